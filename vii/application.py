@@ -1,0 +1,134 @@
+"""Apply learned edits to photos: alone, with words, with other edits, everywhere or in a region.
+
+(Named so that the function `vii.apply` does not shadow its module.)
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .diffusion import Noise
+from .edit_file import Edit
+from .editor import Editor
+from .errors import UsageError
+from .images import resize
+from .instruction import Instruction, join
+from .settings import override
+
+Edits = Edit | Sequence[Edit | tuple[Edit, float]] | None
+
+
+def apply(
+    editor: Editor,
+    edits: Edits,
+    image: Tensor,
+    *,
+    text: str = "",
+    mask: Tensor | None = None,
+    seed: int = 0,
+    reuse_noise: bool = False,
+    full_size: bool = False,
+    any_model: bool = False,
+    **settings: Any,
+) -> Tensor:
+    """Edit one photo.
+
+    Args:
+        editor: the editor that the edits were learned with.
+        edits: one edit; several, each with a weight (1 as learned, 0 not at all, negative the other way); or None for
+            words alone.
+        image: `(3, h, w)` in [0, 1], any size; see `fitted_size` for the size it is worked on at.
+        text: words to add. They follow the tokens of the first edit: `BOS tokens | words | EOS`.
+        mask: `(h, w)` or `(1, h, w)` in [0, 1], of any size, scaled to the photo: 1 where to edit, 0 where the photo
+            stays as it is.
+        seed: of all random numbers.
+        reuse_noise: start from and add the noises that the (first) edit was learned with (the paper's "fixed noise");
+            needs an edit learned with a noise bank. The seed is then that of the edit.
+        full_size: give the result at the photo's size instead of the editor's.
+        any_model: see `Edit.check_space`.
+        settings: fields of the editor's settings (`num_inference_steps`, `guidance_scale`, ...); what is not given
+            comes from the first edit, and what that does not say from the model.
+
+    Returns:
+        `(3, h', w')` in [0, 1].
+
+    Raises:
+        EditorMismatch: an edit was learned for another instruction space.
+        UsageError: nothing to do, a text too long, or a setting this editor does not have.
+    """
+    weighted = _weighted(edits)
+    if not weighted and not text:
+        raise UsageError("nothing to apply: expected an edit, or a text, or both")
+    for edit, _ in weighted:
+        edit.check_space(editor.space, any_model=any_model)
+    chosen = recommended_settings(editor, weighted[0][0] if weighted else None, **settings)
+    noise = _noise(weighted, seed, reuse_noise)
+    result = editor.edit(editor.encode(image), branches(editor, weighted, text), chosen, noise)
+    if full_size:
+        result = resize(result, *image.shape[-2:])
+    return result if mask is None else composite(result, image, mask)
+
+
+def branches(editor: Editor, weighted: Sequence[tuple[Edit, float]], text: str) -> list[tuple[Instruction, float]]:
+    """Each edit as its own guidance branch, the first one followed by the words; words alone are one branch."""
+    if not weighted:
+        return [(editor.instruct(text), 1.0)]
+    built = [(edit.instruction(editor.instruct(edit.init_text)), weight) for edit, weight in weighted]
+    if text:
+        (first, weight), *others = built
+        built = [(join(first, editor.instruct(text)), weight), *others]
+    return built
+
+
+def recommended_settings(editor: Editor, edit: Edit | None, **changes: Any) -> Any:
+    """The settings to sample with: those given, over those of the edit, over those of the model."""
+    known = {field.name for field in dataclasses.fields(editor.settings)}
+    own = {} if edit is None else {key: value for key, value in edit.settings.items() if key in known}
+    return override(override(editor.settings, **own), **changes)
+
+
+def composite(result: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+    """The result where the mask is 1 and the photo where it is 0, at the result's size."""
+    mask = mask if mask.ndim == 3 else mask[None]
+    if mask.ndim != 3 or mask.shape[0] != 1:
+        raise UsageError(f"expected a mask (h, w) or (1, h, w) in [0, 1], got {tuple(mask.shape)}")
+    size = result.shape[-2:]
+    mask = resize(mask.float(), *size)
+    return mask * result + (1 - mask) * resize(image, *size)
+
+
+def box_mask(box: tuple[int, int, int, int], height: int, width: int) -> Tensor:
+    """A mask `(1, height, width)` that is 1 inside `x, y, w, h`, in pixels of the photo.
+
+    Raises:
+        UsageError: the box has no area, or lies outside the photo.
+    """
+    x, y, w, h = box
+    if w < 1 or h < 1 or x < 0 or y < 0 or x + w > width or y + h > height:
+        raise UsageError(f"the box {x},{y},{w},{h} does not lie inside the photo of {width} x {height}")
+    mask = torch.zeros(1, height, width)
+    mask[:, y : y + h, x : x + w] = 1
+    return mask
+
+
+def _weighted(edits: Edits) -> list[tuple[Edit, float]]:
+    if edits is None:
+        return []
+    if isinstance(edits, Edit):
+        return [(edits, 1.0)]
+    return [(item, 1.0) if isinstance(item, Edit) else (item[0], float(item[1])) for item in edits]
+
+
+def _noise(weighted: Sequence[tuple[Edit, float]], seed: int, reuse: bool) -> Noise:
+    if not reuse:
+        return Noise(seed)
+    training = weighted[0][0].training if weighted else {}
+    if training.get("noise") != "bank" or not isinstance(training.get("seed"), int):
+        raise UsageError(
+            "this edit was not learned with a noise bank, so there is no noise to reuse; "
+            "learn it with --recipe visii or --set noise=bank"
+        )
+    return Noise(training["seed"], bank=True)

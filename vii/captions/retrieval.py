@@ -1,0 +1,56 @@
+"""Starting texts by retrieval: the known instructions that point the way a pair does, in a joint image-text space."""
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional as F
+
+from ..editor import Editor
+from ..errors import UsageError
+from ..images import Pair
+from ..losses import edit_direction
+
+RETRIEVE, NONE = "retrieve", "none"
+
+
+def nearest_phrases(editor: Editor, pairs: Sequence[Pair], count: int) -> list[tuple[str, float]]:
+    """The phrases of an editor whose text features lie nearest to the direction from before to after.
+
+    The mean over all phrases is taken off first: what every instruction has in common says nothing about this one.
+
+    Args:
+        editor: an editor with a joint space and phrases.
+        pairs: at least one pair.
+        count: how many to return, nearest first.
+
+    Returns:
+        phrases and their cosines, in [-1, 1].
+    """
+    joint = editor.joint
+    if joint is None or not editor.phrases:
+        raise UsageError(f"the editor '{editor.name}' has no joint image-text space to look for a phrase in")
+    before = joint.image_features([pair.before for pair in pairs])
+    after = joint.image_features([pair.after for pair in pairs])
+    texts = F.normalize(joint.text_features(editor.phrases), dim=1)
+    texts = F.normalize(texts - texts.mean(0), dim=1)
+    best = torch.topk(texts @ edit_direction(before, after), min(count, len(texts)))
+    return [(editor.phrases[index], float(value)) for value, index in zip(*best, strict=True)]
+
+
+def starting_texts(editor: Editor, pairs: Sequence[Pair], init: str, count: int) -> list[str]:
+    """Candidates for a starting text, the most likely first.
+
+    Args:
+        editor: the editor to learn for.
+        pairs: the example.
+        init: words to start from; "none" for the empty text; "retrieve" for the editor's nearest phrases, or the
+            empty text where it has no joint space.
+        count: how many candidates to retrieve.
+    """
+    if init == NONE:
+        return [""]
+    if init != RETRIEVE:
+        return [init]
+    if not editor.phrases or editor.joint is None:
+        return [""]
+    return [phrase for phrase, _ in nearest_phrases(editor, pairs, count)]

@@ -1,0 +1,117 @@
+"""The seam between the method and the models: what an editor must offer. No code lives here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from .diffusion import Noise
+from .instruction import Instruction
+
+
+@dataclass(frozen=True)
+class Space:
+    """Identity of an instruction space; written into edit files and checked when they are used.
+
+    Attributes:
+        kind: where the learned rows live: `encoder_output`.
+        encoder: class of the text encoder.
+        width: d, features of a row.
+        length: n, rows of an instruction.
+        model: id or folder name of the base model.
+        fingerprint: hash over samples of the model's weights; the same whatever precision it is loaded in.
+        revision: of the model on a hub, where there is one.
+    """
+
+    kind: str
+    encoder: str
+    width: int
+    length: int
+    model: str
+    fingerprint: str
+    revision: str = ""
+
+
+class Encoding(Protocol):
+    """An editor's own form of one picture; only the shape of the noise that goes with it is public."""
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of one sample of noise for this picture, without the batch."""
+
+
+class JointSpace(Protocol):
+    """A joint image-text embedding, `p` wide. Features are not normalised."""
+
+    def image_features(self, images: Sequence[Tensor]) -> Tensor:
+        """Images `(3, h, w)` in [0, 1], of any sizes -> `(n, p)`."""
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> `(n, p)`."""
+
+    def project(self, rows: Tensor) -> Tensor:
+        """Encoder-output rows `(n, d)` -> `(p,)`: the text projection of their mean (the authors' pooling)."""
+
+
+class Editor(Protocol):
+    """A frozen instruction-following image editor.
+
+    Attributes:
+        name: what `load_editor` calls it.
+        space: identity of its instruction space.
+        resolution: pixels a side of the square picture it works at; others are scaled to the same area.
+        num_timesteps: N discrete noise levels; `t` in [0, 1) stands for index `floor(t * N)`.
+        settings: its own frozen dataclass of sampling settings, holding the model's recommended values.
+        joint: the joint image-text space of its text encoder, or None where it has none.
+        phrases: instructions that the model knows, to look for a starting text among; may be empty.
+    """
+
+    name: str
+    space: Space
+    resolution: int
+    num_timesteps: int
+    settings: Any
+    phrases: Sequence[str]
+
+    @property
+    def joint(self) -> JointSpace | None:
+        """Loaded when first asked for: not every use needs it."""
+
+    def encode(self, image: Tensor) -> Encoding:
+        """Image `(3, h, w)` in [0, 1], any size -> this editor's encoding, scaled to its own resolution."""
+
+    def instruct(self, text: str) -> Instruction:
+        """Text -> its instruction; the empty text is the null instruction.
+
+        Raises:
+            UsageError: the text is longer than the encoder takes.
+        """
+
+    def loss(
+        self, before: Any, after: Any, instruction: Instruction, t: Tensor, noise: Tensor, guidance: Any = None
+    ) -> Tensor:
+        """Denoising loss `(b,)` of turning before into after, differentiable in the instruction's rows and nothing else.
+
+        Args:
+            before: encoding of the picture to edit.
+            after: encoding of the edited picture, of the same shape.
+            instruction: the instruction to judge.
+            t: `(b,)` noise levels in [0, 1).
+            noise: `(b, *noise_shape)`, standard normal.
+            guidance: settings whose guidance is applied inside the loss; None compares the instruction's own
+                prediction with the target.
+        """
+
+    def edit(self, image: Any, branches: Sequence[tuple[Instruction, float]], settings: Any, noise: Noise) -> Tensor:
+        """Sample the edited picture `(3, h', w')` in [0, 1] at the editor's resolution.
+
+        Args:
+            image: encoding of the photo.
+            branches: instructions and their weights; each is its own guidance branch.
+            settings: an instance of this editor's settings.
+            noise: the source of all random numbers.
+        """
+
+    def num_branches(self, weights: Sequence[float], settings: Any) -> int:
+        """How many UNet passes one step of sampling, or one sample of a guided loss, takes with these weights."""

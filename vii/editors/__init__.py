@@ -1,0 +1,71 @@
+"""The editors by name. Each builder imports its one module when it is called, so that naming an editor costs nothing."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..editor import Editor
+from ..errors import EditorError, UsageError, unknown_name
+
+
+def _toy(**options: Any) -> Editor:
+    from .toy import ToyEditor
+
+    return ToyEditor(**options)
+
+
+def _embedded(**options: Any) -> Editor:
+    from .ip2p import EMBEDDED_MODEL, load_ip2p
+
+    return load_ip2p(name="embedded", **{"model": str(EMBEDDED_MODEL), **options})
+
+
+def _ip2p(**options: Any) -> Editor:
+    from .ip2p import load_ip2p
+
+    return load_ip2p(name="ip2p", **{"model": "timbrooks/instruct-pix2pix", **options})
+
+
+@dataclasses.dataclass(frozen=True)
+class EditorEntry:
+    """A row of `EDITORS`."""
+
+    build: Callable[..., Editor]
+    description: str
+    needs: str
+
+
+EDITORS: Mapping[str, EditorEntry] = {
+    "embedded": EditorEntry(_embedded, "a small InstructPix2Pix at 128 px that ships inside the package", "nothing"),
+    "ip2p": EditorEntry(
+        _ip2p,
+        "InstructPix2Pix at 512 px, or any model of that architecture by id or folder (--model)",
+        "2 to 5 GB of weights, downloaded once; a GPU for comfort",
+    ),
+    "toy": EditorEntry(_toy, "moves the colours of horizontal bands; for tests and for writing editors", "nothing"),
+}
+
+
+def load_editor(name: str = "embedded", **options: Any) -> Editor:
+    """Load an editor, frozen, on the best device there is.
+
+    Args:
+        name: a key of `EDITORS`.
+        options: `model` (hub id or folder), `revision`, `device` ("cuda", "mps", "cpu"), `dtype` ("float32",
+            "bfloat16", "float16") and `clip` (see `vii.clip.load_clip`; "none" for no joint space), for the editors
+            that load weights.
+
+    Raises:
+        EditorError: an unknown name, or weights that cannot be loaded.
+        UsageError: an option that this editor does not have.
+    """
+    if name not in EDITORS:
+        raise EditorError(unknown_name("editor", name, EDITORS))
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        return EDITORS[name].build(**given)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise UsageError(f"the editor '{name}' does not take {', '.join(sorted(given))}") from None
+

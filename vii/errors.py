@@ -1,0 +1,58 @@
+"""Every error that a caller of `vii` can cause.
+
+- ViiError                 the root: catch this one
+    - UsageError           an argument that does not make sense (a negative size, an unknown name, text that is too long)
+    - ImageError           a picture that cannot be read, is unsafe to open, or does not fit its partner
+    - EditFileError        a file that is not a valid edit file
+    - EditorError          an editor that cannot be loaded
+        - EditorMismatch   an edit that was learned for another instruction space
+    - OutputError          a place that cannot be written to
+    - RecipeError          a recipe that does not exist or says something unknown
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ViiError(Exception):
+    """Something the caller can put right; the message says what was expected, what arrived and what to do."""
+
+
+class UsageError(ViiError):
+    """An argument that does not make sense."""
+
+
+class ImageError(ViiError):
+    """A picture that cannot be used."""
+
+
+class EditFileError(ViiError):
+    """A file that is not a valid edit file."""
+
+
+class EditorError(ViiError):
+    """An editor that cannot be loaded."""
+
+
+class EditorMismatch(EditorError):  # noqa: N818 (the name is part of the sentence that reports it)
+    """An edit that was learned for another instruction space."""
+
+
+class OutputError(ViiError):
+    """A place that cannot be written to."""
+
+
+class RecipeError(ViiError):
+    """A recipe that cannot be read."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """A sentence for a name that is not known, with the nearest known one.
+
+    >>> unknown_name("editor", "embeded", ["embedded", "toy"])
+    "unknown editor 'embeded'; did you mean 'embedded'? Known: embedded, toy"
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    return f"unknown {kind} '{name}'{hint} Known: {', '.join(known)}"
