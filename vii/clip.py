@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from .editor import JointSpace
 from .errors import EditorError
+from .libraries import quiet
 
 TEXT_BATCH = 256
 # The statistics of OpenAI's CLIP, for folders without a preprocessor_config.json.
@@ -57,8 +58,10 @@ class TransformersClip:
     def __init__(self, name: str, device: torch.device | str = "cpu") -> None:
         from transformers import CLIPModel, CLIPTokenizer
 
-        self.model: Any = CLIPModel.from_pretrained(name, dtype=torch.float32).eval().requires_grad_(False).to(device)
-        self.tokenizer: Any = CLIPTokenizer.from_pretrained(name)
+        with quiet():
+            model: Any = CLIPModel.from_pretrained(name, dtype=torch.float32)
+            self.tokenizer: Any = CLIPTokenizer.from_pretrained(name)
+        self.model = model.eval().requires_grad_(False).to(device)
         self.device = torch.device(device)
         statistics = _preprocessor_config(name)
         self.mean, self.std = statistics.get("image_mean", MEAN), statistics.get("image_std", STD)

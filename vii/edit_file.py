@@ -99,6 +99,10 @@ class Edit:
                 "accept any weights of this shape with --any-model (any_model=True), at the price of a weaker edit"
             )
 
+    def sha256(self) -> str:
+        """Hex digest of the tokens, as in the header's `modelspec.hash_sha256`."""
+        return hashlib.sha256(_data(self.tokens)).hexdigest()
+
     def _origin(self) -> str:
         return f"the editor '{self.editor}' ({self.space.model})"
 
@@ -122,9 +126,9 @@ def to_bytes(edit: Edit) -> bytes:
     Written out rather than through the safetensors library, whose metadata comes in an order that differs from run to
     run; the result is read back with that library.
     """
-    data = edit.tokens.detach().float().cpu().contiguous().numpy().astype("<f4").tobytes()
+    data = _data(edit.tokens)
     header = {
-        "__metadata__": _metadata(edit, data),
+        "__metadata__": _metadata(edit),
         "tokens": {"dtype": "F32", "shape": list(edit.tokens.shape), "data_offsets": [0, len(data)]},
     }
     text = json.dumps(header, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
@@ -132,7 +136,11 @@ def to_bytes(edit: Edit) -> bytes:
     return len(text).to_bytes(8, "little") + text + data
 
 
-def _metadata(edit: Edit, data: bytes) -> dict[str, str]:
+def _data(tokens: Tensor) -> bytes:
+    return tokens.detach().float().cpu().contiguous().numpy().astype("<f4").tobytes()
+
+
+def _metadata(edit: Edit) -> dict[str, str]:
     metadata = {
         "vii.format_version": str(FORMAT_VERSION),
         "vii.space": edit.space.kind,
@@ -152,7 +160,7 @@ def _metadata(edit: Edit, data: bytes) -> dict[str, str]:
         "modelspec.implementation": "vii",
         "modelspec.title": edit.title,
         "modelspec.resolution": f"{edit.resolution}x{edit.resolution}",
-        "modelspec.hash_sha256": "0x" + hashlib.sha256(data).hexdigest(),
+        "modelspec.hash_sha256": "0x" + edit.sha256(),
         "modelspec.description": edit.description,
         "modelspec.author": edit.author,
         "modelspec.license": edit.license,

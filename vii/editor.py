@@ -91,7 +91,7 @@ class Editor(Protocol):
     def loss(
         self, before: Any, after: Any, instruction: Instruction, t: Tensor, noise: Tensor, guidance: Any = None
     ) -> Tensor:
-        """Denoising loss `(b,)` of turning before into after, differentiable in the instruction's rows and nothing else.
+        """Denoising loss `(b,)` of turning before into after, differentiable in nothing but the rows.
 
         Args:
             before: encoding of the picture to edit.

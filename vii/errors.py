@@ -1,7 +1,7 @@
 """Every error that a caller of `vii` can cause.
 
 - ViiError                 the root: catch this one
-    - UsageError           an argument that does not make sense (a negative size, an unknown name, text that is too long)
+    - UsageError           an argument that does not make sense (an unknown name, a text that is too long)
     - ImageError           a picture that cannot be read, is unsafe to open, or does not fit its partner
     - EditFileError        a file that is not a valid edit file
     - EditorError          an editor that cannot be loaded

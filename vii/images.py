@@ -140,13 +140,14 @@ def fitted_size(height: int, width: int, resolution: int, multiple: int) -> tupl
     The area is about `resolution` squared pixels and the aspect ratio is kept as nearly as multiples of `multiple`
     pixels allow, so that a model sees as many pixels as it was trained on whatever the shape of the photo.
     """
-    scale = resolution / (height * width) ** 0.5
-    return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))  # type: ignore[return-value]
+    scale = resolution / (height * width) ** 0.5 / multiple
+    return max(1, round(height * scale)) * multiple, max(1, round(width * scale)) * multiple
 
 
 def fit(image: Tensor, resolution: int, multiple: int) -> Tensor:
     """Scale `(3, h, w)` to `fitted_size`; nothing is cropped or padded."""
-    return resize(image, *fitted_size(*image.shape[-2:], resolution, multiple))
+    height, width = image.shape[-2:]
+    return resize(image, *fitted_size(height, width, resolution, multiple))
 
 
 @dataclass(frozen=True, eq=False)

@@ -142,15 +142,15 @@ def invert(editor: Editor, pairs: Sequence[Pair], settings: InversionSettings | 
     Raises:
         UsageError: no pair, or settings that this editor cannot follow.
     """
-    last: Step | None = None
+    best: Step | None = None
     try:
-        for last in invert_steps(editor, pairs, settings, seed=seed):
-            pass
+        for step in invert_steps(editor, pairs, settings, seed=seed):
+            best = step
     except KeyboardInterrupt:
-        if last is None:
+        if best is None:
             raise
-    assert last is not None  # the loop yields its starting point before anything else
-    return last.best()
+    assert best is not None  # the loop yields its starting point before anything else
+    return best.best()
 
 
 def invert_steps(
@@ -231,7 +231,9 @@ class _Run:
     def _loss(self, pair: int, instruction: Instruction, t: Tensor, noise: Tensor) -> Tensor:
         self.samples += self.branches * len(t)
         before, after = self.examples[pair]
-        return self.editor.loss(before, after, instruction, t, noise, self.guidance if self.settings.guided_loss else None)
+        return self.editor.loss(
+            before, after, instruction, t, noise, self.guidance if self.settings.guided_loss else None
+        )
 
     def _noise(self, pair: int, t: Tensor, noises: Noise) -> Tensor:
         shape = self.examples[pair][1].noise_shape
@@ -268,7 +270,9 @@ class _Run:
         if self.settings.tokens:
             return text, start.with_length(self.settings.tokens)
         if not len(start.tokens):
-            raise UsageError("tokens = 0 learns the rows of the starting text, and it is empty; give a text or a number")
+            raise UsageError(
+                "tokens = 0 learns the rows of the starting text, and it is empty; give a text or a number"
+            )
         return text, start
 
     def _clip_direction(self) -> Tensor | None:
@@ -280,7 +284,9 @@ class _Run:
 
     def _report(self, step: int, loss: float, mse: float, clip: float | None, probe: float | None) -> Step:
         explained = 1 - self.best_loss / self.null_loss
-        return Step(step, self.settings.steps, loss, mse, clip, probe, explained, self.samples, lambda: self._edit(step))
+        return Step(
+            step, self.settings.steps, loss, mse, clip, probe, explained, self.samples, lambda: self._edit(step)
+        )
 
     def _edit(self, step: int) -> Edit:
         training = {

@@ -1,4 +1,4 @@
-"""The editors by name. Each builder imports its one module when it is called, so that naming an editor costs nothing."""
+"""The editors by name. A builder imports its one module when it is called, so that naming an editor costs nothing."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -15,7 +15,8 @@ def _toy(**options: Any) -> Editor:
 
 
 def _embedded(**options: Any) -> Editor:
-    from .ip2p import EMBEDDED_MODEL, load_ip2p
+    from .ip2p import load_ip2p
+    from .loading import EMBEDDED_MODEL
 
     return load_ip2p(name="embedded", **{"model": str(EMBEDDED_MODEL), **options})
 
@@ -68,4 +69,3 @@ def load_editor(name: str = "embedded", **options: Any) -> Editor:
         if "unexpected keyword argument" not in str(error):
             raise
         raise UsageError(f"the editor '{name}' does not take {', '.join(sorted(given))}") from None
-

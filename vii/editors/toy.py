@@ -122,4 +122,3 @@ class ToyEditor:
     def _offsets(self, instruction: Instruction) -> Tensor:
         band = self.resolution // self.space.length
         return instruction.rows.T.repeat_interleave(band, dim=1)[None, :, :, None]  # (1, 3, r, 1)
-

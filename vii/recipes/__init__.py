@@ -74,5 +74,7 @@ def _pair(path: Path, pair: Mapping[str, Any] | None) -> tuple[Path, Path] | Non
     if pair is None:
         return None
     if set(pair) != {"before", "after"} or not all(isinstance(value, str) for value in pair.values()):
-        raise RecipeError(f"{path}: [pair] holds 'before' and 'after', paths relative to the recipe; found {list(pair)}")
+        raise RecipeError(
+            f"{path}: [pair] holds 'before' and 'after', paths relative to the recipe; found {list(pair)}"
+        )
     return path.parent / pair["before"], path.parent / pair["after"]

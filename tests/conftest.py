@@ -1,0 +1,123 @@
+"""Small models and pictures shared by the tests. Nothing here needs a network, a GPU or more than a few seconds."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import vii
+from vii.editors.loading import EMBEDDED_MODEL
+from vii.editors.toy import ToyEditor
+
+
+def picture(seed: int, height: int = 64, width: int = 64) -> Tensor:
+    """A smooth random picture `(3, height, width)` in [0, 1]."""
+    coarse = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")[0].clamp(0, 1)
+
+
+def tiny_pipeline(prediction_type: str = "epsilon", scheduler: str = "EulerAncestralDiscreteScheduler", seed: int = 0):
+    """InstructPix2Pix in the shape of Stable Diffusion 1.x, randomly initialised: AutoencoderKL, CLIP of 77 rows."""
+    import diffusers
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    torch.manual_seed(seed)
+    tokenizer = CLIPTokenizer.from_pretrained(EMBEDDED_MODEL / "tokenizer", model_max_length=77)
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=16,
+        in_channels=8,
+        out_channels=4,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=32,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    )
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=(16, 32),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=8,
+        scaling_factor=0.18215,
+    )
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=77,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    return diffusers.StableDiffusionInstructPix2PixPipeline(
+        vae=vae.eval(),
+        text_encoder=text_encoder.eval(),
+        tokenizer=tokenizer,
+        unet=unet.eval(),
+        scheduler=getattr(diffusers, scheduler)(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction_type
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+    """The tiny model on disk, in diffusers' layout, as a user's own folder would be."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-sd"
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder):
+    """The tiny model as an editor, working at 32 px."""
+    editor = vii.load_editor("ip2p", model=str(tiny_folder), clip="none", device="cpu")
+    editor.resolution = 32
+    return editor
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    """The editor that ships with the package."""
+    return vii.load_editor("embedded", device="cpu")
+
+
+@pytest.fixture
+def toy() -> ToyEditor:
+    """The editor whose instruction can be recovered exactly."""
+    return ToyEditor()
+
+
+@pytest.fixture
+def toy_edit(toy) -> vii.Edit:
+    """An edit for the toy editor."""
+    tokens = torch.linspace(-0.3, 0.3, 12).reshape(4, 3)
+    return vii.Edit(tokens=tokens, space=toy.space, editor="toy", init_text="make it red", start=1, resolution=32)
+
+
+@pytest.fixture
+def toy_pair(toy) -> vii.Pair:
+    """A pair whose after picture the toy editor makes exactly: rows 1 to 4 offset by `toy_edit`'s tokens."""
+    before = 0.3 + 0.4 * picture(1, 32, 32)
+    offsets = torch.zeros(8, 3)
+    offsets[1:5] = torch.linspace(-0.3, 0.3, 12).reshape(4, 3)
+    return vii.Pair(before, before + offsets.T.repeat_interleave(4, dim=1)[:, :, None])
+
+
+@pytest.fixture
+def photo_file(tmp_path):
+    """A photo on disk."""
+    path = tmp_path / "photo.png"
+    vii.save_image(picture(7, 60, 80), path)
+    return path

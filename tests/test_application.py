@@ -1,0 +1,158 @@
+"""Applying: weights, words, several edits, regions, sizes, noise."""
+
+import dataclasses
+
+import pytest
+import torch
+from conftest import picture
+
+import vii
+from vii.application import recommended_settings
+from vii.errors import EditorMismatch, UsageError
+
+
+@pytest.fixture
+def edits(tiny):
+    """Two edits for the tiny model with random tokens."""
+    generator = torch.Generator().manual_seed(0)
+    made = [torch.randn(4, 32, generator=generator) for _ in range(2)]
+    settings = {"num_inference_steps": 3, "guidance_scale": 5.0, "image_guidance_scale": 1.5, "scheduler": "ddim"}
+    return [vii.Edit(tokens, tiny.space, "ip2p", "make it red", 1, 32, settings) for tokens in made]
+
+
+def test_toy_weights_fade_stack_and_subtract(toy, toy_edit):
+    image = torch.full((3, 32, 32), 0.5)
+    offset = vii.apply(toy, toy_edit, image) - image
+    assert offset.abs().max() == pytest.approx(0.3, abs=1e-5)
+    for weights, factor in (([0.5], 0.5), ([-1.0], -1.0), ([0.25, 0.5], 0.75), ([1.0, -1.0], 0.0)):
+        result = vii.apply(toy, [(toy_edit, weight) for weight in weights], image)
+        torch.testing.assert_close(result, (image + factor * offset).clamp(0, 1), atol=1e-6, rtol=0)
+
+
+def test_one_edit_with_weight_one_is_the_edit_alone(tiny, edits):
+    image = picture(1, 32, 32)
+    assert torch.equal(vii.apply(tiny, edits[0], image), vii.apply(tiny, [(edits[0], 1.0)], image))
+    together = vii.apply(tiny, [(edits[0], 1.0), (edits[1], 0.0)], image)
+    torch.testing.assert_close(vii.apply(tiny, edits[0], image), together, atol=1e-5, rtol=0)
+
+
+def test_order_of_edits_does_not_matter_but_their_weights_do(tiny, edits):
+    image, (one, two) = picture(1, 32, 32), edits
+    there = vii.apply(tiny, [(one, 0.7), (two, 0.4)], image)
+    back = vii.apply(tiny, [(two, 0.4), (one, 0.7)], image)
+    torch.testing.assert_close(there, back, atol=1e-5, rtol=0)
+    assert not torch.allclose(there, vii.apply(tiny, [(one, 0.4), (two, 0.7)], image), atol=1e-3)
+
+
+def test_words_follow_the_tokens(tiny, edits):
+    image = picture(1, 32, 32)
+    words = tiny.instruct("at night")
+    rows = torch.cat([words.rows[:1], edits[0].tokens, words.rows[1:]])[:77]
+    by_hand = vii.instruction.Instruction(rows, (1, 5 + len(words.tokens)))
+    settings = recommended_settings(tiny, edits[0])
+    expected = tiny.edit(tiny.encode(image), [(by_hand, 1.0)], settings, vii.diffusion.Noise(0))
+    assert torch.equal(vii.apply(tiny, edits[0], image, text="at night"), expected)
+    assert not torch.allclose(vii.apply(tiny, edits[0], image), expected, atol=1e-4)
+
+
+def test_words_that_do_not_fit_are_refused(tiny, edits):
+    with pytest.raises(UsageError, match=r"4 tokens and 75 tokens of text do not fit.*75 together"):
+        vii.apply(tiny, edits[0], picture(1, 32, 32), text="red " * 75)
+    vii.apply(tiny, edits[0], picture(1, 32, 32), text="red " * 71, num_inference_steps=1)
+
+
+def test_settings_come_from_the_caller_then_the_edit_then_the_model(tiny, edits):
+    assert recommended_settings(tiny, None) == tiny.settings
+    assert recommended_settings(tiny, edits[0]).guidance_scale == 5.0
+    chosen = recommended_settings(tiny, edits[0], guidance_scale=2.0)
+    assert (chosen.guidance_scale, chosen.num_inference_steps, chosen.scheduler) == (2.0, 3, "ddim")
+    with pytest.raises(UsageError, match="did you mean 'guidance_scale'"):
+        recommended_settings(tiny, edits[0], guidence_scale=2.0)
+
+
+def test_settings_in_a_file_are_checked_like_any_other_input(tiny, edits):
+    for bad in ({"num_inference_steps": "many"}, {"guidance_scale": [1]}, {"num_inference_steps": -5}):
+        with pytest.raises(UsageError):
+            recommended_settings(tiny, dataclasses.replace(edits[0], settings=bad))
+    assert recommended_settings(tiny, dataclasses.replace(edits[0], settings={"unknown": 1})) == tiny.settings
+
+
+def test_seed_decides_the_picture(tiny, edits):
+    image = picture(1, 32, 32)
+    same = [vii.apply(tiny, edits[0], image, seed=4) for _ in range(2)]
+    assert torch.equal(*same)
+    assert not torch.allclose(same[0], vii.apply(tiny, edits[0], image, seed=5), atol=1e-3)
+
+
+def test_mask_and_box_keep_the_photo_elsewhere(toy, toy_edit):
+    image = 0.2 + 0.6 * picture(2, 32, 32)
+    mask = vii.box_mask((4, 8, 10, 12), 32, 32)
+    assert mask.sum() == 120
+    whole, part = vii.apply(toy, toy_edit, image), vii.apply(toy, toy_edit, image, mask=mask)
+    inside = mask[0] > 0
+    assert torch.equal(part[:, inside], whole[:, inside])
+    assert torch.equal(part[:, ~inside], image[:, ~inside])
+    assert not torch.equal(part[:, inside], image[:, inside])
+    torch.testing.assert_close(vii.apply(toy, toy_edit, image, mask=0.5 * torch.ones(32, 32)), (whole + image) / 2)
+
+
+def test_a_mask_of_another_size_is_scaled(toy, toy_edit):
+    image, left = torch.full((3, 64, 48), 0.5), torch.zeros(8, 6)
+    left[:, :3] = 1
+    result = vii.apply(toy, toy_edit, image, mask=left, full_size=True)
+    assert result.shape == (3, 64, 48)
+    assert torch.equal(result[:, :, 40:], image[:, :, 40:])
+    assert not torch.equal(result[:, 10:, :8], image[:, 10:, :8])
+
+
+@pytest.mark.parametrize("box", [(0, 0, 0, 5), (-1, 0, 5, 5), (30, 30, 5, 5)])
+def test_boxes_outside_the_photo_are_refused(box):
+    with pytest.raises(UsageError, match="32 x 32"):
+        vii.box_mask(box, 32, 32)
+
+
+def test_reused_noise_is_the_bank_of_training(tiny, edits):
+    image = picture(1, 32, 32)
+    banked = dataclasses.replace(edits[0], training={"noise": "bank", "seed": 9})
+    options = {"scheduler": "euler_ancestral", "num_inference_steps": 4}
+    result = vii.apply(tiny, banked, image, reuse_noise=True, seed=1, **options)
+    assert torch.equal(result, vii.apply(tiny, banked, image, reuse_noise=True, seed=2, **options))
+    settings = recommended_settings(tiny, banked, **options)
+    instruction = banked.instruction(tiny.instruct("make it red"))
+    drawn = []
+
+    class Bank:
+        def generator(self, timestep):
+            drawn.append(timestep)
+            return vii.diffusion.Noise(9, bank=True).generator(timestep)
+
+        def draw(self, shape, timestep):
+            return torch.randn(*shape, generator=self.generator(timestep))
+
+    expected = tiny.edit(tiny.encode(image), [(instruction, 1.0)], settings, Bank())
+    assert torch.equal(result, expected)
+    assert drawn[0] == 999
+    assert drawn[-1] == 0
+    assert drawn == sorted(drawn, reverse=True)
+
+
+def test_noise_that_was_not_banked_cannot_be_reused(tiny, edits):
+    with pytest.raises(UsageError, match="noise=bank"):
+        vii.apply(tiny, edits[0], picture(1, 32, 32), reuse_noise=True)
+
+
+def test_nothing_to_apply(toy):
+    with pytest.raises(UsageError, match="nothing to apply"):
+        vii.apply(toy, None, picture(1))
+
+
+def test_edits_of_another_space_are_refused_with_the_way_out(toy, tiny, edits, toy_edit):
+    with pytest.raises(EditorMismatch, match=r"editor 'ip2p'.*Load the editor it was learned with"):
+        vii.apply(toy, edits[0], picture(1))
+    other = dataclasses.replace(edits[0], space=dataclasses.replace(tiny.space, fingerprint="0" * 32))
+    with pytest.raises(EditorMismatch, match="--any-model"):
+        vii.apply(tiny, other, picture(1, 32, 32))
+    accepted = vii.apply(tiny, other, picture(1, 32, 32), any_model=True)
+    assert torch.equal(accepted, vii.apply(tiny, edits[0], picture(1, 32, 32)))
+    with pytest.raises(EditorMismatch):
+        vii.apply(tiny, toy_edit, picture(1), any_model=True)

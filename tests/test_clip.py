@@ -1,0 +1,107 @@
+"""Joint spaces, and starting texts found in them."""
+
+import pytest
+import torch
+from conftest import picture
+from PIL import Image
+
+import vii
+from vii.benchmark import square
+from vii.captions import nearest_phrases, starting_texts
+from vii.clip import load_clip, preprocess
+from vii.demo import demo_photos
+from vii.editors.loading import EMBEDDED_MODEL
+from vii.errors import EditorError, UsageError
+from vii.images import to_pil
+from vii.synthetic import make
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return load_clip(str(EMBEDDED_MODEL / "clip"))
+
+
+def test_features_are_those_of_transformers_own_model(clip):
+    from transformers import CLIPModel, CLIPTokenizer
+
+    model = CLIPModel.from_pretrained(EMBEDDED_MODEL / "clip")
+    tokenizer = CLIPTokenizer.from_pretrained(EMBEDDED_MODEL / "clip")
+    texts = ["make it night", "add a big red star in the top left corner", "make it sepia"]
+    with torch.no_grad():
+        tokens = tokenizer(texts, padding="max_length", return_tensors="pt")
+        expected = model.get_text_features(**tokens).pooler_output
+        pixels = torch.stack([preprocess(picture(seed, 128, 128), 128, clip.mean, clip.std) for seed in (1, 2)])
+        images = model.get_image_features(pixel_values=pixels).pooler_output
+    torch.testing.assert_close(clip.text_features(texts), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(clip.image_features([picture(1, 128, 128), picture(2, 128, 128)]), images, atol=1e-4, rtol=1e-4)
+
+
+def test_preprocessing_is_that_of_pillow(clip):
+    """Short side to size, bicubic; centre crop; normalised: what CLIP's own processor does on 8-bit pictures."""
+    image = picture(3, 200, 300)
+    side, scale = 128, 128 / 200
+    small = to_pil(image).resize((round(300 * scale), side), Image.Resampling.BICUBIC)
+    left = (small.width - side) // 2
+    crop = vii.images.from_pil(small.crop((left, 0, left + side, side)))
+    expected = (crop - torch.tensor(clip.mean).view(3, 1, 1)) / torch.tensor(clip.std).view(3, 1, 1)
+    assert (preprocess(image, side, clip.mean, clip.std) - expected).abs().max() < 0.03
+
+
+def test_projection_is_the_text_projection_of_the_mean_row(clip):
+    rows = torch.randn(32, 256, requires_grad=True)
+    expected = rows.mean(0) @ clip.model.text_projection.weight.T
+    torch.testing.assert_close(clip.project(rows), expected)
+    clip.project(rows).sum().backward()
+    assert rows.grad is not None
+
+
+def test_open_clip_models_give_their_own_features(tmp_path):
+    import open_clip
+
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-S-32-alt").eval()
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    joint = load_clip(f"open_clip:ViT-S-32-alt/{tmp_path / 'weights.pt'}")
+    texts, image = ["a cat", "make it night"], picture(1, 224, 224)
+    with torch.no_grad():
+        tokens = open_clip.get_tokenizer("ViT-S-32-alt")(texts)
+        torch.testing.assert_close(joint.text_features(texts), model.encode_text(tokens))
+        pixels = preprocess(image, 224, model.visual.image_mean, model.visual.image_std)[None]
+        torch.testing.assert_close(joint.image_features([image]), model.encode_image(pixels))
+        rows = torch.randn(77, model.text_projection.shape[0])
+        torch.testing.assert_close(joint.project(rows), rows.mean(0) @ model.text_projection)
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "open_clip:ViT-B-32", "open_clip:NoSuchModel/openai"])
+def test_clip_models_that_cannot_be_loaded(name, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(EditorError, match=r"--clip none"):
+        load_clip(name)
+
+
+def test_the_nearest_phrases_name_the_edit(embedded):
+    """On edits that the embedded model knows, what is found says the right thing."""
+    photos = [square(photo, 128) for photo in demo_photos().values()][:2]
+    for edit, word in ((make("night"), "night"), (make("invert"), "negative|invert|reverse"), (make("fog"), "fog|mist")):
+        pairs = [vii.Pair(photo, edit.apply(photo)) for photo in photos]
+        found = nearest_phrases(embedded, pairs, 5)
+        assert [cosine for _, cosine in found] == sorted((cosine for _, cosine in found), reverse=True)
+        assert any(part in phrase for phrase, _ in found for part in word.split("|")), found
+
+
+def test_starting_texts(embedded, toy):
+    pairs = [vii.Pair(picture(1), make("night").apply(picture(1)))]
+    assert starting_texts(embedded, pairs, "make it red", 4) == ["make it red"]
+    assert starting_texts(embedded, pairs, "none", 4) == [""]
+    assert len(starting_texts(embedded, pairs, "retrieve", 4)) == 4
+    assert starting_texts(toy, pairs, "retrieve", 4) == [""]
+    with pytest.raises(UsageError, match="no joint image-text space"):
+        nearest_phrases(toy, pairs, 1)
+
+
+def test_the_candidate_with_the_least_probe_loss_is_taken(embedded):
+    pair = vii.Pair(picture(1, 128, 128), make("sepia").apply(picture(1, 128, 128)))
+    settings = vii.InversionSettings(init_candidates=3, steps=1, batch_size=1, probe_size=2)
+    run = vii.inversion._Run(embedded, [pair], settings, 0)
+    losses = {text: run.probe(embedded.instruct(text)) for text in starting_texts(embedded, [pair], "retrieve", 3)}
+    assert run.init_text == min(losses, key=losses.get)

@@ -1,0 +1,217 @@
+"""The edit file: its bytes, what survives a round trip, and everything that is refused."""
+
+import dataclasses
+import hashlib
+import json
+import pickle
+import struct
+
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import vii
+from vii.edit_file import MAX_BYTES, describe_edit, from_bytes, to_bytes
+from vii.editor import Space
+from vii.errors import EditFileError, OutputError
+
+FULL = vii.Edit(
+    tokens=torch.tensor([[1.0, -2.5, 3e-7], [0.1, 65504.0, -0.0]]) / 7,
+    space=Space("encoder_output", "CLIPTextModel", 3, 77, "someone/model", "ab" * 16, "main"),
+    editor="ip2p",
+    init_text='make it "blau" 雪',
+    start=1,
+    resolution=512,
+    settings={"guidance_scale": 7.5, "scheduler": "ddim"},
+    training={"seed": 3, "explained": 0.5},
+    pairs=("00" * 32,),
+    title="Blue",
+    description="turns things blue",
+    author="A. Person",
+    license="CC0-1.0",
+    tags=("blue", "cold"),
+    thumbnail="data:image/jpeg;base64,/9j/",
+)
+
+
+def rebuilt(metadata=None, tensors=None):
+    """The bytes of FULL with other metadata or tensors, written by the safetensors library."""
+    size = int.from_bytes(to_bytes(FULL)[:8], "little")
+    own = json.loads(to_bytes(FULL)[8 : 8 + size])["__metadata__"]
+    merged = {key: value for key, value in {**own, **(metadata or {})}.items() if value is not None}
+    return safetensors.torch.save(tensors or {"tokens": FULL.tokens}, merged)
+
+
+def test_round_trip_keeps_every_field_and_every_bit(tmp_path):
+    path = tmp_path / "blue.safetensors"
+    vii.save_edit(FULL, path)
+    loaded = vii.load_edit(path)
+    assert torch.equal(loaded.tokens.view(torch.int32), FULL.tokens.view(torch.int32))
+    for field in dataclasses.fields(vii.Edit):
+        if field.name != "tokens":
+            assert getattr(loaded, field.name) == getattr(FULL, field.name), field.name
+    assert path.stat().st_size < 4000
+
+
+def test_golden_bytes():
+    """The layout written out by hand, so that a change of format cannot pass unnoticed."""
+    space = Space("encoder_output", "E", 2, 4, "m", "f")
+    edit = vii.Edit(torch.tensor([[1.0, 2.0]]), space, "e", "w", 1, 8)
+    data = struct.pack("<2f", 1.0, 2.0)
+    header = (
+        '{"__metadata__":{"modelspec.architecture":"e/visual-instruction",'
+        f'"modelspec.hash_sha256":"0x{hashlib.sha256(data).hexdigest()}",'
+        '"modelspec.implementation":"vii","modelspec.resolution":"8x8","modelspec.sai_model_spec":"1.0.1",'
+        '"vii.base_model":"m","vii.base_model_fingerprint":"f","vii.editor":"e","vii.encoder":"E",'
+        '"vii.format_version":"1","vii.init_text":"w","vii.length":"4","vii.pairs":"[]","vii.settings":"{}",'
+        '"vii.space":"encoder_output","vii.start":"1","vii.training":"{}"},'
+        '"tokens":{"data_offsets":[0,8],"dtype":"F32","shape":[1,2]}}'
+    ).encode()
+    header += b" " * (-len(header) % 8)
+    assert to_bytes(edit) == struct.pack("<Q", len(header)) + header + data
+
+
+def test_other_tools_read_the_file(tmp_path):
+    path = tmp_path / "blue.safetensors"
+    vii.save_edit(FULL, path)
+    with safetensors.safe_open(path, "pt") as file:
+        assert file.metadata()["modelspec.title"] == "Blue"
+        assert file.metadata()["modelspec.sai_model_spec"] == "1.0.1"
+        assert torch.equal(file.get_tensor("tokens"), FULL.tokens)
+
+
+def test_files_of_the_safetensors_library_are_read_too():
+    assert torch.equal(from_bytes(rebuilt()).tokens, FULL.tokens)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"vii.format_version": None}, "not an edit file"),
+        ({"vii.format_version": "2"}, "newer than this vii reads"),
+        ({"vii.format_version": "0"}, "not a number from 1 on"),
+        ({"vii.format_version": "one"}, "not a number from 1 on"),
+        ({"vii.space": None}, "no vii.space"),
+        ({"vii.editor": None}, "no vii.editor"),
+        ({"vii.base_model_fingerprint": None}, "no vii.base_model_fingerprint"),
+        ({"vii.start": "-1"}, "whole number"),
+        ({"vii.length": "99999999999"}, "whole number"),
+        ({"vii.start": "76"}, "do not fit into 77 rows"),
+        ({"vii.settings": "{"}, "not valid JSON"),
+        ({"vii.settings": '{"a": NaN}'}, "not valid JSON"),
+        ({"vii.settings": "[" * 50_000}, "not valid JSON"),
+        ({"vii.settings": "[]"}, "must be a JSON dict"),
+        ({"vii.pairs": "{}"}, "must be a JSON list"),
+        ({"modelspec.resolution": "wide"}, "must be like 512x512"),
+        ({"modelspec.description": "x" * 70_000}, "at most 64,000"),
+    ],
+)
+def test_headers_that_are_not_as_specified_are_refused(metadata, message):
+    with pytest.raises(EditFileError, match=message):
+        from_bytes(rebuilt(metadata))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"tokens": torch.tensor([[float("nan"), 1.0]])}, "not finite"),
+        ({"tokens": torch.tensor([[float("inf"), 1.0]])}, "not finite"),
+        ({"tokens": torch.full((1, 4), 1e6)}, "longer than"),
+        ({"tokens": torch.zeros(2, 3, dtype=torch.float16)}, "must be float32"),
+        ({"tokens": torch.zeros(6)}, "must be float32"),
+        ({"tokens": torch.zeros(0, 3)}, "must be float32"),
+        ({"tokens": torch.zeros(3, 0)}, "must be float32"),
+        ({"tokens": torch.zeros(2000, 3)}, "must be float32"),
+        ({"tokens": torch.zeros(1, 3), "more": torch.zeros(1)}, "one tensor named 'tokens'"),
+        ({"emb_params": torch.zeros(1, 3)}, "one tensor named 'tokens'"),
+    ],
+)
+def test_tensors_that_are_not_as_specified_are_refused(tensors, message):
+    with pytest.raises(EditFileError, match=message):
+        from_bytes(rebuilt(tensors=tensors))
+
+
+def test_pickles_are_refused_unopened(tmp_path):
+    touched = tmp_path / "touched"
+
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(touched), "w"))
+
+    for name, write in (
+        ("a.safetensors", lambda path: path.write_bytes(pickle.dumps(Payload()))),
+        ("b.safetensors", lambda path: torch.save(torch.zeros(3), path)),
+    ):
+        write(tmp_path / name)
+        with pytest.raises(EditFileError, match="pickle"):
+            vii.load_edit(tmp_path / name)
+    assert not touched.exists()
+
+
+def test_every_truncation_is_refused():
+    data = to_bytes(FULL)
+    for length in range(len(data)):
+        with pytest.raises(EditFileError):
+            from_bytes(data[:length])
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(position=st.integers(0, len(to_bytes(FULL)) - 1), value=st.integers(0, 255))
+def test_damaged_files_give_an_edit_or_our_own_error(position, value):
+    data = bytearray(to_bytes(FULL))
+    data[position] = value
+    try:
+        assert torch.isfinite(from_bytes(bytes(data)).tokens).all()
+    except EditFileError:
+        pass
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200))
+def test_noise_is_refused(data):
+    with pytest.raises(EditFileError):
+        from_bytes(data)
+
+
+def test_large_and_missing_files_are_refused_before_reading(tmp_path):
+    large = tmp_path / "large.safetensors"
+    with large.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(EditFileError, match="too large"):
+        vii.load_edit(large)
+    with pytest.raises(EditFileError, match="no such edit file"):
+        vii.load_edit(tmp_path / "none.safetensors")
+    with pytest.raises(EditFileError, match="no such edit file"):
+        vii.load_edit(tmp_path)
+
+
+def test_saving_is_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "blue.safetensors"
+    vii.save_edit(FULL, path)
+    before = path.read_bytes()
+    broken = dataclasses.replace(FULL, settings={"guidance_scale": float("nan")})
+    with pytest.raises(ValueError, match="JSON"):
+        vii.save_edit(broken, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OutputError, match="cannot be written"):
+        vii.save_edit(FULL, tmp_path / "none" / "blue.safetensors")
+    with pytest.raises(OutputError, match=r"\*\.safetensors"):
+        vii.save_edit(FULL, tmp_path / "blue.pt")
+
+
+def test_nothing_private_is_stored(toy, toy_pair):
+    edit = vii.invert(toy, [toy_pair], vii.InversionSettings(init="none", tokens=4, steps=1, probe_size=2))
+    assert edit.thumbnail == ""
+    assert edit.pairs == (toy_pair.sha256(),)
+    assert len(to_bytes(edit)) < 3000
+
+
+def test_description_can_be_written_as_json():
+    description = json.loads(json.dumps(describe_edit(FULL)))
+    assert description["title"] == "Blue"
+    assert description["tokens"] == 2
+    assert description["init_text"] == FULL.init_text

@@ -1,0 +1,75 @@
+"""One contract for every editor, and the table that names them."""
+
+import pytest
+import torch
+from conftest import picture
+
+import vii
+from vii.diffusion import Noise
+from vii.editors import EDITORS
+from vii.errors import EditorError, UsageError
+
+NAMES = ["toy", "tiny", "embedded"]
+
+
+@pytest.fixture(params=NAMES)
+def editor(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_loss_is_one_number_a_sample_and_differentiable_in_the_rows(editor):
+    side = editor.resolution
+    before, after = editor.encode(picture(1, side, side)), editor.encode(picture(2, side, side))
+    start = editor.instruct("red").with_length(2)
+    tokens = start.tokens.clone().requires_grad_(True)
+    t, noise = torch.tensor([0.1, 0.6, 0.999]), torch.randn(3, *after.noise_shape)
+    for guidance in (None, editor.settings):
+        losses = editor.loss(before, after, start.with_tokens(tokens), t, noise, guidance)
+        assert losses.shape == (3,)
+        assert (losses >= 0).all()
+        gradient = torch.autograd.grad(losses.sum(), tokens)[0]
+        assert gradient.shape == tokens.shape
+        assert gradient.abs().sum() > 0
+
+
+def test_loss_of_a_sample_does_not_depend_on_its_batch(editor):
+    side = editor.resolution
+    before, after = editor.encode(picture(1, side, side)), editor.encode(picture(2, side, side))
+    t, noise, instruction = torch.tensor([0.2, 0.8]), torch.randn(2, *after.noise_shape), editor.instruct("red")
+    with torch.no_grad():
+        together = editor.loss(before, after, instruction, t, noise)
+        apart = [editor.loss(before, after, instruction, t[i : i + 1], noise[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(together, torch.cat(apart), atol=1e-5, rtol=1e-3)
+
+
+def test_edit_gives_a_picture_that_the_seed_decides(editor):
+    encoding = editor.encode(picture(1, 50, 70))
+    branches = [(editor.instruct("red"), 1.0)]
+    one, same = (editor.edit(encoding, branches, editor.settings, Noise(1)) for _ in range(2))
+    assert one.ndim == 3
+    assert one.shape[0] == 3
+    assert one.min() >= 0
+    assert one.max() <= 1
+    assert torch.equal(one, same)
+
+
+def test_space_describes_the_rows(editor):
+    rows = editor.instruct("red").rows
+    assert rows.shape == (editor.space.length, editor.space.width)
+    assert editor.space.kind == "encoder_output"
+    assert editor.space.fingerprint
+
+
+def test_every_editor_of_the_table_is_tested():
+    assert set(EDITORS) == {"toy", "embedded", "ip2p"}  # "tiny" above is ip2p on small weights
+
+
+def test_unknown_editors_and_options():
+    with pytest.raises(EditorError, match="did you mean 'embedded'"):
+        vii.load_editor("embeded")
+    with pytest.raises(UsageError, match="does not take model"):
+        vii.load_editor("toy", model="somewhere")
+    with pytest.raises(UsageError, match="did you mean 'float16'"):
+        vii.load_editor("embedded", dtype="float61")
+    with pytest.raises(UsageError, match="device 'warp'"):
+        vii.load_editor("embedded", device="warp")

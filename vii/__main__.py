@@ -1,0 +1,5 @@
+"""`python -m vii`."""
+
+from .cli import main
+
+main()
