@@ -261,6 +261,7 @@ def test_every_setting_changes_the_edit_file(embedded, change, value):
     """A setting that no line reads would leave the bytes as they are."""
     base = {"init": "make it night", "tokens": 4, "steps": 5, "batch_size": 2, "probe_size": 2, "probe_every": 1}
     base |= {"clip_weight": 1.0, "clip_cap": 0.9, "warmup_steps": 2, "patience": 1, "weight_decay": 0.01}
+    base |= {"guidance_scale": 1.5, "image_guidance_scale": 1.2}
     base |= {"patience": 0} if change != "min_improvement" else {"min_improvement": 0.0}
     if change == "patience":
         base |= {"min_improvement": 0.9}

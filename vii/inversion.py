@@ -244,10 +244,11 @@ class _Run:
         settings, b = self.settings, self.settings.batch_size
         generator = torch.Generator().manual_seed(self.seed)
         noises = Noise(self.seed, bank=settings.noise == "bank")
+        permutation = settings.timesteps == "permutation"
         total = settings.steps * b
-        order = torch.randperm(total, generator=generator)
+        order = torch.randperm(total if permutation else 0, generator=generator)
         for step in range(settings.steps):
-            if settings.timesteps == "permutation":
+            if permutation:
                 t = (order[step * b : (step + 1) * b] + 0.5) / total
             else:
                 t = (torch.randperm(b, generator=generator) + torch.rand(b, generator=generator)) / b

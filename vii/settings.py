@@ -21,10 +21,11 @@ def override(settings: Settings, **changes: object) -> Settings:
     types_of = typing.get_type_hints(type(settings))
     accepted: dict[str, object] = {}
     for name, value in changes.items():
+        if value is None:
+            continue
         if name not in types_of:
             raise UsageError(unknown_name("setting", name, types_of))
-        if value is not None:
-            accepted[name] = _checked(name, value, types_of[name])
+        accepted[name] = _checked(name, value, types_of[name])
     return dataclasses.replace(settings, **accepted)  # type: ignore[type-var]
 
 

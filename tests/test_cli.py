@@ -1,0 +1,338 @@
+"""The command line as a user meets it: what it writes, what it prints, and how it refuses."""
+
+import dataclasses
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import zlib
+
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import picture
+from PIL import Image
+
+import vii
+from vii.cli import main
+
+LEARN_FAST = ["--set", "steps=2", "--set", "batch_size=2", "--set", "probe_size=2", "--init", "make it night"]
+
+
+def run(*arguments, code=0):
+    """Run a command in this process; returns what it printed on stdout and stderr."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+def refused(*arguments):
+    """Run a command that must fail with one line and exit code 1; returns the line."""
+    out, err = run(*arguments, code=1)
+    lines = err.strip().splitlines()
+    assert out == ""
+    assert len(lines) == 1, err
+    assert lines[0].startswith("vii: ")
+    return lines[0]
+
+
+@pytest.fixture
+def pair_files(tmp_path):
+    """Before and after pictures on disk."""
+    vii.save_image(picture(1, 64, 64), tmp_path / "before.png")
+    vii.save_image(picture(1, 64, 64) * 0.5, tmp_path / "after.png")
+    return tmp_path / "before.png", tmp_path / "after.png"
+
+
+@pytest.fixture
+def toy_file(tmp_path, toy_edit):
+    """An edit file for the toy editor, which needs no weights and no time."""
+    path = tmp_path / "bands.safetensors"
+    vii.save_edit(toy_edit, path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of three photos."""
+    path = tmp_path / "photos"
+    path.mkdir()
+    for index, size in enumerate([(40, 60), (64, 64), (90, 50)]):
+        vii.save_image(picture(index, *size), path / f"photo{index}.png")
+    return path
+
+
+def test_learn_then_apply_then_show_with_the_embedded_editor(tmp_path, pair_files, folder):
+    edit, out = tmp_path / "dark.safetensors", tmp_path / "out"
+    stdout, _ = run("learn", *pair_files, "-o", edit, *LEARN_FAST, "--title", "Dark", "--tag", "light", "--json")
+    report = json.loads(stdout)
+    assert {"path", "seconds", "startup_seconds", "steps", "samples", "explained", "explained_start"} <= set(report)
+    assert report["path"] == str(edit)
+    assert report["steps"] == 2
+    assert report["bytes"] == edit.stat().st_size < 20_000
+
+    stdout, _ = run("apply", edit, folder, "-o", out, "--steps", "2", "--json")
+    applied = json.loads(stdout)
+    assert applied["paths"] == [str(out / f"photo{index}.png") for index in range(3)]
+    assert applied["seconds"] > 0
+    assert sorted(path.name for path in out.iterdir()) == ["photo0.png", "photo1.png", "photo2.png"]
+
+    stdout, _ = run("show", edit, "--json")
+    shown = json.loads(stdout)
+    assert (shown["title"], shown["tags"], shown["init_text"]) == ("Dark", ["light"], "make it night")
+    assert "make it night" in run("show", edit)[0]
+
+
+def test_apply_is_the_library_function(tmp_path, toy, toy_edit, toy_file, photo_file):
+    out = tmp_path / "out.png"
+    stdout, _ = run("apply", f"{toy_file}:0.5", toy_file, photo_file, "-o", out, "--seed", "3")
+    assert stdout.strip() == str(out)
+    expected = vii.apply(toy, [(toy_edit, 0.5), (toy_edit, 1.0)], vii.load_image(photo_file), seed=3)
+    assert (vii.load_image(out) - expected).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_each_option_of_apply_reaches_the_editor(tmp_path, photo_file):
+    def pixels(*options):
+        out = tmp_path / "out.png"
+        run("apply", photo_file, "--editor", "embedded", "--text", "make it sepia", "--steps", "3", *options, "-o", out)
+        return vii.load_image(out)
+
+    base = pixels()
+    assert torch.equal(base, pixels())
+    for options in (
+        ["--text", "make it night"],
+        ["--steps", "4"],
+        ["--guidance", "3"],
+        ["--image-guidance", "2"],
+        ["--scheduler", "euler_ancestral"],
+        ["--seed", "1"],
+        ["--box", "0,0,40,60"],
+        ["--full-size"],
+        ["--dtype", "bfloat16"],
+    ):
+        changed = pixels(*options)
+        assert changed.shape != base.shape or not torch.equal(changed, base), options
+    assert pixels("--full-size").shape == (3, 60, 80)
+
+
+def test_mask_and_box(tmp_path, toy_file, photo_file):
+    vii.save_image(torch.cat([torch.ones(3, 60, 40), torch.zeros(3, 60, 40)], 2), tmp_path / "mask.png")
+    for option in (["--mask", tmp_path / "mask.png"], ["--box", "0,0,40,60"]):
+        run("apply", toy_file, photo_file, *option, "--full-size", "-o", tmp_path / "out.png")
+        result, photo = vii.load_image(tmp_path / "out.png"), vii.load_image(photo_file)
+        assert torch.equal(result[:, :, 44:], photo[:, :, 44:])
+        assert not torch.equal(result[:, :, :36], photo[:, :, :36])
+
+
+def test_results_carry_the_settings_that_made_them(tmp_path, photo_file, toy_file):
+    out = tmp_path / "out.png"
+    run("apply", "--editor", "embedded", photo_file, "--text", "make it sepia", "--steps", "2", "--seed", "5", "-o", out)
+    text = Image.open(out).text
+    assert text["parameters"].startswith("make it sepia\nSteps: 2, Sampler: ddim, CFG scale: 1.0")
+    assert "Seed: 5" in text["parameters"]
+    record = json.loads(text["vii"])
+    assert (record["seed"], record["text"], record["settings"]["num_inference_steps"]) == (5, "make it sepia", 2)
+    run("apply", f"{toy_file}:0.25", photo_file, "-o", out)
+    assert json.loads(Image.open(out).text["vii"])["edits"][0]["weight"] == 0.25
+
+
+def test_the_same_command_twice_writes_the_same_bytes(tmp_path, pair_files, photo_file):
+    written = []
+    for name in ("one", "two"):
+        edit, out = tmp_path / name / "e.safetensors", tmp_path / name / "out.png"
+        edit.parent.mkdir()
+        run("learn", *pair_files, "-o", edit, *LEARN_FAST, "--seed", "4")
+        run("apply", edit, photo_file, "-o", out, "--seed", "2", "--steps", "2")
+        written.append((edit.read_bytes(), out.read_bytes()))
+    assert written[0] == written[1]
+
+
+def test_learning_takes_more_pairs_recipes_previews_and_thumbnails(tmp_path, pair_files):
+    recipe = tmp_path / "quick.toml"
+    recipe.write_text('[inversion]\nsteps = 3\nbatch_size = 1\nprobe_size = 2\ninit = "make it dark"\n[pair]\nbefore = "before.png"\nafter = "after.png"\n')
+    edit = tmp_path / "e.safetensors"
+    more = ["--pair", *pair_files, "--pair", *pair_files]
+    stdout, _ = run("learn", "-o", edit, "--recipe", recipe, *more, "--tokens", "4", "--thumbnail", "--preview", "--json")
+    report, loaded = json.loads(stdout), vii.load_edit(edit)
+    assert report["steps"] == 3
+    assert len(loaded.pairs) == 3
+    assert loaded.training["recipe"] == "quick"
+    assert loaded.init_text == "make it dark"
+    assert loaded.tokens.shape[0] == 4
+    assert vii.load_image(report["preview"]).shape[1] > 100
+    run("show", edit, "--thumbnail", tmp_path / "thumbnail.png")
+    assert vii.load_image(tmp_path / "thumbnail.png").shape == (3, 128, 256)
+
+
+def test_stopping_early_keeps_the_best_so_far(tmp_path, pair_files, monkeypatch):
+    from vii import inversion
+
+    original = inversion.invert_steps
+
+    def stopped(*arguments, **options):
+        for step in original(*arguments, **options):
+            yield step
+            if step.step == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(inversion, "invert_steps", stopped)
+    edit = tmp_path / "e.safetensors"
+    report = json.loads(run("learn", *pair_files, "-o", edit, *LEARN_FAST, "--set", "steps=50", "--json")[0])
+    assert (report["steps"], report["stopped"]) == (2, "interrupted")
+    assert vii.load_edit(edit).training["steps"] == 2
+
+
+def test_one_bad_photo_does_not_cost_the_others(tmp_path, folder, toy_file):
+    (folder / "bad.png").write_text("not a picture")
+    out, err = run("apply", toy_file, folder, "-o", tmp_path / "out", code=1)
+    assert len(out.strip().splitlines()) == 3
+    assert "bad.png: not a picture" in err
+    assert "1 of 4 photos could not be edited" in err
+
+
+def huge_png(path):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IEND", b""))
+
+
+def test_bad_input_to_learn_is_refused_in_one_line_and_nothing_is_written(tmp_path, pair_files):
+    before, after = pair_files
+    (tmp_path / "text.png").write_text("hello")
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    huge_png(tmp_path / "huge.png")
+    vii.save_image(picture(2, 64, 96), tmp_path / "wide.png")
+    edit = tmp_path / "e.safetensors"
+    cases = [
+        ([tmp_path / "none.png", after], "none.png: no such file"),
+        ([before, tmp_path / "text.png"], "text.png: not a picture"),
+        ([before, tmp_path / "dot.png"], "1 x 1 is too small"),
+        ([tmp_path / "huge.png", after], "40000 x 40000|enormous"),
+        ([before, tmp_path / "wide.png"], "need one aspect ratio|one aspect ratio"),
+        ([before], "the one after it is missing"),
+        ([], "expected BEFORE and AFTER"),
+        ([before, after, "--recipe", "defualt"], "did you mean 'default'"),
+        ([before, after, "--editor", "embeded"], "did you mean 'embedded'"),
+        ([before, after, "--set", "stepz=3"], "did you mean 'steps'"),
+        ([before, after, "--set", "steps=-3"], "at least 1"),
+        ([before, after, "--tokens", "99"], "room for"),
+        ([before, after, "--init", "night " * 60], "takes 30"),
+        ([before, after, "--seed", "-1"], "seed"),
+        ([before, after, "--seed", "x"], "not a valid integer.*vii learn --help|main learn --help"),
+        ([before, after, "--device", "warp"], "device 'warp'"),
+        ([before, after, "--clip", "/nowhere"], "--clip none"),
+    ]
+    for arguments, message in cases:
+        line = refused("learn", *arguments, "-o", edit)
+        assert re.search(message, line), line
+    assert "*.safetensors" in refused("learn", before, after, "-o", tmp_path / "e.pt")
+    assert "cannot be written" in refused("learn", before, after, "-o", tmp_path / "none" / "e.safetensors")
+    assert not list(tmp_path.glob("*.safetensors*"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_bad_input_to_apply_is_refused_in_one_line_and_nothing_is_written(tmp_path, photo_file, toy_file, toy_edit):
+    other = tmp_path / "other.safetensors"
+    space = dataclasses.replace(toy_edit.space, width=5)
+    vii.save_edit(dataclasses.replace(toy_edit, tokens=torch.zeros(4, 5), space=space), other)
+    (tmp_path / "damaged.safetensors").write_bytes(toy_file.read_bytes()[:-5])
+    torch.save(torch.zeros(3), tmp_path / "authors.pt")
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "out.png"
+    cases = [
+        ([toy_file, tmp_path / "empty"], "no pictures in this folder"),
+        ([toy_file, tmp_path / "none.jpg"], "no such file"),
+        ([toy_file], "at least one photo"),
+        ([photo_file], "nothing to apply"),
+        ([toy_file, photo_file, "--editor", "embedded"], "learned for the editor 'toy'"),
+        ([other, photo_file], "width 5"),
+        ([tmp_path / "damaged.safetensors", photo_file], "damaged"),
+        ([tmp_path / "authors.pt", photo_file], "pickle"),
+        ([tmp_path / "none.safetensors", photo_file], "no such edit file"),
+        ([f"{toy_file}:strong", photo_file], "EDIT:WEIGHT"),
+        ([toy_file, photo_file, "--text", "red " * 40], "too long|takes 6"),
+        ([toy_file, photo_file, "--text", "a b c d"], "do not fit"),
+        ([toy_file, photo_file, "--box", "1,2,3"], "X,Y,W,H"),
+        ([toy_file, photo_file, "--box", "0,0,999,5"], "does not lie inside"),
+        ([toy_file, photo_file, "--mask", tmp_path / "none.png"], "no such file"),
+        ([toy_file, photo_file, "--reuse-noise"], "noise bank"),
+        ([toy_file, photo_file, "--steps", "3"], "unknown setting 'num_inference_steps'"),
+        ([photo_file, "--editor", "embedded", "--text", "x", "--steps", "0"], "at least 1"),
+        ([photo_file, "--editor", "embedded", "--text", "x", "--scheduler", "dim"], "did you mean 'ddim'"),
+    ]
+    for arguments, message in cases:
+        line = refused("apply", *arguments, "-o", out)
+        assert re.search(message, line), line
+    assert not out.exists()
+
+
+def test_outputs_that_would_be_wrong_are_refused(tmp_path, folder, toy_file):
+    photo = folder / "photo0.png"
+    assert "would be overwritten" in refused("apply", toy_file, folder, "-o", folder)
+    assert "would be overwritten" in refused("apply", toy_file, photo, "-o", photo)
+    assert "need a folder" in refused("apply", toy_file, folder, "-o", tmp_path / "one.png")
+    assert "results are PNG" in refused("apply", toy_file, photo, "-o", tmp_path / "one.jpg")
+    (tmp_path / "more").mkdir()
+    vii.save_image(picture(1), tmp_path / "more" / "photo0.png")
+    assert "would both become" in refused("apply", toy_file, folder, tmp_path / "more" / "photo0.png", "-o", tmp_path / "out")
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert "cannot be written" in refused("apply", toy_file, photo, "-o", blocked / "inside")
+
+
+def test_bad_input_to_show(tmp_path, photo_file, toy_file):
+    assert "no such edit file" in refused("show", tmp_path / "none.safetensors")
+    assert "not a safetensors file" in refused("show", photo_file)
+    assert "holds no picture" in refused("show", toy_file, "--thumbnail", tmp_path / "t.png")
+
+
+def test_lists():
+    assert set(json.loads(run("editors", "--json")[0])) == {"embedded", "ip2p", "toy"}
+    assert set(json.loads(run("recipes", "--json")[0])) == {"default", "visii"}
+    assert "embedded" in run("editors")[0]
+    assert "visii" in run("recipes")[0]
+
+
+def test_unknown_commands_and_options_are_one_line_too():
+    assert "No such command" in refused("lern")
+    assert "No such option" in refused("show", "--jsn", "x")
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported():
+    """Not a timed test: what costs time is what is imported."""
+    code = "import sys\nfrom vii.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Edit images by example" in done.stdout
+    heavy = {"torch", "diffusers", "transformers", "numpy", "PIL", "rich", "open_clip", "scipy", "safetensors"}
+    assert heavy.isdisjoint(done.stderr.split())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_ctrl_c_in_a_real_process_writes_the_file(tmp_path, pair_files):
+    """A real SIGINT, sent from inside at a known moment, in the middle of an update."""
+    code = """if True:
+        import itertools, os, signal, sys
+        from vii.cli import main
+        from vii.editors.toy import ToyEditor
+        calls, original = itertools.count(), ToyEditor.loss
+        def loss(self, *arguments, **options):
+            if next(calls) == 50:
+                os.kill(os.getpid(), signal.SIGINT)
+            return original(self, *arguments, **options)
+        ToyEditor.loss = loss
+        main(sys.argv[1:])
+    """
+    edit = tmp_path / "e.safetensors"
+    options = ["--editor", "toy", "--init", "none", "--tokens", "4", "--set", "steps=1000", "--json"]
+    command = [sys.executable, "-c", code, "learn", *map(str, pair_files), "-o", str(edit), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["stopped"] == "interrupted"
+    assert 30 < vii.load_edit(edit).training["steps"] == report["steps"] < 60

@@ -1,0 +1,88 @@
+"""The structure of the package: who may import whom, what is public, and how little `import vii` loads."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import vii
+
+PACKAGE = Path(vii.__file__).parent
+# A module imports only from rows above its own; modules of one row do not know each other.
+LAYERS = [
+    {"errors", "libraries"},
+    {"files", "settings"},
+    {"images", "instruction", "diffusion", "losses"},
+    {"editor"},
+    {"edit_file", "clip"},
+    {"editors.loading"},
+    {"editors.toy", "editors.ip2p"},
+    {"editors", "captions.retrieval", "metrics", "synthetic"},
+    {"captions"},
+    {"inversion", "application"},
+    {"recipes", "gallery", "demo"},
+    {"benchmark"},
+    {"cli"},
+    {"__init__", "__main__"},
+]
+
+
+def modules():
+    """Dotted name -> path of every module of the package."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports_of(name, path):
+    """Dotted names, within the package, that a module imports anywhere, inside functions too."""
+    package = [] if path.parent == PACKAGE else list(path.parent.relative_to(PACKAGE).parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - (node.level - 1)]
+            module = [*base, *(node.module.split(".") if node.module else [])]
+            for alias in node.names:
+                full = ".".join([*module, alias.name])
+                target = full if full in modules() else ".".join(module)
+                if target and target != name:
+                    yield target
+
+
+def test_a_module_imports_only_from_those_before_it():
+    level = {name: index for index, layer in enumerate(LAYERS) for name in layer}
+    assert set(level) == set(modules()), "a new module needs its place in LAYERS"
+    for name, path in modules().items():
+        for target in imports_of(name, path):
+            assert level[target] < level[name], f"vii.{name} imports vii.{target}, which is not below it"
+
+
+def test_only_editors_know_which_editor_they_are():
+    """Nothing outside vii/editors asks for an editor by name, except to give a command its default."""
+    allowed = {"cli", "benchmark"}
+    for name, path in modules().items():
+        if name.startswith("editors") or name in allowed:
+            continue
+        constants = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        assert not constants & {"ip2p", "toy"}, name
+
+
+def test_public_names_are_sorted_and_exist():
+    assert vii.__all__ == sorted(vii.__all__)
+    assert set(vii.__all__) == set(vii._HOMES)
+    assert len(vii.__all__) <= 18
+    for name in vii.__all__:
+        assert getattr(vii, name).__doc__ or name == "EDITORS"
+    assert not hasattr(vii, "no_such_name")
+
+
+def test_import_vii_loads_nothing_heavy():
+    code = "import sys, vii; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"torch", "numpy", "PIL", "click", "rich", "diffusers", "transformers"}.isdisjoint(loaded)
+
+
+def test_modules_stay_small():
+    for name, path in modules().items():
+        assert len(path.read_text().splitlines()) <= 400, name
