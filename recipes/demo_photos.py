@@ -22,8 +22,10 @@ def make_photos(folder: Path) -> None:
         photo = Image.fromarray(load())
         scale = SHORT_SIDE / min(photo.size)
         size = round(photo.width * scale), round(photo.height * scale)
-        photo.resize(size, Image.Resampling.LANCZOS).save(folder / f"{name}.jpg", quality=90)
-        print(folder / f"{name}.jpg", size)
+        # The astronaut makes the pair, so she is not among the photos it is applied to.
+        path = (folder.parent if name == "astronaut" else folder) / f"{name}.jpg"
+        photo.resize(size, Image.Resampling.LANCZOS).save(path, quality=90)
+        print(path, size)
 
 
 if __name__ == "__main__":

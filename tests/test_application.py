@@ -44,21 +44,28 @@ def test_order_of_edits_does_not_matter_but_their_weights_do(tiny, edits):
     assert not torch.allclose(there, vii.apply(tiny, [(one, 0.4), (two, 0.7)], image), atol=1e-3)
 
 
-def test_words_follow_the_tokens(tiny, edits):
+def test_words_are_one_more_branch(tiny, edits):
+    image, learned = picture(1, 32, 32), edits[0].instruction(tiny.instruct("make it red"))
+    both = [(learned, 0.6), (tiny.instruct("at night"), 1.0)]
+    expected = tiny.edit(tiny.encode(image), both, recommended_settings(tiny, edits[0]), vii.diffusion.Noise(0))
+    assert torch.equal(vii.apply(tiny, [(edits[0], 0.6)], image, text="at night"), expected)
+
+
+def test_joined_words_follow_the_tokens(tiny, edits):
     image = picture(1, 32, 32)
     words = tiny.instruct("at night")
     rows = torch.cat([words.rows[:1], edits[0].tokens, words.rows[1:]])[:77]
     by_hand = vii.instruction.Instruction(rows, (1, 5 + len(words.tokens)))
     settings = recommended_settings(tiny, edits[0])
     expected = tiny.edit(tiny.encode(image), [(by_hand, 1.0)], settings, vii.diffusion.Noise(0))
-    assert torch.equal(vii.apply(tiny, edits[0], image, text="at night"), expected)
+    assert torch.equal(vii.apply(tiny, edits[0], image, text="at night", join_text=True), expected)
     assert not torch.allclose(vii.apply(tiny, edits[0], image), expected, atol=1e-4)
 
 
 def test_words_that_do_not_fit_are_refused(tiny, edits):
     with pytest.raises(UsageError, match=r"4 tokens and 75 tokens of text do not fit.*75 together"):
-        vii.apply(tiny, edits[0], picture(1, 32, 32), text="red " * 75)
-    vii.apply(tiny, edits[0], picture(1, 32, 32), text="red " * 71, num_inference_steps=1)
+        vii.apply(tiny, edits[0], picture(1, 32, 32), text="red " * 75, join_text=True)
+    vii.apply(tiny, edits[0], picture(1, 32, 32), text="red " * 71, join_text=True, num_inference_steps=1)
 
 
 def test_settings_come_from_the_caller_then_the_edit_then_the_model(tiny, edits):

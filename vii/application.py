@@ -27,6 +27,7 @@ def apply(
     image: Tensor,
     *,
     text: str = "",
+    join_text: bool = False,
     mask: Tensor | None = None,
     seed: int = 0,
     reuse_noise: bool = False,
@@ -41,7 +42,9 @@ def apply(
         edits: one edit; several, each with a weight (1 as learned, 0 not at all, negative the other way); or None for
             words alone.
         image: `(3, h, w)` in [0, 1], any size; see `fitted_size` for the size it is worked on at.
-        text: words to add. They follow the tokens of the first edit: `BOS tokens | words | EOS`.
+        text: words to add, as one more guidance branch of weight 1.
+        join_text: put the words after the tokens of the first edit instead, `BOS tokens | words | EOS`, as the paper's
+            hybrid instruction does; weaker on the embedded editor (LOG.md).
         mask: `(h, w)` or `(1, h, w)` in [0, 1], of any size, scaled to the photo: 1 where to edit, 0 where the photo
             stays as it is.
         seed: of all random numbers.
@@ -66,21 +69,24 @@ def apply(
         edit.check_space(editor.space, any_model=any_model)
     chosen = recommended_settings(editor, weighted[0][0] if weighted else None, **settings)
     noise = _noise(weighted, seed, reuse_noise)
-    result = editor.edit(editor.encode(image), branches(editor, weighted, text), chosen, noise)
+    result = editor.edit(editor.encode(image), branches(editor, weighted, text, join_text), chosen, noise)
     if full_size:
         result = resize(result, *image.shape[-2:])
     return result if mask is None else composite(result, image, mask)
 
 
-def branches(editor: Editor, weighted: Sequence[tuple[Edit, float]], text: str) -> list[tuple[Instruction, float]]:
-    """Each edit as its own guidance branch, the first one followed by the words; words alone are one branch."""
-    if not weighted:
-        return [(editor.instruct(text), 1.0)]
+def branches(
+    editor: Editor, weighted: Sequence[tuple[Edit, float]], text: str, join_text: bool = False
+) -> list[tuple[Instruction, float]]:
+    """Each edit, and the words, as a guidance branch of its own, or the words joined to the first edit."""
     built = [(edit.instruction(editor.instruct(edit.init_text)), weight) for edit, weight in weighted]
-    if text:
+    if not text:
+        return built
+    words = editor.instruct(text)
+    if join_text and built:
         (first, weight), *others = built
-        built = [(join(first, editor.instruct(text)), weight), *others]
-    return built
+        return [(join(first, words), weight), *others]
+    return [*built, (words, 1.0)]
 
 
 def recommended_settings(editor: Editor, edit: Edit | None, **changes: Any) -> Any:

@@ -167,7 +167,8 @@ def learn(
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="[EDIT[:WEIGHT]]... PHOTO|FOLDER...")
 @click.option("-o", "--output", required=True, metavar="OUT", help="A .png for one photo, else a folder.")
-@click.option("--text", default="", metavar="WORDS", help="Words to add after the first edit, or alone.")
+@click.option("--text", default="", metavar="WORDS", help="Words to add, or to apply alone.")
+@click.option("--join-text", is_flag=True, help="Put the words after the first edit's tokens, as the paper does.")
 @click.option("--guidance", "guidance_scale", type=float, metavar="S", help="How far along the instruction; 1 = off.")
 @click.option("--image-guidance", "image_guidance_scale", type=float, metavar="S", help="How near the photo; 1 = off.")
 @click.option("--steps", "num_inference_steps", type=int, metavar="N", help="Denoising steps.")
@@ -184,6 +185,7 @@ def apply(
     inputs: Sequence[str],
     output: str,
     text: str,
+    join_text: bool,
     mask: str | None,
     box: str | None,
     seed: int,
@@ -227,6 +229,7 @@ def apply(
                     weighted,
                     image,
                     text=text,
+                    join_text=join_text,
                     mask=region,
                     seed=seed,
                     reuse_noise=reuse_noise,

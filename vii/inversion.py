@@ -59,10 +59,10 @@ class InversionSettings:
     recipe: str = "default"
     init: str = "retrieve"
     init_candidates: int = 8
-    tokens: int = 10
+    tokens: int = 20
     steps: int = 100
-    batch_size: int = 16
-    learning_rate: float = 5e-2
+    batch_size: int = 8
+    learning_rate: float = 0.1
     learning_rate_schedule: str = "cosine"
     warmup_steps: int = 10
     weight_decay: float = 0.0
@@ -74,8 +74,8 @@ class InversionSettings:
     guided_loss: bool = False
     guidance_scale: float | None = None
     image_guidance_scale: float | None = None
-    probe_size: int = 32
-    probe_every: int = 10
+    probe_size: int = 16
+    probe_every: int = 20
     patience: int = 0
     min_improvement: float = 0.002
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from .errors import UsageError, unknown_name
 
 # mypy: disable-error-code="no-any-return"
-# (numpy's typing says Any for what its functions return.)
+# (numpy's typing says Any for what many of its functions return.)
 
 # The formulas are functions of this module too, but `blur` or `frame` alone says too little: go through `make`.
 __all__ = ["FAMILIES", "SAID", "UNSAID", "Family", "Parameter", "SyntheticEdit", "compose", "make", "phrases", "sample"]
@@ -95,14 +95,13 @@ def _family(
     return register
 
 
-def _color(word_share: float = 0.0, words: tuple[str, ...] = tuple(NEUTRALS)) -> Parameter:
-    return Parameter(0, 360, words, word_share)
-
-
 PLACE = Parameter(words=tuple(PLACES), word_share=1)
 SHAPE = Parameter(words=("circle", "square", "triangle", "star", "heart"), word_share=1)
 
 # fmt: off (what follows reads as a list: first what formulas share, then the families, each its words and its formula)
+
+def _color(word_share: float = 0.0, words: tuple[str, ...] = tuple(NEUTRALS)) -> Parameter:
+    return Parameter(0, 360, words, word_share)
 
 def _channels(red: float, green: float, blue: float) -> Array:
     return np.array((red, green, blue), np.float32)
@@ -342,15 +341,14 @@ def _corners(shape: str) -> list[tuple[float, float]]:
     if shape == "star":
         spokes = [(1.15 * (0.45 if i % 2 else 1), i * np.pi / 5) for i in range(10)]
         return [(length * np.sin(turn), -length * np.cos(turn)) for length, turn in spokes]
-    turn = np.linspace(0, 2 * np.pi, 60)  # a heart
-    height = 13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn)
-    return list(zip(1.05 * np.sin(turn) ** 3, -height / 15.5, strict=True))
+    t = np.linspace(0, 2 * np.pi, 60)  # a heart
+    above = (13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)) / 15.5
+    return list(zip(1.05 * np.sin(t) ** 3, -above, strict=True))
 
 # fmt: on
 
 
 def _color_words(color: Value, two_words: bool) -> str:
-    """The nearest colour word or, with `two_words`, 'teal blue' for a hue about half-way between two."""
     if isinstance(color, str):
         return color
     hue, stops = color % 360, [*HUES.items(), ("red", 360)]
@@ -361,7 +359,7 @@ def _color_words(color: Value, two_words: bool) -> str:
     return below if share <= 0.5 else above
 
 
-def _say(template: str, params: Mapping[str, Any], two_words: bool = False) -> str:
+def _say(template: str, params: Mapping[str, Any], two_words: bool) -> str:
     level, place = _third(params.get("s", 0.5)), params.get("pos", "")
     width, radius = params.get("w", 0.08), params.get("r", 0.17)
     words = {
@@ -402,14 +400,18 @@ class SyntheticEdit:
             given["s"] = weak + (strong - weak) * float(given["s"])
         return np.broadcast_to(np.clip(family.formula(x, **given), 0, 1), x.shape).astype(np.float32)
 
-    def instruction(self, rng: np.random.Generator | None = None) -> str:
-        """The plainest way to ask for the edit or, with `rng`, a random one."""
+    def instruction(self, rng: np.random.Generator | None = None, *, two_words: bool = False) -> str:
+        """The plainest way to ask for the edit or, with `rng`, a random one.
+
+        A hue about half-way between two colour words is called by the nearer one, or by both ('teal blue') where
+        `two_words` or the draw says so.
+        """
         if self.parts:
-            return " and ".join(part.instruction(rng) for part in self.parts)
+            return " and ".join(part.instruction(rng, two_words=two_words) for part in self.parts)
         phrasings = FAMILIES[self.name].phrasings
         if rng is None:
-            return _say(phrasings[0], self.params)
-        return _say(phrasings[rng.integers(len(phrasings))], self.params, two_words=rng.random() < 0.4)
+            return _say(phrasings[0], self.params, two_words)
+        return _say(phrasings[rng.integers(len(phrasings))], self.params, two_words or rng.random() < 0.4)
 
 
 def make(name: str, /, **params: Value) -> SyntheticEdit:
@@ -464,29 +466,26 @@ def phrases(count: int, seed: int = 77) -> list[str]:
     return sorted(found)
 
 
-# Edits to be judged by, each with the words that come closest: SAID are said exactly by theirs, UNSAID cannot be.
+def _with_words(edits: Mapping[str, SyntheticEdit]) -> dict[str, tuple[SyntheticEdit, str]]:
+    """Each edit with the closest words for it, which name a hue between two colours by both."""
+    return {name: (edit, edit.instruction(two_words=True)) for name, edit in edits.items()}
+
+
+# Edits to judge an editor by: a short instruction says exactly the first ones, and no words say the others.
 _PLAIN = ("grayscale", "sepia", "invert", "night", "sketch", "thermal", "fog", "watercolor", "vignette")
-SAID: dict[str, tuple[SyntheticEdit, str]] = {name: (make(name), make(name).instruction()) for name in _PLAIN} | {
-    "blue frame": (make("frame", c=222, w=0.08), "add a blue frame"),
-    "green neon": (make("neon", c=120), "turn it into green neon lines on black"),
-}
-UNSAID: dict[str, tuple[SyntheticEdit, str]] = {
-    "tint hue 198": (make("tint", c=198, s=0.45), "tint it teal blue"),
-    "duotone 85-345 + frame 250": (
-        compose(make("duotone", c=85, c2=345), make("frame", c=250, w=0.05)),
-        "make it a yellow green and pink red duotone and add a thin blue purple frame",
-    ),
-    "channel swap": (make("channel_swap"), "invert the colors"),
-    "tint hue 95": (make("tint", c=95), "tint it yellow green"),
-    "duotone 30-260": (make("duotone", c=30, c2=260), "make it an orange and purple duotone"),
-    "warm + vignette": (compose(make("warm"), make("vignette")), "make it warmer and add a dark vignette"),
-    "faded + purple-pink frame": (
-        compose(make("faded"), make("frame", c=300, w=0.08)),
-        "make it faded and add a purple pink frame",
-    ),
-    "sepia 0.5 + spotlight top left": (
-        compose(make("sepia"), make("spotlight", pos="top left")),
-        "make it sepia and shine a spotlight in the top left corner",
-    ),
-    "cool + rainbow light": (compose(make("cool"), make("rainbow")), "make it cooler and add a rainbow filter"),
-}
+SAID = _with_words(
+    {name: make(name) for name in _PLAIN}
+    | {"blue frame": make("frame", c=222, w=0.08), "green neon": make("neon", c=120)}
+)
+UNSAID = _with_words(
+    {
+        "tint hue 198": make("tint", c=198, s=0.45),
+        "duotone 85-345 + frame 250": compose(make("duotone", c=85, c2=345), make("frame", c=250, w=0.05)),
+        "tint hue 95": make("tint", c=95),
+        "duotone 30-260": make("duotone", c=30, c2=260),
+        "warm + vignette": compose(make("warm"), make("vignette")),
+        "faded + purple-pink frame": compose(make("faded"), make("frame", c=300)),
+        "sepia 0.5 + spotlight top left": compose(make("sepia"), make("spotlight", pos="top left")),
+        "cool + rainbow light": compose(make("cool"), make("rainbow")),
+    }
+) | {"channel swap": (make("channel_swap"), "invert the colors")}
