@@ -13,7 +13,7 @@ from vii.demo import demo_photos
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditorError, UsageError
 from vii.images import to_pil
-from vii.synthetic import make
+from vii.synthetic import SAID, make
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +79,31 @@ def test_clip_models_that_cannot_be_loaded(name, monkeypatch):
         load_clip(name)
 
 
-@pytest.mark.xfail(reason="night on two shipped photos retrieves cooler, fog and teal instead: known weakness, see LOG.md", strict=False)
+WORDS = {
+    "grayscale": "black and white|gray|monochrome|remove the color",
+    "sepia": "sepia|old brown|brown",
+    "invert": "negative|invert|reverse",
+    "night": "night",
+    "sketch": "pencil|sketch",
+    "thermal": "thermal|heat",
+    "fog": "fog|mist",
+    "watercolor": "watercolor",
+    "vignette": "vignette|corners|edges",
+    "blue frame": "blue border|blue frame|frame of blue|border of blue",
+    "green neon": "green neon",
+}
+
+
 def test_the_nearest_phrases_name_the_edit(embedded):
-    """On edits that the embedded model knows, what is found says the right thing."""
-    photos = [square(photo, 128) for photo in demo_photos().values()][:2]
-    for edit, word in ((make("night"), "night"), (make("invert"), "negative|invert|reverse"), (make("fog"), "fog|mist")):
-        pairs = [vii.Pair(photo, edit.apply(photo)) for photo in photos]
-        found = nearest_phrases(embedded, pairs, 5)
-        assert [cosine for _, cosine in found] == sorted((cosine for _, cosine in found), reverse=True)
-        assert any(part in phrase for phrase, _ in found for part in word.split("|")), found
+    """Eight phrases named the family for 80 % of 270 pairs of other photos (LOG.md); here at least 8 of 11 must."""
+    assert WORDS.keys() == SAID.keys()
+    photo, named = square(demo_photos()["cat"], 128), {}
+    for name, (edit, _) in SAID.items():
+        found = nearest_phrases(embedded, [vii.Pair(photo, edit.apply(photo))], 8)
+        cosines = [cosine for _, cosine in found]
+        assert len(set(found)) == 8 and cosines == sorted(cosines, reverse=True)
+        named[name] = any(word in phrase for phrase, _ in found for word in WORDS[name].split("|"))
+    assert sum(named.values()) >= 8, named
 
 
 def test_starting_texts(embedded, toy):

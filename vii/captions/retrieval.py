@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch.nn import functional as F
 
 from ..editor import Editor
@@ -11,17 +10,20 @@ from ..images import Pair
 from ..losses import edit_direction
 
 RETRIEVE, NONE = "retrieve", "none"
+# Two phrases whose centred features are nearer than this say the same: the second one would waste a candidate.
+SAME = 0.95
 
 
 def nearest_phrases(editor: Editor, pairs: Sequence[Pair], count: int) -> list[tuple[str, float]]:
-    """The phrases of an editor whose text features lie nearest to the direction from before to after.
+    """Distinct phrases of an editor whose text features lie nearest to the direction from before to after.
 
     The mean over all phrases is taken off first: what every instruction has in common says nothing about this one.
+    Image features are normalised before they are subtracted, as every joint space compares them by their angle.
 
     Args:
         editor: an editor with a joint space and phrases.
         pairs: at least one pair.
-        count: how many to return, nearest first.
+        count: how many to return at most, nearest first.
 
     Returns:
         phrases and their cosines, in [-1, 1].
@@ -29,12 +31,18 @@ def nearest_phrases(editor: Editor, pairs: Sequence[Pair], count: int) -> list[t
     joint = editor.joint
     if joint is None or not editor.phrases:
         raise UsageError(f"the editor '{editor.name}' has no joint image-text space to look for a phrase in")
-    before = joint.image_features([pair.before for pair in pairs])
-    after = joint.image_features([pair.after for pair in pairs])
+    before = F.normalize(joint.image_features([pair.before for pair in pairs]), dim=1)
+    after = F.normalize(joint.image_features([pair.after for pair in pairs]), dim=1)
     texts = F.normalize(joint.text_features(editor.phrases), dim=1)
     texts = F.normalize(texts - texts.mean(0), dim=1)
-    best = torch.topk(texts @ edit_direction(before, after), min(count, len(texts)))
-    return [(editor.phrases[index], float(value)) for value, index in zip(*best, strict=True)]
+    cosines = texts @ edit_direction(before, after)
+    chosen: list[int] = []
+    for index in cosines.argsort(descending=True).tolist():
+        if len(chosen) == count:
+            break
+        if not chosen or (texts[chosen] @ texts[index]).max() < SAME:
+            chosen.append(index)
+    return [(editor.phrases[index], float(cosines[index])) for index in chosen]
 
 
 def starting_texts(editor: Editor, pairs: Sequence[Pair], init: str, count: int) -> list[str]:
