@@ -1,6 +1,6 @@
 """Make the pair that ships with `vii demo`: a tint between teal and blue with a vignette, which has no exact words.
 
-    python recipes/demo_pair.py
+Run it with `python recipes/demo_pair.py`.
 """
 
 from pathlib import Path

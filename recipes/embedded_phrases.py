@@ -1,6 +1,6 @@
 """Write the phrases that the embedded editor retrieves starting texts from: instructions of random synthetic edits.
 
-    python recipes/embedded_phrases.py
+Run it with `python recipes/embedded_phrases.py`.
 """
 
 from pathlib import Path

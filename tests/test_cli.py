@@ -130,7 +130,8 @@ def test_mask_and_box(tmp_path, toy_file, photo_file):
 
 def test_results_carry_the_settings_that_made_them(tmp_path, photo_file, toy_file):
     out = tmp_path / "out.png"
-    run("apply", "--editor", "embedded", photo_file, "--text", "make it sepia", "--steps", "2", "--seed", "5", "-o", out)
+    settings = ["--text", "make it sepia", "--steps", "2", "--seed", "5"]
+    run("apply", "--editor", "embedded", photo_file, *settings, "-o", out)
     text = Image.open(out).text
     assert text["parameters"].startswith("make it sepia\nSteps: 2, Sampler: ddim, CFG scale: 1.0")
     assert "Seed: 5" in text["parameters"]
@@ -153,10 +154,13 @@ def test_the_same_command_twice_writes_the_same_bytes(tmp_path, pair_files, phot
 
 def test_learning_takes_more_pairs_recipes_previews_and_thumbnails(tmp_path, pair_files):
     recipe = tmp_path / "quick.toml"
-    recipe.write_text('[inversion]\nsteps = 3\nbatch_size = 1\nprobe_size = 2\ninit = "make it dark"\n[pair]\nbefore = "before.png"\nafter = "after.png"\n')
+    recipe.write_text(
+        '[inversion]\nsteps = 3\nbatch_size = 1\nprobe_size = 2\ninit = "make it dark"\n'
+        '[pair]\nbefore = "before.png"\nafter = "after.png"\n'
+    )
     edit = tmp_path / "e.safetensors"
-    more = ["--pair", *pair_files, "--pair", *pair_files]
-    stdout, _ = run("learn", "-o", edit, "--recipe", recipe, *more, "--tokens", "4", "--thumbnail", "--preview", "--json")
+    more = ["--pair", *pair_files, "--pair", *pair_files, "--tokens", "4", "--thumbnail", "--preview"]
+    stdout, _ = run("learn", "-o", edit, "--recipe", recipe, *more, "--json")
     report, loaded = json.loads(stdout), vii.load_edit(edit)
     assert report["steps"] == 3
     assert len(loaded.pairs) == 3
@@ -280,7 +284,8 @@ def test_outputs_that_would_be_wrong_are_refused(tmp_path, folder, toy_file):
     assert "results are PNG" in refused("apply", toy_file, photo, "-o", tmp_path / "one.jpg")
     (tmp_path / "more").mkdir()
     vii.save_image(picture(1), tmp_path / "more" / "photo0.png")
-    assert "would both become" in refused("apply", toy_file, folder, tmp_path / "more" / "photo0.png", "-o", tmp_path / "out")
+    twin = tmp_path / "more" / "photo0.png"
+    assert "would both become" in refused("apply", toy_file, folder, twin, "-o", tmp_path / "out")
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert "cannot be written" in refused("apply", toy_file, photo, "-o", blocked / "inside")
@@ -306,7 +311,10 @@ def test_unknown_commands_and_options_are_one_line_too():
 
 def test_help_is_quick_because_nothing_heavy_is_imported():
     """Not a timed test: what costs time is what is imported."""
-    code = "import sys\nfrom vii.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
+    code = (
+        "import sys\nfrom vii.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Edit images by example" in done.stdout
     heavy = {"torch", "diffusers", "transformers", "numpy", "PIL", "rich", "open_clip", "scipy", "safetensors"}

@@ -33,7 +33,8 @@ def test_features_are_those_of_transformers_own_model(clip):
         pixels = torch.stack([preprocess(picture(seed, 128, 128), 128, clip.mean, clip.std) for seed in (1, 2)])
         images = model.get_image_features(pixel_values=pixels).pooler_output
     torch.testing.assert_close(clip.text_features(texts), expected, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(clip.image_features([picture(1, 128, 128), picture(2, 128, 128)]), images, atol=1e-4, rtol=1e-4)
+    features = clip.image_features([picture(1, 128, 128), picture(2, 128, 128)])
+    torch.testing.assert_close(features, images, atol=1e-4, rtol=1e-4)
 
 
 def test_preprocessing_is_that_of_pillow(clip):
@@ -101,7 +102,8 @@ def test_the_nearest_phrases_name_the_edit(embedded):
     for name, (edit, _) in SAID.items():
         found = nearest_phrases(embedded, [vii.Pair(photo, edit.apply(photo))], 8)
         cosines = [cosine for _, cosine in found]
-        assert len(set(found)) == 8 and cosines == sorted(cosines, reverse=True)
+        assert len(set(found)) == 8
+        assert cosines == sorted(cosines, reverse=True)
         named[name] = any(word in phrase for phrase, _ in found for word in WORDS[name].split("|"))
     assert sum(named.values()) >= 8, named
 

@@ -24,7 +24,8 @@ def test_every_command_has_help_and_is_in_the_readme():
 
 
 def test_options_in_the_readme_exist():
-    options = {option for command in main.commands.values() for parameter in command.params for option in parameter.opts}
+    parameters = [parameter for command in main.commands.values() for parameter in command.params]
+    options = {option for parameter in parameters for option in parameter.opts}
     used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(re.findall(r"^vii .*$", README, re.M))))
     assert used
     assert used <= options | {"--help"}

@@ -51,5 +51,5 @@ def test_join_puts_words_after_the_tokens():
 def test_join_leaves_room_for_the_end():
     learned = Instruction(ROWS, (1, 6))
     assert join(learned, Instruction(-ROWS, (1, 4))).free == (1, 9)
-    with pytest.raises(UsageError, match="5 tokens and 4 tokens of text do not fit: this editor has room for 8 together"):
+    with pytest.raises(UsageError, match=r"5 tokens and 4 tokens of text do not fit: .* room for 8 together"):
         join(learned, Instruction(-ROWS, (1, 5)))

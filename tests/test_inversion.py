@@ -39,7 +39,8 @@ def test_several_pairs_recover_the_same_instruction(toy, toy_edit):
 
 
 def test_several_pairs_are_drawn_independently_of_the_noise_level(toy, toy_pair):
-    run = _Run(toy, [toy_pair, toy_pair, toy_pair], InversionSettings(**{**FAST, "steps": 200, "batch_size": 16}), seed=0)
+    settings = InversionSettings(**{**FAST, "steps": 200, "batch_size": 16})
+    run = _Run(toy, [toy_pair] * 3, settings, seed=0)
     t, which = (torch.cat(column) for column in zip(*[(t, which) for t, which, _ in run._draws()], strict=True))
     for pair in range(3):
         mine = t[which == pair]
@@ -76,10 +77,12 @@ def test_one_visii_step_is_the_authors_update_written_out(tiny):
     joint = Joint()
     tiny.__dict__["joint"] = joint
     try:
-        settings = dataclasses.replace(vii.load_recipe("visii"), init="make it red", probe_size=2, probe_every=1, steps=1000)
+        visii = vii.load_recipe("visii")
+        settings = dataclasses.replace(visii, init="make it red", probe_size=2, probe_every=1)
         pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
         run = _Run(tiny, [pair], settings, seed=0)
-        run.probe = lambda instruction, losses=itertools.count(0, -1): float(next(losses))  # every step is the best
+        losses = itertools.count(0, -1)
+        run.probe = lambda instruction: float(next(losses))  # every step is the best
         (t, _, noises), step = next(run._draws()), next(itertools.islice(run.steps(), 1, None))
     finally:
         tiny.__dict__["joint"] = None

@@ -64,7 +64,9 @@ def test_sampling_equals_diffusers_pipeline(name, cls, prediction_type):
 
 
 @pytest.mark.parametrize("guidance", [(1.0, 1.0), (4.0, 1.5)])
-@pytest.mark.parametrize(("name", "cls"), [("ddim", "DDIMScheduler"), ("euler_ancestral", "EulerAncestralDiscreteScheduler")])
+@pytest.mark.parametrize(
+    ("name", "cls"), [("ddim", "DDIMScheduler"), ("euler_ancestral", "EulerAncestralDiscreteScheduler")]
+)
 def test_embedded_equals_diffusers_pipeline(embedded, name, cls, guidance):
     pipeline = diffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained(EMBEDDED_MODEL, safety_checker=None)
     image = picture(4, 128, 128)
@@ -113,7 +115,14 @@ def test_two_branches_are_the_weighted_sum_written_out(tiny):
 
 @pytest.mark.parametrize(
     ("text_scale", "image_scale", "weights", "passes"),
-    [(1, 1, [1], 1), (7.5, 1.5, [1], 3), (1.5, 1.5, [1], 2), (2, 1, [1], 2), (7.5, 1.5, [1, 0, 0.5], 4), (1, 1, [0], 1)],
+    [
+        (1, 1, [1], 1),
+        (7.5, 1.5, [1], 3),
+        (1.5, 1.5, [1], 2),
+        (2, 1, [1], 2),
+        (7.5, 1.5, [1, 0, 0.5], 4),
+        (1, 1, [0], 1),
+    ],
 )
 def test_branches_without_weight_are_not_computed(tiny, text_scale, image_scale, weights, passes):
     seen, encoding = [], tiny.encode(picture(1, 32, 32))
@@ -171,7 +180,8 @@ def test_gradient_reaches_the_tokens_and_nothing_else(tiny):
     tiny.loss(before, after, start.with_tokens(tokens), torch.tensor([0.2, 0.7]), noise, guidance).mean().backward()
     assert tokens.grad is not None
     assert tokens.grad.abs().sum() > 0
-    assert all(parameter.grad is None for module in (tiny.unet, tiny.text_encoder, tiny.vae) for parameter in module.parameters())
+    for module in (tiny.unet, tiny.text_encoder, tiny.vae):
+        assert all(parameter.grad is None for parameter in module.parameters())
 
 
 def test_guided_loss_gradient_equals_one_with_gradient_through_every_branch(tiny):

@@ -22,6 +22,8 @@ LAYERS = [
     {"inversion", "application"},
     {"recipes", "gallery", "demo"},
     {"benchmark"},
+    {"cli.common"},
+    {"cli.learn", "cli.apply", "cli.lists"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -60,7 +62,7 @@ def test_a_module_imports_only_from_those_before_it():
 
 def test_only_editors_know_which_editor_they_are():
     """Nothing outside vii/editors asks for an editor by name, except to give a command its default."""
-    allowed = {"cli", "benchmark"}
+    allowed = {"cli.common", "benchmark"}
     for name, path in modules().items():
         if name.startswith("editors") or name in allowed:
             continue
@@ -85,4 +87,4 @@ def test_import_vii_loads_nothing_heavy():
 
 def test_modules_stay_small():
     for name, path in modules().items():
-        assert len(path.read_text().splitlines()) <= (600 if name in ("cli", "synthetic") else 400), name
+        assert len(path.read_text().splitlines()) <= (500 if name == "synthetic" else 400), name

@@ -46,7 +46,10 @@ def test_visii_is_the_authors_setting():
 
 def test_a_recipe_by_path_starts_from_its_base(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('description = "d"\nbase = "visii"\n[inversion]\nsteps = 7\nlearning_rate = 1\n[pair]\nbefore = "b.png"\nafter = "a.png"')
+    path.write_text(
+        'description = "d"\nbase = "visii"\n[inversion]\nsteps = 7\nlearning_rate = 1\n'
+        '[pair]\nbefore = "b.png"\nafter = "a.png"'
+    )
     recipe = read_recipe(path)
     assert recipe.settings == dataclasses.replace(vii.load_recipe("visii"), recipe="mine", steps=7, learning_rate=1.0)
     assert recipe.pair == (tmp_path / "b.png", tmp_path / "a.png")

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from .application import apply
+from .demo import FOLDER as DEMO_FOLDER
 from .editor import Editor
 from .editors import load_editor
-from .demo import FOLDER as DEMO_FOLDER
 from .files import make_folder, replacing
 from .gallery import contact_sheet
 from .images import Pair, find_images, load_image, resize, save_image
@@ -197,7 +197,14 @@ def table(scores: Sequence[Score]) -> str:
 @click.option("--recipe", "recipes", multiple=True, default=("visii", "default"), show_default=True, help="Repeatable.")
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0,), show_default=True, help="Repeatable.")
 @click.option("-o", "--output", default="benchmark", show_default=True, help="Folder for scores.json and sheet.png.")
-def main(folder: str | None, count: int, names: Sequence[str], recipes: Sequence[str], seeds: Sequence[int], output: str) -> None:
+def main(
+    folder: str | None,
+    count: int,
+    names: Sequence[str],
+    recipes: Sequence[str],
+    seeds: Sequence[int],
+    output: str,
+) -> None:
     """Score no edit, pixel delta, the true words and recipes on photos never seen; resumable."""
     editor = load_editor("embedded")
     paths = find_images([folder or DEMO_FOLDER / "photos"])
@@ -216,7 +223,8 @@ def main(folder: str | None, count: int, names: Sequence[str], recipes: Sequence
                 temporary.write_text(json.dumps([asdict(score) for score in scores], indent=1))
             picture = contact_sheet([[(f"{score.edit}: {score.method}", result) for result in results[:6]]], cell=128)
             save_image(picture, out / f"{score.edit} - {score.method} - {seed}.png".replace("/", " "))
-            click.echo(f"{score.edit:>32} {score.method:>12} {score.psnr:6.2f} dB  {score.learn_seconds:6.1f} s", err=True)
+            line = f"{score.edit:>32} {score.method:>12} {score.psnr:6.2f} dB  {score.learn_seconds:6.1f} s"
+            click.echo(line, err=True)
     click.echo(table(scores))
 
 

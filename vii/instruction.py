@@ -64,8 +64,8 @@ def join(learned: Instruction, words: Instruction) -> Instruction:
     """An instruction followed by words: `BOS tokens | words | EOS PAD ...`, as long as each of the two.
 
     The tail (EOS and padding) is that of the words. The paper's code appends the words' own BOS as well, after the
-    caption's EOS and one row of padding (`test_concatenate`), which is worse (LOG.md). The order of the rows does not matter
-    to a UNet, whose cross-attention has no positions.
+    caption's EOS and one row of padding (`test_concatenate`), which is worse (LOG.md). The order of the rows does not
+    matter to a UNet, whose cross-attention has no positions.
 
     Raises:
         UsageError: the two together leave no row for EOS.

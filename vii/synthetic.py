@@ -98,7 +98,8 @@ def _family(
 PLACE = Parameter(words=tuple(PLACES), word_share=1)
 SHAPE = Parameter(words=("circle", "square", "triangle", "star", "heart"), word_share=1)
 
-# fmt: off (what follows reads as a list: first what formulas share, then the families, each its words and its formula)
+# What follows reads as a list: first what formulas share, then the families, each its words and its formula.
+# fmt: off
 
 def _color(word_share: float = 0.0, words: tuple[str, ...] = tuple(NEUTRALS)) -> Parameter:
     return Parameter(0, 360, words, word_share)

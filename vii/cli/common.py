@@ -1,0 +1,94 @@
+"""What the commands share: one-line errors, the options that choose an editor, a progress line."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..errors import ViiError
+
+if TYPE_CHECKING:
+    from ..editor import Editor
+
+# Commands import the heavy libraries themselves, after this: loading them counts as start-up.
+STARTED = time.perf_counter()
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class OneLineErrors(click.Group):
+    """A group whose errors are one line and exit code 1."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run a command; what a user can cause is reported in one line."""
+        run: Any = super().main
+        try:
+            code = run(*args, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            context = error.ctx if isinstance(error, click.UsageError) else None
+            hint = f" (see '{context.command_path} --help')" if context else ""
+            code = fail(error.format_message() + hint)
+        except ViiError as error:
+            code = fail(str(error))
+        except (KeyboardInterrupt, click.Abort):
+            code = fail("stopped", 130)
+        except BrokenPipeError:
+            code = 1
+        except Exception as error:
+            if type(error).__name__ != "OutOfMemoryError":
+                raise
+            code = fail("out of memory: try --dtype float16, a smaller --set batch_size=..., or --device cpu")
+        if standalone_mode:
+            sys.exit(code if isinstance(code, int) else 0)
+        return code
+
+
+def fail(message: str, code: int = 1) -> int:
+    """Print an error in one line on stderr and return the exit code."""
+    click.echo(f"vii: {' '.join(message.split())}", err=True)
+    return code
+
+
+def editor_options(command: Command) -> Command:
+    """The options that choose an editor and where it runs."""
+    for option in (
+        click.option("--clip", metavar="ID|FOLDER|none", help="CLIP model of the editor; open_clip:ARCH/WEIGHTS too."),
+        click.option("--dtype", metavar="TYPE", help="float32, bfloat16 or float16."),
+        click.option("--device", metavar="NAME", help="cuda, mps or cpu; the best there is if not given."),
+        click.option("--revision", metavar="REV", help="Branch, tag or commit of a model on a hub."),
+        click.option("--model", metavar="ID|FOLDER", help="Weights to use instead of the editor's own."),
+        click.option("--editor", metavar="NAME", help="An editor; see 'vii editors'."),
+    ):
+        command = option(command)
+    return command
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+
+
+def load_editor(options: dict[str, Any]) -> "Editor":
+    """The editor that the options name, or the embedded one."""
+    from .. import editors
+
+    options = dict(options)
+    return editors.load_editor(options.pop("editor", None) or "embedded", **options)
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
+    """A progress line on stderr; calling what it gives advances it by one."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(label),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total, note="")
+        yield lambda note="": bar.update(task, advance=1, note=note)

@@ -1,0 +1,228 @@
+"""`vii learn` and `vii demo`: from a pair to an edit file."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import OutputError, UsageError
+from .common import STARTED, editor_options, json_option, load_editor, progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..edit_file import Edit
+    from ..editor import Editor
+    from ..images import Pair
+    from ..inversion import InversionSettings, Step
+    from ..recipes import Recipe
+
+LOW_EXPLAINED = 0.2
+
+
+@click.command()
+@click.argument("before", required=False)
+@click.argument("after", required=False)
+@click.option("-o", "--output", required=True, metavar="EDIT", help="Where to write the edit file (.safetensors).")
+@click.option("--pair", "more", nargs=2, multiple=True, metavar="BEFORE AFTER", help="One more example; repeatable.")
+@click.option("--recipe", default="default", show_default=True, metavar="NAME|FILE", help="See 'vii recipes'.")
+@click.option("--init", metavar="TEXT|retrieve|none", help="Starting text; retrieve: the nearest phrase known.")
+@click.option("--tokens", type=int, metavar="K", help="Rows to learn; 0: as many as the starting text has.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same file.")
+@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting of a recipe; repeatable.")
+@click.option("--title", default="", help="A short name; the file's name if not given.")
+@click.option("--description", default="", help="What the edit does, in a sentence.")
+@click.option("--author", default="", help="Who made it.")
+@click.option("--license", "license_", default="", help="How the edit file may be used.")
+@click.option("--tag", "tags", multiple=True, help="A word to find it by; repeatable.")
+@click.option("--thumbnail", is_flag=True, help="Store a small picture of the pair in the file (private by default).")
+@click.option("--preview", is_flag=True, help="Also write EDIT.png: before | after | starting text | learned.")
+@editor_options
+@json_option
+def learn(
+    before: str | None,
+    after: str | None,
+    output: str,
+    more: Sequence[tuple[str, str]],
+    recipe: str,
+    init: str | None,
+    tokens: int | None,
+    seed: int,
+    assignments: Sequence[str],
+    title: str,
+    preview: bool,
+    thumbnail: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Learn an edit from a before/after pair and save it.
+
+    BEFORE and AFTER show the same frame; where only their scale differs, AFTER is scaled to BEFORE. They may be left
+    out when the recipe names a pair. Ctrl-C stops early and keeps the best so far.
+    """
+    import dataclasses
+
+    from ..edit_file import save_edit
+    from ..files import check_writable
+    from ..gallery import thumbnail_of
+    from ..recipes import read_recipe
+
+    path = _edit_path(output)
+    check_writable(path)
+    chosen = read_recipe(recipe)
+    settings = _settings(chosen, assignments, init=init, tokens=tokens)
+    pairs = _pairs(chosen, before, after, more)
+    labels = {name: options.pop(name) for name in ("description", "author", "tags")}
+    labels |= {"license": options.pop("license_"), "title": title or path.stem}
+    editor = load_editor(options)
+    startup = time.perf_counter() - STARTED
+    started = time.perf_counter()
+    last, interrupted = _learn(editor, pairs, settings, seed)
+    edit = dataclasses.replace(last.best(), **labels, thumbnail=thumbnail_of(pairs[0]) if thumbnail else "")
+    seconds = time.perf_counter() - started
+    save_edit(edit, path)
+    report = _learn_report(edit, path, last, interrupted, seconds=seconds, startup=startup)
+    if preview:
+        report["preview"] = str(_write_preview(editor, edit, pairs[0], path.with_suffix(".png"), seed))
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        _print_learned(report, edit)
+
+
+@click.command()
+@click.option("-o", "--output", default="vii-demo", show_default=True, metavar="FOLDER", help="Where to write.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@json_option
+def demo(output: str, seed: int, as_json: bool) -> None:
+    """Learn the shipped pair, apply it to the shipped photos, write one contact sheet."""
+    from ..demo import DEMO_EDIT, demo_pair, demo_photos
+    from ..edit_file import save_edit
+    from ..files import make_folder
+    from ..images import save_image
+    from ..recipes import read_recipe
+
+    folder = Path(output)
+    make_folder(folder)
+    pair, photos = demo_pair(), demo_photos()
+    click.echo("learning the edit from one pair (about half a minute on two CPU cores) ...", err=True)
+    editor = load_editor({})
+    startup, started = time.perf_counter() - STARTED, time.perf_counter()
+    last, interrupted = _learn(editor, [pair], read_recipe("default").settings, seed)
+    seconds = time.perf_counter() - started
+    edit, path = last.best(), folder / f"{DEMO_EDIT}.safetensors"
+    save_edit(edit, path)
+    sheet = folder / "contact-sheet.png"
+    save_image(_demo_sheet(editor, edit, pair, photos, seed), sheet)
+    report = _learn_report(edit, path, last, interrupted, seconds=seconds, startup=startup) | {"sheet": str(sheet)}
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    _print_learned(report, edit)
+    click.echo(f"{sheet}   the pair, and {len(photos)} photos it has never seen before and after")
+
+
+def _edit_path(output: str) -> Path:
+    path = Path(output)
+    if path.suffix != ".safetensors":
+        raise OutputError(f"{output}: edit files are named *.safetensors")
+    return path
+
+
+def _settings(recipe: "Recipe", assignments: Sequence[str], **named: Any) -> "InversionSettings":
+    from ..settings import override, parse
+
+    return override(override(recipe.settings, **parse(recipe.settings, assignments)), **named)
+
+
+def _pairs(recipe: "Recipe", before: str | None, after: str | None, more: Sequence[tuple[str, str]]) -> "list[Pair]":
+    from ..images import Pair
+
+    if before and not after:
+        raise UsageError(f"{before} is the picture before the edit; the one after it is missing")
+    paths: list[tuple[str | Path, str | Path]] = [(before, after)] if before and after else []
+    paths += [recipe.pair] if recipe.pair and not paths else []
+    paths += more
+    if not paths:
+        raise UsageError("expected BEFORE and AFTER, two pictures of one frame")
+    return [Pair.open(*pair) for pair in paths]
+
+
+def _learn(editor: "Editor", pairs: "Sequence[Pair]", settings: "InversionSettings", seed: int) -> "tuple[Step, bool]":
+    """Run the loop with a progress line; True when Ctrl-C ended it early."""
+    from ..inversion import invert_steps
+
+    last: Step | None = None
+    with progress("learning", settings.steps) as advance:
+        try:
+            for last in invert_steps(editor, pairs, settings, seed=seed):
+                if last.step:
+                    advance(f"explained {last.explained:.0%}")
+        except KeyboardInterrupt:
+            if last is None:
+                raise
+            return last, True
+    assert last is not None  # the loop yields its starting point before anything else
+    return last, False
+
+
+def _learn_report(edit: "Edit", path: Path, last: "Step", interrupted: bool, **times: float) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "seconds": round(times["seconds"], 3),
+        "startup_seconds": round(times["startup"], 3),
+        "steps": last.step,
+        "samples": last.samples,
+        "explained": edit.training["explained"],
+        "explained_start": edit.training["explained_start"],
+        "init_text": edit.init_text,
+        "stopped": "interrupted" if interrupted else "finished" if last.step == last.steps else "early",
+    }
+
+
+def _print_learned(report: dict[str, Any], edit: "Edit") -> None:
+    click.echo(f"{report['path']}   {report['bytes'] / 1000:.0f} kB")
+    click.echo(
+        f"{report['steps']} steps in {report['seconds']:.1f} s ({report['stopped']}), start-up "
+        f"{report['startup_seconds']:.1f} s; explains {report['explained']:.0%} of what no instruction leaves, the "
+        f"starting text '{edit.init_text}' {report['explained_start']:.0%}"
+    )
+    if report["explained"] < LOW_EXPLAINED:
+        click.echo(
+            "warning: little was explained; do the two pictures show one frame? Try --init or more steps", err=True
+        )
+
+
+def _write_preview(editor: "Editor", edit: "Edit", pair: "Pair", path: Path, seed: int) -> Path:
+    from ..application import apply as apply_edits
+    from ..gallery import contact_sheet
+    from ..images import save_image
+
+    words = edit.init_text or "no words"
+    row = [("before", pair.before), ("after", pair.after)]
+    if edit.init_text:
+        row.append((f"start: {words}", apply_edits(editor, None, pair.before, text=edit.init_text, seed=seed)))
+    row.append(("learned", apply_edits(editor, edit, pair.before, seed=seed)))
+    save_image(contact_sheet([row]), path)
+    return path
+
+
+def _demo_sheet(editor: "Editor", edit: "Edit", pair: "Pair", photos: "dict[str, Tensor]", seed: int) -> "Tensor":
+    from ..application import apply as apply_edits
+    from ..gallery import contact_sheet
+
+    with progress("applying", len(photos)) as advance:
+        results = {}
+        for name, photo in photos.items():
+            results[name] = apply_edits(editor, edit, photo, seed=seed)
+            advance()
+    return contact_sheet(
+        [
+            [("before", pair.before), *((name, photo) for name, photo in photos.items())],
+            [("after", pair.after), *(("edited", result) for result in results.values())],
+        ]
+    )
