@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -40,6 +40,19 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Tensor]]], cell: int = 192)
             offset_x, offset_y = (cell - scaled.shape[2]) // 2, (cell - scaled.shape[1]) // 2
             sheet.paste(to_pil(scaled), (x + offset_x, y + TEXT_HEIGHT + offset_y))
     return from_pil(sheet)
+
+
+def edit_sheet(pair: Pair, results: Mapping[str, tuple[Tensor, Tensor]], cell: int = 160) -> Tensor:
+    """A pair and what was learned from it: the upper row before the edit, the lower row after.
+
+    Args:
+        pair: the example.
+        results: name -> (photo, the edited photo).
+        cell: as for `contact_sheet`.
+    """
+    upper = [("before", pair.before), *((name, photo) for name, (photo, _) in results.items())]
+    lower = [("after", pair.after), *(("edited", edited) for _, edited in results.values())]
+    return contact_sheet([upper, lower], cell)
 
 
 def strip(images: Sequence[Tensor], height: int = 192) -> Tensor:

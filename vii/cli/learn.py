@@ -12,8 +12,6 @@ from ..errors import OutputError, UsageError
 from .common import STARTED, editor_options, json_option, load_editor, progress
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..edit_file import Edit
     from ..editor import Editor
     from ..images import Pair
@@ -99,9 +97,11 @@ def learn(
 @json_option
 def demo(output: str, seed: int, as_json: bool) -> None:
     """Learn the shipped pair, apply it to the shipped photos, write one contact sheet."""
+    from ..application import apply as apply_edits
     from ..demo import DEMO_EDIT, demo_pair, demo_photos
     from ..edit_file import save_edit
     from ..files import make_folder
+    from ..gallery import edit_sheet
     from ..images import save_image
     from ..recipes import read_recipe
 
@@ -115,8 +115,13 @@ def demo(output: str, seed: int, as_json: bool) -> None:
     seconds = time.perf_counter() - started
     edit, path = last.best(), folder / f"{DEMO_EDIT}.safetensors"
     save_edit(edit, path)
+    results = {}
+    with progress("applying", len(photos)) as advance:
+        for name, photo in photos.items():
+            results[name] = (photo, apply_edits(editor, edit, photo, seed=seed))
+            advance()
     sheet = folder / "contact-sheet.png"
-    save_image(_demo_sheet(editor, edit, pair, photos, seed), sheet)
+    save_image(edit_sheet(pair, results), sheet)
     report = _learn_report(edit, path, last, interrupted, seconds=seconds, startup=startup) | {"sheet": str(sheet)}
     if as_json:
         click.echo(json.dumps(report))
@@ -209,20 +214,3 @@ def _write_preview(editor: "Editor", edit: "Edit", pair: "Pair", path: Path, see
     row.append(("learned", apply_edits(editor, edit, pair.before, seed=seed)))
     save_image(contact_sheet([row]), path)
     return path
-
-
-def _demo_sheet(editor: "Editor", edit: "Edit", pair: "Pair", photos: "dict[str, Tensor]", seed: int) -> "Tensor":
-    from ..application import apply as apply_edits
-    from ..gallery import contact_sheet
-
-    with progress("applying", len(photos)) as advance:
-        results = {}
-        for name, photo in photos.items():
-            results[name] = apply_edits(editor, edit, photo, seed=seed)
-            advance()
-    return contact_sheet(
-        [
-            [("before", pair.before), *((name, photo) for name, photo in photos.items())],
-            [("after", pair.after), *(("edited", result) for result in results.values())],
-        ]
-    )

@@ -7,7 +7,7 @@ from torch import Tensor
 from ..images import Pair, load_image
 
 FOLDER = Path(__file__).parent
-DEMO_EDIT = "demo"
+DEMO_EDIT = "thermal"
 
 
 def demo_pair() -> Pair:
