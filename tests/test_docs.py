@@ -1,14 +1,19 @@
 """What is written about the package is true: commands, options, paths, examples, links."""
 
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import vii
 from vii.cli import main
+from vii.demo import FOLDER as DEMO_FOLDER
 from vii.edit_file import to_bytes
+from vii.recipes import read_recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -78,3 +83,36 @@ def test_python_in_the_readme_runs(tmp_path, monkeypatch, toy, photo_file):
 def test_the_two_commands_are_marked(marker):
     """CI runs what stands behind these marks, so that it does what a reader does."""
     assert re.search(rf"<!-- {marker} -->\n```bash\n.+?\n```", README, re.S)
+
+
+def test_shell_commands_in_the_readme_run(tmp_path, monkeypatch):
+    """The three commands exactly as written, on the embedded editor, one after the other."""
+    block = re.search(r"```bash\n(vii learn before.png.*?)```", README, re.S).group(1)
+    commands = block.strip().splitlines()
+    assert len(commands) == 3
+    monkeypatch.chdir(tmp_path)
+    for name, path in (("before.png", DEMO_FOLDER / "before.png"), ("after.png", DEMO_FOLDER / "after.png")):
+        shutil.copy(path, name)
+    shutil.copy(DEMO_FOLDER / "photos/cat.jpg", "photo.jpg")
+    shutil.copytree(DEMO_FOLDER / "photos", "holiday")
+    shutil.copy(ROOT / "learned_instructions/golden_hour.safetensors", "frame.safetensors")
+    for command in commands:
+        result = CliRunner().invoke(main, shlex.split(command)[1:], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert vii.load_edit("watercolor.safetensors").training["explained"] > 0.3
+    assert Path("painted.png").exists()
+    assert sorted(path.name for path in Path("painted").iterdir()) == ["cat.png", "coffee.png", "rocket.png"]
+
+
+def test_every_shipped_edit_has_its_recipe_and_picture_and_fits_the_shipped_editor(embedded):
+    edits = sorted((ROOT / "learned_instructions").glob("*.safetensors"))
+    assert edits
+    table = (ROOT / "learned_instructions/README.md").read_text(encoding="utf-8")
+    for path in edits:
+        edit = vii.load_edit(path)
+        assert edit.space == embedded.space, "run recipes/learned_instructions.py again"
+        assert path.with_suffix(".png").exists()
+        recipe = ROOT / f"recipes/{path.stem}.toml"
+        assert edit.pairs == (vii.Pair.open(*read_recipe(recipe).pair).sha256(),)
+        assert f"-o learned_instructions/{path.name}" in recipe.read_text(encoding="utf-8")
+        assert f"| {edit.training['explained']:.0%} |" in next(x for x in table.splitlines() if f"`{path.stem}`" in x)
