@@ -148,7 +148,8 @@ def run(
     for name, (edit, words) in edits.items():
         pairs, truths = [Pair(example, edit.apply(example))], [edit.apply(photo) for photo in photos]
         for method in methods:
-            if (name, method, seed) in done:
+            label = Path(method).stem  # a recipe given by its path
+            if (name, label, seed) in done:
                 continue
             built = build(method, editor, words, pairs, seed)
             results = [built.transfer(pairs, photo, seed=seed) for photo in photos]
@@ -157,7 +158,7 @@ def run(
                 Score(
                     edit=name,
                     said=name in SAID,
-                    method=method,
+                    method=label,
                     seed=seed,
                     psnr=round(quality, 3),
                     learn_seconds=round(built.learn_seconds, 2),

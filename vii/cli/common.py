@@ -78,7 +78,7 @@ def load_editor(options: dict[str, Any]) -> "Editor":
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress line on stderr; calling what it gives advances it by one."""
+    """A progress line on stderr where that is a terminal; calling what it gives advances it by one."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -89,6 +89,7 @@ def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(label, total=total, note="")
         yield lambda note="": bar.update(task, advance=1, note=note)
