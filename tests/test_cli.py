@@ -128,12 +128,13 @@ def test_mask_and_box(tmp_path, toy_file, photo_file):
         assert not torch.equal(result[:, :, :36], photo[:, :, :36])
 
 
-def test_results_carry_the_settings_that_made_them(tmp_path, photo_file, toy_file):
+def test_results_carry_the_settings_that_made_them(tmp_path, photo_file, toy_file, embedded):
     out = tmp_path / "out.png"
     settings = ["--text", "make it sepia", "--steps", "2", "--seed", "5"]
     run("apply", "--editor", "embedded", photo_file, *settings, "-o", out)
     text = Image.open(out).text
-    assert text["parameters"].startswith("make it sepia\nSteps: 2, Sampler: ddim, CFG scale: 1.0")
+    scale = embedded.settings.guidance_scale
+    assert text["parameters"].startswith(f"make it sepia\nSteps: 2, Sampler: ddim, CFG scale: {scale}, ")
     assert "Seed: 5" in text["parameters"]
     record = json.loads(text["vii"])
     assert (record["seed"], record["text"], record["settings"]["num_inference_steps"]) == (5, "make it sepia", 2)
