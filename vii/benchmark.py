@@ -1,6 +1,6 @@
 """How good is it: edits with a known right answer, learned from one pair, applied to photos never seen.
 
-Every way of editing by example is a `transfer(pairs, image, *, seed) -> image`; `METHODS` builds them. The score is
+Every way of editing by example is a `transfer(pairs, image, *, seed) -> image`; `build` makes them. The score is
 the PSNR of the result to the truth, at the editor's own resolution.
 """
 
@@ -197,7 +197,7 @@ def table(scores: Sequence[Score]) -> str:
 @click.option("--edit", "names", multiple=True, help="Only these edits; repeatable.")
 @click.option("--recipe", "recipes", multiple=True, default=("visii", "default"), show_default=True, help="Repeatable.")
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0,), show_default=True, help="Repeatable.")
-@click.option("-o", "--output", default="benchmark", show_default=True, help="Folder for scores.json and sheet.png.")
+@click.option("-o", "--output", default="benchmark", show_default=True, help="Folder for scores and pictures.")
 def main(
     folder: str | None,
     count: int,
