@@ -1,0 +1,255 @@
+"""The CLIP: instructions lie where the change of a picture does, captions where the picture does.
+
+Both towers are stock `CLIPModel`. Instructions are contrasted with `E(after) - E(before)`, captions with `E(after)`.
+Heads that are thrown away afterwards read the edit's parameters from either side, so that the text states tell
+colours, places and strengths apart before the UNet ever sees them.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+from vii.synthetic import FAMILIES, SyntheticEdit, compose, make
+
+from .config import Clip, Config
+from .data import SIZE, Pairs, to_tensor
+from .loop import Trainee, fast, train
+
+VALIDATION = 600  # pairs at the end, left out of training
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def make_tokenizer(pairs: Pairs, settings: Clip, seed: int) -> CLIPTokenizer:
+    """A byte-pair encoding of the instructions and captions, as CLIP's tokenizer class wants it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    rng = np.random.default_rng(seed)
+
+    def corpus() -> Iterator[str]:
+        for i in range(0, len(pairs), max(1, len(pairs) // 20_000)):
+            yield pairs.texts[i][0]
+            yield pairs.edit[i].caption(pairs.subjects[i // pairs.edits], rng)
+
+    stock = CLIPTokenizer().backend_tokenizer
+    trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    trained.normalizer, trained.pre_tokenizer = stock.normalizer, stock.pre_tokenizer
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=settings.vocabulary, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False
+    )
+    trained.train_from_iterator(corpus(), trainer)
+    model = json.loads(trained.to_str())["model"]
+    vocabulary = dict(model["vocab"])
+    # Whatever somebody types must have tokens, also letters that no instruction holds.
+    for token in [*alphabet, *(letter + "</w>" for letter in alphabet), "<|startoftext|>", "<|endoftext|>"]:
+        vocabulary.setdefault(token, len(vocabulary))
+    merges = [tuple(merge) for merge in model["merges"]]
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=settings.positions)
+
+
+def tokenize(tokenizer: CLIPTokenizer, texts: list[str], *, full: bool = False) -> Tensor:
+    """Token ids `(n, positions)`, or no longer than the longest text needs where not `full`."""
+    padding = "max_length" if full else "longest"
+    return tokenizer(texts, padding=padding, truncation=True, return_tensors="pt").input_ids
+
+
+def build(tokenizer: CLIPTokenizer, settings: Clip) -> CLIPModel:
+    """An untrained model."""
+    tower = {
+        "hidden_size": settings.width,
+        "num_hidden_layers": settings.layers,
+        "num_attention_heads": 4,
+        "projection_dim": settings.width,
+    }
+    text = {
+        "vocab_size": len(tokenizer),
+        "intermediate_size": 2 * settings.width,
+        "max_position_embeddings": settings.positions,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = {"intermediate_size": 5 * settings.width // 2, "image_size": SIZE, "patch_size": 16}
+    return CLIPModel(
+        CLIPConfig(
+            text_config=tower | text,
+            vision_config=tower | vision,
+            projection_dim=settings.width,
+            logit_scale_init_value=math.log(10),
+        )
+    )
+
+
+def processor() -> CLIPImageProcessor:
+    """How pictures are prepared for the image tower."""
+    size = {"height": SIZE, "width": SIZE}
+    return CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size=size, image_mean=list(MEAN), image_std=list(STD))
+
+
+class Targets:
+    """Which numbers the auxiliary heads are asked to read off an edit.
+
+    One column a family; then, once for what changes the picture itself and once for what is laid over it, columns
+    for every parameter: cosine and sine of a hue, a number scaled to [-1, 1], one column a word.
+    """
+
+    def __init__(self) -> None:
+        self.families = list(FAMILIES)
+        self.columns: dict[tuple[bool, str, str], int] = {}
+        for family in FAMILIES.values():
+            for name, parameter in family.parameters.items():
+                kinds = ["cos", "sin"] if parameter.high == 360 else ["number"] if parameter.word_share < 1 else []
+                for kind in [*kinds, *parameter.words]:
+                    self.columns.setdefault((_laid_over(family.name), name, kind), len(self))
+
+    def __len__(self) -> int:
+        return len(self.families) + len(self.columns)
+
+    def of(self, edit: SyntheticEdit) -> tuple[Tensor, Tensor]:
+        """Targets `(n,)` in [-1, 1] and the weights `(n,)` that say which of them mean anything for this edit."""
+        targets, weights = torch.zeros(len(self)), torch.zeros(len(self))
+        weights[: len(self.families)] = 1
+        for part in edit.parts or (edit,):
+            targets[self.families.index(part.name)] = 1
+            for name, value in part.params.items():
+                parameter, where = FAMILIES[part.name].parameters[name], (_laid_over(part.name), name)
+                columns = {kind: self.columns[(*where, kind)] for kind in parameter.words}
+                weights[list(columns.values())] = 1
+                if isinstance(value, str):
+                    targets[columns[value]] = 1
+                elif parameter.high == 360:
+                    for kind, number in (("cos", math.cos), ("sin", math.sin)):
+                        targets[self.columns[(*where, kind)]] = number(math.radians(value))
+                        weights[self.columns[(*where, kind)]] = 1
+                else:
+                    middle, half = (parameter.high + parameter.low) / 2, (parameter.high - parameter.low) / 2
+                    targets[self.columns[(*where, "number")]] = (value - middle) / half
+                    weights[self.columns[(*where, "number")]] = 1
+        return targets, weights
+
+
+def _laid_over(family: str) -> bool:
+    return FAMILIES[family].group not in ("color", "light", "style")
+
+
+def _kind(edit: SyntheticEdit) -> str:
+    """What pairs must share to count as the same edit: everything but strengths and sizes."""
+    parts = []
+    for part in edit.parts or (edit,):
+        known = FAMILIES[part.name].parameters
+        said = {key: value for key, value in part.params.items() if known[key].words or known[key].high == 360}
+        parts.append(make(part.name, **said))
+    return compose(*parts).instruction()
+
+
+def _contrast(logits: Tensor, kinds: Tensor) -> Tensor:
+    """Symmetric cross-entropy; pairs of one kind are not held against each other."""
+    same = (kinds[:, None] == kinds[None]).float()
+    same = same / same.sum(1, keepdim=True)
+    return -0.5 * ((same * logits.log_softmax(1)).sum(1) + (same * logits.T.log_softmax(1)).sum(1)).mean()
+
+
+class _Training(nn.Module):
+    def __init__(self, model: CLIPModel, width: int, targets: int) -> None:
+        super().__init__()
+        self.model = model
+        self.from_text, self.from_change = nn.Linear(width, targets), nn.Linear(width, targets)
+
+
+def train_clip(pairs: Pairs, config: Config, folder: Path) -> tuple[CLIPModel, CLIPTokenizer]:
+    """Train both towers; the last pairs are only reported on."""
+    settings = config.clip
+    tokenizer = make_tokenizer(pairs, settings, config.seed)
+    torch.manual_seed(config.seed)
+    targets = Targets()
+    nets = _Training(build(tokenizer, settings), settings.width, len(targets)).to(config.device)
+    optimizer = torch.optim.AdamW(nets.parameters(), lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.02)
+    trainee = Trainee(nets, [optimizer], average=0.99)
+    asked, weights = (torch.stack(column) for column in zip(*map(targets.of, pairs.edit), strict=True))
+    numbers: dict[str, int] = {}
+    kinds = torch.tensor([numbers.setdefault(_kind(edit), len(numbers)) for edit in pairs.edit])
+    print(f"CLIP: {len(tokenizer)} tokens, {len(numbers)} kinds of edit, {len(targets)} auxiliary targets", flush=True)
+
+    def terms(chosen: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
+        said = [pairs.texts[i][rng.integers(len(pairs.texts[i]))] for i in chosen]
+        shown = [pairs.edit[i].caption(pairs.subjects[i // pairs.edits], rng) for i in chosen]
+        ids = tokenize(tokenizer, said + shown).to(config.device)
+        pictures = to_tensor(np.concatenate([pairs.before[chosen // pairs.edits], pairs.after[chosen]]))
+        pictures = (pictures - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+        with fast(torch.device(config.device)):
+            images = embed_images(nets.model, pictures.to(config.device)).float()
+            texts = embed_texts(nets.model, ids).float()
+        before, after = functional.normalize(images, dim=-1).chunk(2)
+        instruction, caption = functional.normalize(texts, dim=-1).chunk(2)
+        change = functional.normalize(after - before + 1e-6, dim=-1)
+        scale = nets.model.logit_scale.exp().clamp(max=60)
+        kind, wanted, weight = (rows[chosen].to(config.device) for rows in (kinds, asked, weights))
+        logits = scale * instruction @ change.T
+        # Errors of heads count equally whatever they read; 8 makes up for the length 1 of what they read it from.
+        heads = [(head(8 * x) - wanted).square().mul(weight).sum() / weight.sum() for head, x in
+                 ((nets.from_text, instruction), (nets.from_change, change))]  # fmt: skip
+        result = {
+            "instruction": _contrast(logits, kind),
+            "caption": _contrast(scale * caption @ after.T, kind),
+            "text_head": heads[0],
+            "change_head": heads[1],
+            "right": (kind[logits.argmax(1)] == kind).float().mean(),
+        }
+        loss = result["instruction"] + 0.2 * result["caption"] + 5 * (heads[0] + heads[1])
+        return {"loss": loss, **{name: term.detach() for name, term in result.items()}}
+
+    known = len(pairs) - VALIDATION
+
+    def losses(generator: torch.Generator) -> dict[str, Tensor]:
+        rng = np.random.default_rng(generator.initial_seed())
+        return terms(np.sort(rng.choice(known, min(settings.batch, known), replace=False)), rng)
+
+    @torch.no_grad()
+    def report() -> str:
+        nets.eval()
+        rng = np.random.default_rng(1)
+        batches = [terms(chosen, rng) for chosen in np.array_split(np.arange(known, len(pairs)), VALIDATION // 120)]
+        nets.train()
+        return "unseen pairs: " + " ".join(f"{k} {np.mean([float(b[k]) for b in batches]):.3f}" for k in batches[0])
+
+    train(
+        trainee,
+        losses,
+        settings.pairs // settings.batch,
+        folder / "clip.pt",
+        seed=config.seed + 2,
+        checkpoint_seconds=config.checkpoint_seconds,
+        every=25,
+        report=report,
+        report_every=100,
+    )
+    trainee.swap()
+    return nets.model.eval().requires_grad_(False), tokenizer
+
+
+def embed_images(model: CLIPModel, pictures: Tensor) -> Tensor:
+    """Normalised pixels `(n, 3, 128, 128)` -> `(n, width)` in the joint space."""
+    return model.visual_projection(model.vision_model(pixel_values=pictures).pooler_output)
+
+
+def embed_texts(model: CLIPModel, ids: Tensor) -> Tensor:
+    """Token ids `(n, length)` -> `(n, width)` in the joint space."""
+    return model.text_projection(model.text_model(input_ids=ids).pooler_output)
+
+
+@torch.no_grad()
+def text_states(model: CLIPModel, tokenizer: CLIPTokenizer, texts: Iterable[str], device: str) -> Tensor:
+    """What the UNet reads: `(n, positions, width)` half precision, on the device that the model is on."""
+    texts, states = list(texts), []
+    for start in range(0, len(texts), 256):
+        ids = tokenize(tokenizer, texts[start : start + 256], full=True).to(device)
+        states.append(model.text_model(input_ids=ids).last_hidden_state.half())
+    return torch.cat(states)

@@ -1,0 +1,142 @@
+"""The training loop of every stage: scheduled, averaged, and able to go on after being killed at any moment."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from vii.files import replacing
+
+WARM_UP = 200
+
+
+@dataclass
+class Trainee:
+    """Networks in training with their optimizers and, where `average` is above 0, a moving average of the weights."""
+
+    networks: nn.Module
+    optimizers: Sequence[torch.optim.Optimizer]
+    average: float = 0.0
+    step: int = 0
+    averaged: list[Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.averaged = [p.detach().clone() for p in self.networks.parameters()] if self.average else []
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["peak_lr"] = group["lr"]
+
+    def save(self, path: Path) -> None:
+        """Everything that the next step depends on, whole or not at all."""
+        state = {
+            "step": self.step,
+            "networks": self.networks.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "averaged": self.averaged,
+        }
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, path: Path) -> None:
+        """Go on from a saved state."""
+        state = torch.load(path, weights_only=True, map_location=next(self.networks.parameters()).device)
+        self.step = state["step"]
+        self.networks.load_state_dict(state["networks"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            peaks = [group["peak_lr"] for group in optimizer.param_groups]
+            optimizer.load_state_dict(saved)
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["peak_lr"] = peak
+        self.averaged = state["averaged"]
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the weights and their average; twice changes nothing."""
+        for parameter, averaged in zip(self.networks.parameters(), self.averaged, strict=bool(self.average)):
+            weights = parameter.detach().clone()
+            parameter.copy_(averaged)
+            averaged.copy_(weights)
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """One step of the moving average; it forgets faster at first."""
+        if self.average:
+            decay = min(self.average, (self.step + 1) / (self.step + 10))
+            torch._foreach_lerp_(self.averaged, list(self.networks.parameters()), 1 - decay)
+
+
+@contextmanager
+def fast(device: torch.device) -> Iterator[None]:
+    """bfloat16, and the attention whose backward is fastest: on a CPU plain matrices beat the fused kernel there."""
+    kernels = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
+    with sdpa_kernel(kernels), torch.autocast(device.type, torch.bfloat16):
+        yield
+
+
+def generator(seed: int, step: int) -> torch.Generator:
+    """The randomness of one step, from nothing but the seed and its number: a resumed run draws what it would have."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+def train(
+    trainee: Trainee,
+    losses: Callable[[torch.Generator], Mapping[str, Tensor]],
+    steps: int,
+    checkpoint: Path,
+    *,
+    seed: int,
+    checkpoint_seconds: float,
+    every: int = 100,
+    report: Callable[[], str] | None = None,
+    report_every: int = 1000,
+) -> None:
+    """Minimise `losses(...)["loss"]` until `steps` are done: linear warm-up, cosine decay to zero.
+
+    Goes on from `checkpoint` where that exists. A step whose gradient is not finite is left out. `report`, called
+    with the averaged weights in place, says how well it goes.
+    """
+    if checkpoint.exists():
+        trainee.load(checkpoint)
+    parameters = list(trainee.networks.parameters())
+    started, saved, first, sums = time.monotonic(), time.monotonic(), trainee.step, dict[str, float]()
+    skipped = 0
+    while trainee.step < steps:
+        share = min(1, (trainee.step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * trainee.step / steps))
+        for optimizer in trainee.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * share
+        terms = losses(generator(seed, trainee.step))
+        terms["loss"].backward()
+        if torch.isfinite(nn.utils.clip_grad_norm_(parameters, 1.0)):
+            for optimizer in trainee.optimizers:
+                optimizer.step()
+        else:
+            skipped += 1
+        trainee.step += 1
+        trainee.update_average()
+        for name, term in terms.items():
+            sums[name] = sums.get(name, 0) + term.item() / every
+        now = time.monotonic()
+        if trainee.step % every == 0:
+            speed = (trainee.step - first) / (now - started)
+            shown = " ".join(f"{name} {value:.4f}" for name, value in sums.items())
+            left = (steps - trainee.step) / speed / 60
+            print(
+                f"{trainee.step}/{steps} {shown} | {speed:.2f} steps/s, {left:.0f} min left, {skipped} skipped",
+                flush=True,
+            )
+            sums.clear()
+        if report and (trainee.step % report_every == 0 or trainee.step == steps):
+            trainee.swap()
+            print(f"{trainee.step}/{steps} {report()}", flush=True)
+            trainee.swap()
+        if now - saved > checkpoint_seconds or trainee.step == steps:
+            trainee.save(checkpoint)
+            saved = now

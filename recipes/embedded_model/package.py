@@ -1,0 +1,51 @@
+"""Put the trained parts together: half precision, the layout of diffusers and transformers, and vii's own files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderTiny, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from vii.synthetic import phrases
+
+from .clip import processor
+from .unet import scheduler
+
+PHRASES = 2000
+SETTINGS = {"num_inference_steps": 10, "guidance_scale": 1.35, "image_guidance_scale": 1.0, "scheduler": "ddim"}
+
+
+def package(
+    folder: Path, name: str, vae: AutoencoderTiny, clip: CLIPModel, tokenizer: CLIPTokenizer, unet: UNet2DConditionModel
+) -> None:
+    """Write everything that `vii.load_editor` and a plain `from_pretrained` need into `folder`."""
+    text_encoder = CLIPTextModel(clip.config.text_config)
+    # Versions of transformers differ in whether a lone text tower calls its weights "text_model.".
+    prefix = "text_model." if any(key.startswith("text_model.") for key in text_encoder.state_dict()) else ""
+    text_encoder.load_state_dict({prefix + key: value for key, value in clip.text_model.state_dict().items()})
+    pipeline = StableDiffusionInstructPix2PixPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to("cpu", torch.float16).save_pretrained(folder, safe_serialization=True)
+    for part in (clip.to("cpu", torch.float16), tokenizer, processor()):
+        part.save_pretrained(folder / "clip")
+    for part in ("clip", "text_encoder"):
+        # transformers loads in the precision that config.json names, diffusers in float32: with float16 named there a
+        # plain from_pretrained mixes the two and crashes. The file stays in half precision.
+        _change(folder / part / "config.json", dtype="float32")
+    manifest = {"name": name, "resolution": 128, "settings": SETTINGS, "clip": "clip", "phrases": "phrases.txt"}
+    (folder / "vii.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    (folder / "phrases.txt").write_text("\n".join(phrases(PHRASES)) + "\n")
+
+
+def _change(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}, indent=2, sort_keys=True) + "\n")
