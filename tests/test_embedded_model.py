@@ -169,6 +169,53 @@ def test_a_step_with_a_broken_gradient_changes_nothing(tmp_path: Path, capsys: p
     assert "3 skipped" in capsys.readouterr().out
 
 
+def _latents() -> unet.Latents:
+    """Pairs whose before is full of 1, after full of 4 and more, texts full of their number."""
+    texts = torch.arange(5.0).view(5, 1, 1).expand(5, 3, 2)
+    after = torch.arange(4.0, 12).view(8, 1, 1, 1).expand(8, 2, 4, 4)
+    said = torch.tensor([[1, 2], [3, 4]] * 4)
+    return unet.Latents(torch.ones(4, 2, 4, 4), after, texts, said, scaling_factor=3.0)
+
+
+def test_conditioning_is_dropped_as_configured() -> None:
+    data = _latents()
+    settings = config.Unet(batch=4000, no_text=0.3, no_photo=0.2, no_both=0.1)
+    sample, texts, photo, t, noise = unet.draw(data, settings, 6, torch.Generator().manual_seed(0))
+    silent, blind = texts[:, 0, 0] == 0, photo[:, 0, 0, 0] == 0
+    assert float((silent & ~blind).float().mean()) == pytest.approx(0.3, abs=0.03)
+    assert float((blind & ~silent).float().mean()) == pytest.approx(0.2, abs=0.03)
+    assert float((blind & silent).float().mean()) == pytest.approx(0.1, abs=0.03)
+    assert (sample[silent & ~blind] == 3).all()  # the photo, on the scale of what is denoised
+    assert (sample[~silent | blind] >= 4).all()
+    assert sample.max() == 9  # the last two pairs are left out
+    odd = (sample[:, 0, 0, 0] % 2 == 1) & ~silent
+    assert set(texts[odd, 0, 0].tolist()) == {3, 4}
+    assert noise.std() == pytest.approx(1, abs=0.01)
+    assert float((t > 500).float().mean()) == pytest.approx(0.5 ** (1 / 1.5), abs=0.03)
+
+
+def test_muon_on_convolutions_is_muon_on_matrices() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    flat = nn.Parameter(conv.weight.detach().permute(0, 2, 3, 1).reshape(4, 27).clone())
+    ours = unet.Matrices([conv.weight], lr=0.1)
+    theirs = torch.optim.Muon([flat], lr=0.1, momentum=0.95, weight_decay=0.0)
+    for _ in range(3):
+        gradient = torch.randn(4, 3, 3, 3)
+        conv.weight.grad, flat.grad = gradient, gradient.permute(0, 2, 3, 1).reshape(4, 27).clone()
+        ours.step()
+        theirs.step()
+    torch.testing.assert_close(conv.weight.detach().permute(0, 2, 3, 1).reshape(4, 27), flat.detach())
+
+
+def test_every_weight_has_exactly_one_optimizer() -> None:
+    for muon_lr in (0.0, 0.02):
+        net = unet.build(4, 8, dataclasses.replace(TINY.unet, muon_lr=muon_lr)).to(memory_format=torch.channels_last)
+        optimizers = unet.optimizers(net, dataclasses.replace(TINY.unet, muon_lr=muon_lr))
+        owned = [p.data_ptr() for o in optimizers for group in o.param_groups for p in group["params"]]
+        assert sorted(owned) == sorted(p.data_ptr() for p in net.parameters())
+
+
 def test_configurations_are_checked(tmp_path: Path) -> None:
     folder = Path(recipe.__file__).parent
     assert config.load(folder / "cpu.toml").device == "cpu"

@@ -3,11 +3,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import picture
+from scipy import ndimage
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
+from vii.benchmark import read_photos
 from vii.errors import UsageError
-from vii.metrics import MAX_PSNR, psnr, ssim
+from vii.images import Pair
+from vii.metrics import COARSE, MAX_PSNR, direction, leakage, preserved, psnr, ssim
+from vii.synthetic import SyntheticEdit, compose, make
 
 
 def noisy_pair(height: int, width: int, noise: float, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -93,3 +98,143 @@ def test_ssim_of_a_picture_smaller_than_its_window_is_refused() -> None:
 def test_half_precision_and_gradients_are_no_obstacle() -> None:
     image, truth = noisy_pair(16, 16, 0.1)
     assert psnr(image.half().requires_grad_(), truth) == pytest.approx(psnr(image, truth), abs=0.01)
+
+
+def test_preserved_looks_only_where_the_truth_is_the_photo() -> None:
+    photo = picture(1, 20, 30)
+    truth, result = photo.clone(), photo + 0.02
+    truth[:, :, 15:] = 1 - truth[:, :, 15:]  # the right half is the edit's
+    result[:, :, 15:] = 0.5
+    changed = (truth - photo).abs().amax(0) >= 1 / 255
+    result[:, changed] = 0.5  # nothing counts there
+    assert preserved(result, photo, truth) == pytest.approx(-20 * math.log10(0.02), abs=1e-3)
+    assert preserved(photo, photo, truth) == MAX_PSNR
+
+
+@pytest.mark.parametrize(("step", "share", "known"), [(0.9, 1.0, True), (1.1, 1.0, False), (1.1, 0.96, False)])
+def test_preserved_needs_pixels_that_move_by_less_than_one_level(step: float, share: float, known: bool) -> None:
+    """Where a share of the pixels moves by `step` levels of 8 bits in one channel."""
+    photo = torch.full((3, 10, 100), 0.5)
+    truth = photo.clone()
+    truth[1, :, : round(100 * share)] += step / 255
+    assert (preserved(photo, photo, truth) is not None) == known
+
+
+class LinearSpace:
+    """A joint space whose image tower is a random matrix."""
+
+    def image_features(self, images) -> Tensor:
+        matrix = torch.randn(8, 3 * 12 * 12, generator=torch.Generator().manual_seed(0))
+        return torch.stack([matrix @ image.flatten() for image in images])
+
+
+def test_direction_is_the_cosine_of_two_changes_of_normalised_features() -> None:
+    space, (photo, truth, result) = LinearSpace(), (picture(seed, 12, 12) for seed in (1, 2, 3))
+    unit = [x / np.linalg.norm(x) for x in space.image_features([photo, truth, result]).double().numpy()]
+    wanted, done = unit[1] - unit[0], unit[2] - unit[0]
+    expected = wanted @ done / np.linalg.norm(wanted) / np.linalg.norm(done)
+    assert direction(space, result, photo, truth) == pytest.approx(expected, abs=1e-5)
+    assert direction(space, truth, photo, truth) == pytest.approx(1, abs=1e-5)
+    assert direction(space, photo, photo, truth) == 0
+
+
+def test_leakage_agrees_with_least_squares() -> None:
+    """Another way to the same number: fit with and without the content, and compare what is left."""
+    example, *tests = (Pair(picture(seed, 40, 40), picture(seed + 50, 40, 40)) for seed in range(4))
+    results = [picture(seed + 90, 40, 40) for seed in range(3)]
+
+    def fine(image: Tensor) -> np.ndarray:
+        sigma = COARSE * 40
+        planes = image.double().numpy()
+        size = round(3 * sigma)
+        return (
+            planes - ndimage.gaussian_filter(planes, (0, sigma, sigma), mode="mirror", radius=(0, size, size))
+        ).ravel()
+
+    def left(target: np.ndarray, columns: list[np.ndarray]) -> float:
+        matrix = np.stack(columns, 1)
+        return float(np.sum((target - matrix @ np.linalg.lstsq(matrix, target, rcond=None)[0]) ** 2))
+
+    def share(result: Tensor, own: Pair, content: Pair) -> float:
+        base = [fine(own.before), fine(own.after)]
+        gained = left(fine(result), base) - left(fine(result), [*base, fine(content.before), fine(content.after)])
+        return math.sqrt(max(0.0, gained) / np.sum(fine(result) ** 2))
+
+    expected = np.mean(
+        [
+            share(result, own, example) - np.mean([share(result, own, other) for other in tests if other is not own])
+            for result, own in zip(results, tests, strict=True)
+        ]
+    )
+    assert leakage(results, tests, example) == pytest.approx(expected, abs=1e-9)
+
+
+# Edits of every kind: colours, light, lines, a frame that covers the picture, a beam of light that all photos share.
+LEAKED = {
+    "sepia": make("sepia"),
+    "negative": make("invert"),
+    "thermal": make("thermal"),
+    "neon": make("neon", c=120),
+    "watercolor": make("watercolor"),
+    "frame": make("frame", c=222, w=0.08),
+    "spotlight": make("spotlight", pos="top left"),
+    "duotone in a frame": compose(make("duotone", c=85, c2=345), make("frame", c=250, w=0.05)),
+}
+NO_LEAK = 0.025
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[Tensor]:
+    return list(read_photos(None, 3, 96).values())
+
+
+@pytest.mark.parametrize("edit", LEAKED.values(), ids=LEAKED)
+def test_leakage_rises_with_a_planted_leak_and_with_nothing_else(edit: SyntheticEdit, photos: list[Tensor]) -> None:
+    example, *tests = (Pair(photo, edit.apply(photo)) for photo in photos)
+
+    def measured(change) -> float:
+        found = leakage([change(test).clamp(0, 1) for test in tests], tests, example)
+        assert found is not None
+        return found
+
+    def blurred(image: Tensor, sigma: float) -> Tensor:
+        return torch.from_numpy(ndimage.gaussian_filter(image.numpy(), (0, sigma, sigma)))
+
+    noise = 0.05 * torch.randn(3, 96, 96, generator=torch.Generator().manual_seed(0))
+    stranger = example.after.flip(2).roll(11, 1)  # content that was not in this place in the example
+    harmless = {
+        "right": lambda test: test.after,
+        "no edit": lambda test: test.before,
+        "half the edit": lambda test: (test.before + test.after) / 2,
+        "blur": lambda test: blurred(test.after, 1.2),
+        "colour shift": lambda test: test.after + torch.tensor([0.1, -0.05, 0.02]).view(3, 1, 1),
+        "rough": lambda test: blurred(test.after, 0.8) * 0.9 + 0.05 + noise,
+        "another photo": lambda test: 0.8 * test.after + 0.2 * stranger,
+    }
+    for name, change in harmless.items():
+        assert -2 * NO_LEAK < measured(change) < NO_LEAK, name
+    for content in (example.before, example.after):
+        for start in (harmless["right"], harmless["rough"]):
+            shares = (0.1, 0.2, 0.4)
+            leaks = [measured(lambda t, s=s, x=content, f=start: (1 - s) * f(t) + s * x) for s in shares]
+            assert leaks == sorted(leaks)
+            assert leaks[0] > 2 * NO_LEAK
+            assert leaks[2] > 8 * NO_LEAK
+
+
+def test_leakage_needs_other_photos_to_compare_with(photos: list[Tensor]) -> None:
+    pair = Pair(photos[0], photos[1])
+    assert leakage([photos[2]], [pair], pair) is None
+
+
+def test_leakage_of_a_flat_picture_is_none_at_all(photos: list[Tensor]) -> None:
+    flat = torch.full((3, 96, 96), 0.5)
+    assert leakage(
+        [flat, flat], [Pair(flat, flat), Pair(photos[0], flat)], Pair(photos[1], photos[2])
+    ) == pytest.approx(0, abs=1e-3)
+
+
+def test_leakage_refuses_pictures_of_different_sizes(photos: list[Tensor]) -> None:
+    small, pair = Pair(photos[0][:, :50, :50], photos[1][:, :50, :50]), Pair(photos[0], photos[1])
+    with pytest.raises(UsageError, match="of one size"):
+        leakage([photos[0]] * 2, [pair] * 2, small)

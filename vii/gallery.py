@@ -76,8 +76,13 @@ def _shortened(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, w
 
 def thumbnail_of(pair: Pair, side: int = 128) -> str:
     """The pair side by side as a `data:image/jpeg;base64,...` text, for an edit file's header."""
+    return data_url(strip([_inside(pair.before, side), _inside(pair.after, side)], side), quality=80)
+
+
+def data_url(image: Tensor, quality: int) -> str:
+    """A picture as a `data:image/jpeg;base64,...` text; `quality` as Pillow's, from 1 to 95."""
     buffer = io.BytesIO()
-    to_pil(strip([_inside(pair.before, side), _inside(pair.after, side)], side)).save(buffer, "JPEG", quality=80)
+    to_pil(image).save(buffer, "JPEG", quality=quality)
     return DATA_URL + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -93,7 +93,8 @@ class Unet:
         lr: peak learning rate of AdamW.
         muon_lr: peak learning rate of Muon, which trains the inner matrices; 0: AdamW trains everything.
         average: decay of the average of the weights that is kept as the result.
-        no_text, no_photo, no_both: shares of samples without the one, the other, either (InstructPix2Pix, 3.2.1).
+        no_text: share of samples without an instruction, whose answer is the photo itself.
+        no_photo, no_both: shares of samples without the photo, and without either (InstructPix2Pix, section 3.2.1).
         high_noise: timesteps are `1000 (1 - u ** high_noise)`; above 1 prefers noisy ones.
         compile: use torch.compile.
     """
@@ -107,9 +108,9 @@ class Unet:
     lr: float = 1e-3
     muon_lr: float = 0.0
     average: float = 0.999
-    no_text: float = 0.05
-    no_photo: float = 0.05
-    no_both: float = 0.05
+    no_text: float = 0.06
+    no_photo: float = 0.03
+    no_both: float = 0.03
     high_noise: float = 1.5
     compile: bool = True
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
@@ -62,22 +62,22 @@ def build(latent_channels: int, text_width: int, settings: Unet) -> UNet2DCondit
 
 
 class Matrices(torch.optim.Muon):
-    """Muon (Jordan et al. 2024) for convolutions too: their weights are seen as matrices `(out, in * h * w)`."""
+    """Muon (Jordan et al. 2024) for convolutions too: their weights are seen as matrices `(out, h * w * in)`."""
 
     def __init__(self, weights: list[nn.Parameter], lr: float) -> None:
         self.weights = weights
-        views = [nn.Parameter(weight.detach().view(len(weight), -1)) for weight in weights]
-        super().__init__(views, lr=lr, momentum=0.95, weight_decay=0.0)
+        super().__init__([nn.Parameter(_matrix(w.detach())) for w in weights], lr=lr, momentum=0.95, weight_decay=0.0)
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Take the gradients of the weights themselves."""
-        views = self.param_groups[0]["params"]
-        for view, weight in zip(views, self.weights, strict=True):
-            view.grad = None if weight.grad is None else weight.grad.reshape(view.shape)
-        result = super().step(closure)
-        for view in views:
-            view.grad = None
-        return result
+        for view, weight in zip(self.param_groups[0]["params"], self.weights, strict=True):
+            view.grad = None if weight.grad is None else _matrix(weight.grad)
+        return super().step(closure)
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """A weight with its outputs as rows; of a convolution in `channels_last` it is a view."""
+    return weight.permute(0, 2, 3, 1).flatten(1) if weight.ndim == 4 else weight
 
 
 def optimizers(unet: UNet2DConditionModel, settings: Unet) -> list[torch.optim.Optimizer]:
@@ -100,15 +100,22 @@ class Latents:
 
     Attributes:
         before: `(crops, c, 16, 16)` unscaled, as the pipeline hands the photo over.
-        after: `(pairs, c, 16, 16)` times the autoencoder's `scaling_factor`.
+        after: `(pairs, c, 16, 16)` times `scaling_factor`.
         texts: `(texts, positions, width)`, the states of every different text; the first is the empty one.
         said: `(pairs, phrasings)`, rows of `texts`.
+        scaling_factor: of the autoencoder.
     """
 
     before: Tensor
     after: Tensor
     texts: Tensor
     said: Tensor
+    scaling_factor: float
+
+    @property
+    def edits(self) -> int:
+        """Pairs a crop."""
+        return len(self.after) // len(self.before)
 
     def __len__(self) -> int:
         return len(self.after)
@@ -120,7 +127,7 @@ def encode(
 ) -> Latents:
     """Everything that training reads, computed once."""
 
-    def latents(pictures: Any, scale: float) -> Tensor:
+    def latents(pictures: np.ndarray, scale: float) -> Tensor:
         batches = (components.encode(to_tensor(pictures[i : i + 1000])) * scale for i in range(0, len(pictures), 1000))
         return torch.cat([batch.half().to(device) for batch in batches])
 
@@ -128,42 +135,57 @@ def encode(
     said = torch.tensor([[rows.setdefault(text, len(rows)) for text in texts] for texts in pairs.texts])
     print(f"UNet: {len(pairs)} pairs, {len(rows)} different texts", flush=True)
     texts = text_states(clip.to(device), tokenizer, rows, device)
-    return Latents(latents(pairs.before, 1), latents(pairs.after, scaling_factor), texts, said.to(device))
+    return Latents(
+        latents(pairs.before, 1), latents(pairs.after, scaling_factor), texts, said.to(device), scaling_factor
+    )
 
 
-def train_unet(data: Latents, config: Config, folder: Path) -> Any:
+def draw(data: Latents, settings: Unet, known: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """A batch of training samples from the first `known` pairs.
+
+    Returns:
+        the clean answers `(b, c, h, w)`, the text states `(b, positions, width)`, the photos' latents `(b, c, h, w)`,
+        timesteps `(b,)` and noise `(b, c, h, w)`.
+    """
+    b, device = settings.batch, data.after.device
+    chosen = torch.randint(known, (b,), generator=generator).to(device)
+    phrasing = torch.randint(data.said.shape[1], (b,), generator=generator).to(device)
+    t = (1000 * (1 - torch.rand(b, generator=generator) ** settings.high_noise)).long().clamp(0, 999).to(device)
+    noise = torch.randn((b, *data.after.shape[1:]), generator=generator).to(device)
+    dropped = torch.rand(b, generator=generator).to(device)
+    photo, sample = data.before[chosen // data.edits].float(), data.after[chosen].float()
+    texts = data.texts[data.said[chosen, phrasing]].float()
+    # No instruction means no edit: the photo itself is the answer, so that a weight of 0 gives it back and guidance
+    # scales the edit. Without the photo too, any edited picture is.
+    silent, both = dropped < settings.no_text, dropped > 1 - settings.no_both
+    texts[silent | both] = data.texts[0].float()
+    sample[silent] = photo[silent] * data.scaling_factor
+    photo[((dropped >= settings.no_text) & (dropped < settings.no_text + settings.no_photo)) | both] = 0
+    return sample, texts, photo, t, noise
+
+
+def train_unet(data: Latents, config: Config, folder: Path) -> UNet2DConditionModel:
     """Train the UNet; the last pairs are only reported on. Returns it with its averaged weights."""
     settings, device = config.unet, torch.device(config.device)
     torch.manual_seed(config.seed)
-    unet = build(data.after.shape[1], data.texts.shape[2], settings).to(device)
+    unet = build(data.after.shape[1], data.texts.shape[2], settings).to(device, memory_format=torch.channels_last)
     trainee = Trainee(unet, optimizers(unet, settings), average=settings.average)
     alpha_bar = scheduler().alphas_cumprod.to(device)
     compiled = torch.compile(unet) if settings.compile else unet
-    known, edits = len(data) - VALIDATION, len(data) // len(data.before)
+    known = len(data) - VALIDATION
 
-    def predict(network: nn.Module, chosen: Tensor, texts: Tensor, photo: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+    def errors(network: nn.Module, sample: Tensor, texts: Tensor, photo: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Errors `(b, c, h, w)` of the prediction."""
-        sample = data.after[chosen].float()
-        noisy = torch.cat([add_noise(sample, noise, alpha_bar[t]), photo], 1)
+        noisy = torch.cat([add_noise(sample, noise, alpha_bar[t]), photo], 1).to(memory_format=torch.channels_last)
         with fast(device):
             predicted = network(noisy, t, texts, return_dict=False)[0]
         return predicted.float() - training_target(PREDICTION, sample, noise, alpha_bar[t])
 
     def losses(generator: torch.Generator) -> dict[str, Tensor]:
-        b = settings.batch
-        chosen = torch.randint(known, (b,), generator=generator).to(device)
-        phrasing = torch.randint(data.said.shape[1], (b,), generator=generator).to(device)
-        t = (1000 * (1 - torch.rand(b, generator=generator) ** settings.high_noise)).long().clamp(0, 999).to(device)
-        noise = torch.randn((b, *data.after.shape[1:]), generator=generator).to(device)
-        dropped = torch.rand(b, generator=generator).to(device)
-        texts, photo = data.texts[data.said[chosen, phrasing]].float(), data.before[chosen // edits].float()
-        only_text, only_photo, both = settings.no_text, settings.no_photo, settings.no_both
-        texts[(dropped < only_text) | (dropped > 1 - both)] = data.texts[0].float()
-        photo[((dropped >= only_text) & (dropped < only_text + only_photo)) | (dropped > 1 - both)] = 0
-        return {"loss": predict(compiled, chosen, texts, photo, t, noise).square().mean()}
+        return {"loss": errors(compiled, *draw(data, settings, known, generator)).square().mean()}
 
     def report() -> str:
-        return "unseen pairs: " + ", ".join(f"t {t} {error:.4f}" for t, error in validate(predict, unet, data).items())
+        return "unseen pairs: " + ", ".join(f"t {t} {error:.4f}" for t, error in validate(errors, unet, data).items())
 
     train(
         trainee,
@@ -180,17 +202,18 @@ def train_unet(data: Latents, config: Config, folder: Path) -> Any:
 
 
 @torch.no_grad()
-def validate(predict: Callable[..., Tensor], unet: nn.Module, data: Latents) -> dict[int, float]:
+def validate(errors: Callable[..., Tensor], unet: nn.Module, data: Latents) -> dict[int, float]:
     """Mean squared error at a few timesteps, with fixed noise, on the pairs that training leaves out."""
-    device, edits = data.after.device, len(data) // len(data.before)
+    device = data.after.device
     generator = torch.Generator().manual_seed(5)
-    errors = {}
+    means = {}
     for t in (999, 800, 500, 200):
         parts = []
         for chosen in torch.arange(len(data) - VALIDATION, len(data)).to(device).split(96):
-            noise = torch.randn((len(chosen), *data.after.shape[1:]), generator=generator).to(device)
-            texts, photo = data.texts[data.said[chosen, 0]].float(), data.before[chosen // edits].float()
+            sample, photo = data.after[chosen].float(), data.before[chosen // data.edits].float()
+            noise = torch.randn(sample.shape, generator=generator).to(device)
             times = torch.full((len(chosen),), t, device=device)
-            parts.append(predict(unet, chosen, texts, photo, times, noise).square().mean())
-        errors[t] = float(torch.stack(parts).mean())
-    return errors
+            texts = data.texts[data.said[chosen, 0]].float()
+            parts.append(errors(unet, sample, texts, photo, times, noise).square().mean())
+        means[t] = float(torch.stack(parts).mean())
+    return means

@@ -3,6 +3,7 @@
 import click
 
 from .apply import apply
+from .bench import bench
 from .common import OneLineErrors
 from .learn import demo, learn
 from .lists import editors, recipes, show
@@ -22,5 +23,5 @@ def main() -> None:
     """
 
 
-for command in (learn, apply, show, demo, editors, recipes):
+for command in (learn, apply, show, demo, bench, editors, recipes):
     main.add_command(command)

@@ -1,0 +1,120 @@
+"""Ways of editing by example, and what it costs to make one ready."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..application import apply
+from ..edit_file import to_bytes
+from ..editor import Editor
+from ..errors import UsageError
+from ..images import Pair
+from ..inversion import InversionSettings, invert_steps
+from ..recipes import load_recipe
+
+NO_EDIT, PIXEL_DELTA, TRUE_WORDS = "no edit", "pixel delta", "true words"
+
+
+class Transfer(Protocol):
+    """Editing by example: pairs and a photo in, the edited photo out; all `(3, h, w)` in [0, 1]."""
+
+    def __call__(self, pairs: Sequence[Pair], image: Tensor, *, seed: int) -> Tensor:
+        """Give the photo the edit that the pairs show."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A method made ready for one edit, and what making it cost; see `Score` for the figures."""
+
+    transfer: Transfer
+    learn_seconds: float = 0.0
+    samples: int = 0
+    kilobytes: float = 0.0
+    explained: float | None = None
+    init_text: str = ""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the comparison.
+
+    Attributes:
+        name: `no edit`, `pixel delta`, `true words`, or the name of a recipe.
+        recipe: how to learn, where the method learns.
+    """
+
+    name: str
+    recipe: InversionSettings | None = None
+
+    @property
+    def looks_at_the_pair(self) -> bool:
+        """Whether another example gives another result; where not, one run is enough for every seed."""
+        return self.name not in (NO_EDIT, TRUE_WORDS)
+
+    def build(self, editor: Editor, words: str, pairs: Sequence[Pair], seed: int) -> Built:
+        """Make it ready: learn from the pairs, or take the words."""
+        if self.recipe is not None:
+            return by_inversion(editor, self.recipe, pairs, seed)
+        if self.name == TRUE_WORDS:
+            return by_words(editor, words)
+        return Built({NO_EDIT: no_edit, PIXEL_DELTA: pixel_delta}[self.name])
+
+    def identity(self, words: str) -> dict[str, Any]:
+        """All that its results depend on besides the editor, the pictures and the seed."""
+        return {
+            "method": self.name,
+            "recipe": asdict(self.recipe) if self.recipe else None,
+            "words": words if self.name == TRUE_WORDS else None,
+        }
+
+
+def methods_for(recipes: Sequence[str]) -> list[Method]:
+    """The methods that need no recipe, then one for each recipe, named or given by the path of its file.
+
+    Raises:
+        RecipeError: there is no such recipe.
+        UsageError: two recipes of one name, which could not be told apart in a table.
+    """
+    methods = [Method(name) for name in (NO_EDIT, PIXEL_DELTA, TRUE_WORDS)]
+    for recipe in recipes:
+        name = Path(recipe).stem if recipe.endswith(".toml") else recipe
+        if name in [method.name for method in methods]:
+            raise UsageError(f"--recipe {recipe}: a method called '{name}' is there already; rename the file")
+        methods.append(Method(name, load_recipe(recipe)))
+    return methods
+
+
+def no_edit(pairs: Sequence[Pair], image: Tensor, *, seed: int) -> Tensor:
+    """The photo as it is: what any method must beat."""
+    return image
+
+
+def pixel_delta(pairs: Sequence[Pair], image: Tensor, *, seed: int) -> Tensor:
+    """`C + (B - A)`: the difference of the pair added to the photo."""
+    return (image + torch.stack([pair.after - pair.before for pair in pairs]).mean(0)).clamp(0, 1)
+
+
+def by_words(editor: Editor, words: str) -> Built:
+    """The best words for the edit, given to the editor; the pair is not looked at."""
+
+    def transfer(pairs: Sequence[Pair], image: Tensor, *, seed: int) -> Tensor:
+        return apply(editor, None, image, text=words, seed=seed)
+
+    return Built(transfer, init_text=words)
+
+
+def by_inversion(editor: Editor, recipe: InversionSettings, pairs: Sequence[Pair], seed: int) -> Built:
+    """Learn the edit by a recipe, then apply it with the settings that its file recommends."""
+    started = time.perf_counter()
+    *_, last = invert_steps(editor, pairs, recipe, seed=seed)
+    edit, seconds = last.best(), time.perf_counter() - started
+
+    def transfer(pairs: Sequence[Pair], image: Tensor, *, seed: int) -> Tensor:
+        return apply(editor, edit, image, seed=seed)
+
+    return Built(transfer, seconds, last.samples, len(to_bytes(edit)) / 1000, last.explained, edit.init_text)

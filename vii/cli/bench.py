@@ -1,0 +1,108 @@
+"""`vii bench`: how good recipes are, on edits with a known right answer."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .common import editor_options, json_option, load_editor, progress
+
+# What --quick takes of each half of the edits, and how many photos to test on.
+FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
+
+
+@click.command()
+@click.option("-o", "--output", default="vii-bench", show_default=True, metavar="FOLDER", help="Where to write.")
+@click.option("--recipe", "recipes", multiple=True, metavar="NAME|FILE", help="Repeatable. [default: visii, default]")
+@click.option("--edit", "names", multiple=True, metavar="NAME", help="Only this edit; repeatable.")
+@click.option("--edits", "edits_file", metavar="FILE", help="Edits of your own instead of the shipped ones (TOML).")
+@click.option("--photos", "folder", metavar="FOLDER", help="Photos instead of the shipped ones.")
+@click.option("--count", type=click.IntRange(1), metavar="N", help=f"Photos to test on. [default: {PHOTOS}]")
+@click.option("--seeds", type=click.IntRange(1), metavar="N", help=f"Runs with seeds 0 to N - 1. [default: {SEEDS}]")
+@click.option("--quick", is_flag=True, help="Four edits, two photos, one seed, without visii: about two minutes.")
+@editor_options
+@json_option
+def bench(
+    output: str,
+    recipes: Sequence[str],
+    names: Sequence[str],
+    edits_file: str | None,
+    folder: str | None,
+    count: int | None,
+    seeds: int | None,
+    quick: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Compare recipes with no edit, pixel delta and the true words, on photos never seen.
+
+    The edits are formulas, so that the right answer is known. A seed picks the photo that the example is made from, so
+    that the spread over seeds is that of the choice of the example too; the other photos are for testing. The last
+    recipe named is compared with all other methods.
+
+    A run that was stopped goes on where it was: scores in FOLDER are used again where model, recipe, pictures and seed
+    are the same. Writes report.json, page.html with pictures, and scores.json.
+    """
+    from dataclasses import asdict
+
+    from .. import __version__
+    from ..benchmark import (
+        choose,
+        count_scores,
+        methods_for,
+        page,
+        read_edits,
+        read_photos,
+        report,
+        run,
+        shipped_edits,
+        tables,
+    )
+    from ..files import make_folder, replacing
+
+    subjects = choose(read_edits(edits_file) if edits_file else shipped_edits(), names, FEW_EDITS if quick else None)
+    methods = methods_for(recipes or (("default",) if quick else ("visii", "default")))
+    chosen_seeds = range(seeds or (1 if quick else SEEDS))
+    make_folder(Path(output))
+    conditions = {name: options[name] for name in ("clip", "dtype", "device")}
+    editor = load_editor(options)
+    photos = read_photos(folder, count or (FEW_PHOTOS if quick else PHOTOS), editor.resolution)
+    results = []
+    with progress("scoring", count_scores(subjects, methods, chosen_seeds)) as advance:
+        for result in run(editor, subjects, methods, photos, chosen_seeds, Path(output), conditions):
+            results.append(result)
+            advance(f"{result.score.edit}: {result.score.method} {result.score.psnr:.2f} dB")
+    scores = [result.score for result in results]
+    facts = {
+        "editor": f"{editor.name} ({editor.space.model}), weights {editor.space.fingerprint}",
+        "photos": ", ".join(photos),
+        "seeds": ", ".join(map(str, chosen_seeds)),
+    }
+    record = {
+        **facts,
+        "vii": __version__,
+        "conditions": conditions,
+        "recipes": {method.name: asdict(method.recipe) for method in methods if method.recipe},
+        **report(scores),
+        "scores": [asdict(score) for score in scores],
+    }
+    files = {
+        "report.json": json.dumps(record, indent=1),
+        "page.html": page(
+            "Editing by example, measured",
+            facts,
+            subjects,
+            lambda subject: subject.source.task(photos, chosen_seeds[0], editor.resolution),
+            results,
+        ),
+    }
+    for name, text in files.items():
+        with replacing(Path(output) / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    if as_json:
+        click.echo(files["report.json"])
+        return
+    click.echo("\n\n".join(table.markdown() for table in tables(scores)))
+    click.echo("\n" + "\n".join(str(Path(output) / name) for name in files))
