@@ -71,6 +71,30 @@ def tiny_pipeline(prediction_type: str = "epsilon", scheduler: str = "EulerAnces
     )
 
 
+def tiny_controlnet_pipeline(prediction_type: str = "epsilon"):
+    """Stable Diffusion 1.x with a ControlNet, randomly initialised, its zero convolutions too."""
+    import diffusers
+
+    base = tiny_pipeline(prediction_type, "PNDMScheduler")
+    unet = diffusers.UNet2DConditionModel.from_config(base.unet.config, in_channels=4)
+    controlnet = diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32))
+    for name, parameter in controlnet.named_parameters():
+        if not parameter.any():  # left at zero it would not see the photo, and every test of that would pass
+            torch.nn.init.normal_(parameter, std=0.3 if "bias" not in name else 0.1)
+    return diffusers.StableDiffusionControlNetPipeline(
+        vae=base.vae,
+        text_encoder=base.text_encoder,
+        tokenizer=base.tokenizer,
+        # As in Stable Diffusion 1.5's own configuration.
+        scheduler=type(base.scheduler).from_config(base.scheduler.config, skip_prk_steps=True, steps_offset=1),
+        unet=unet.eval(),
+        controlnet=controlnet.eval(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory) -> Path:
     """The tiny model on disk, in diffusers' layout, as a user's own folder would be."""
@@ -88,9 +112,35 @@ def tiny(tiny_folder):
 
 
 @pytest.fixture(scope="session")
+def controlnet_folders(tmp_path_factory) -> tuple[Path, Path]:
+    """The tiny base model and its ControlNet on disk, each in a folder of its own, as on a hub."""
+    pipeline, folder = tiny_controlnet_pipeline(), tmp_path_factory.mktemp("models")
+    pipeline.save_pretrained(folder / "tiny-base")
+    pipeline.controlnet.save_pretrained(folder / "tiny-control")
+    return folder / "tiny-base", folder / "tiny-control"
+
+
+@pytest.fixture(scope="session")
+def tiny_controlnet(controlnet_folders):
+    """The two as an editor, working at 32 px."""
+    base, control = map(str, controlnet_folders)
+    editor = vii.load_editor("controlnet", model=base, controlnet=control, clip="none", device="cpu")
+    editor.resolution = 32
+    return editor
+
+
+@pytest.fixture(scope="session")
 def embedded():
     """The editor that ships with the package."""
     return vii.load_editor("embedded", device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def library(tmp_path_factory, monkeypatch) -> Path:
+    """An empty library, so that no test sees or changes the user's own."""
+    folder = tmp_path_factory.mktemp("data") / "library"
+    monkeypatch.setenv("VII_LIBRARY", str(folder))
+    return folder
 
 
 @pytest.fixture

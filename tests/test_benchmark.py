@@ -1,7 +1,6 @@
 """The benchmark: its edits, its books, its sums, its page and its command."""
 
 import dataclasses
-import html.parser
 import itertools
 import json
 import re
@@ -11,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from conftest import picture
+from pages import Page
 
 import vii
 from vii.benchmark import (
@@ -28,12 +28,13 @@ from vii.benchmark import (
     shipped_edits,
     tables,
 )
-from vii.benchmark.edits import ByFormula, spread
+from vii.benchmark.edits import ByFormula
 from vii.benchmark.methods import NO_EDIT, PIXEL_DELTA, TRUE_WORDS
 from vii.benchmark.report import mean_of
 from vii.cli import main
 from vii.editors.toy import ToyEditor
 from vii.errors import OutputError, UsageError
+from vii.images import spread
 from vii.metrics import leakage, preserved, psnr, ssim
 from vii.synthetic import SAID, UNSAID, compose, make
 
@@ -371,29 +372,6 @@ def recipe(tmp_path):
     path = tmp_path / "fast.toml"
     path.write_text('[inversion]\ninit = "none"\ntokens = 3\nsteps = 4\nprobe_size = 2\n')
     return path
-
-
-class Page(html.parser.HTMLParser):
-    """What a reader gets from a page: tags with attributes, and whether every tag is closed in order."""
-
-    VOID = frozenset({"meta", "img", "br", "link", "input", "hr"})
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags = [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def of(self, tag):
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def test_a_whole_run_writes_a_table_a_report_and_a_page(tmp_path, recipe):

@@ -19,8 +19,18 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def commands(group=main, prefix=""):
+    """Full name -> command, those inside groups too."""
+    found = {}
+    for name, command in group.commands.items():
+        found[prefix + name] = command
+        if isinstance(command, click.Group):
+            found |= commands(command, f"{prefix}{name} ")
+    return found
+
+
 def test_every_command_has_help_and_is_in_the_readme():
-    for name, command in main.commands.items():
+    for name, command in commands().items():
         assert command.help, name
         assert f"vii {name}" in README, name
         for parameter in command.params:
@@ -29,7 +39,7 @@ def test_every_command_has_help_and_is_in_the_readme():
 
 
 def test_options_in_the_readme_exist():
-    parameters = [parameter for command in main.commands.values() for parameter in command.params]
+    parameters = [parameter for command in commands().values() for parameter in command.params]
     options = {option for parameter in parameters for option in parameter.opts}
     used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(re.findall(r"^vii .*$", README, re.M))))
     assert used

@@ -214,3 +214,13 @@ def test_description_can_be_written_as_json():
     assert description["title"] == "Blue"
     assert description["tokens"] == 2
     assert description["init_text"] == FULL.init_text
+
+
+def test_no_length_of_the_header_is_taken_for_a_pickle(toy_edit):
+    lengths = set()
+    for extra in range(0, 1000, 8):
+        edit = dataclasses.replace(toy_edit, description="x" * extra)
+        data = to_bytes(edit)
+        lengths.add(int.from_bytes(data[:8], "little"))
+        assert from_bytes(data).description == edit.description
+    assert {896, 1152, 1408} & lengths

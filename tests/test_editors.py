@@ -9,7 +9,7 @@ from vii.diffusion import Noise
 from vii.editors import EDITORS
 from vii.errors import EditorError, UsageError
 
-NAMES = ["toy", "tiny", "embedded"]
+NAMES = ["toy", "tiny", "tiny_controlnet", "embedded"]
 
 
 @pytest.fixture(params=NAMES)
@@ -61,7 +61,8 @@ def test_space_describes_the_rows(editor):
 
 
 def test_every_editor_of_the_table_is_tested():
-    assert set(EDITORS) == {"toy", "embedded", "ip2p"}  # "tiny" above is ip2p on small weights
+    # "tiny" and "tiny_controlnet" above are these editors on small weights.
+    assert set(EDITORS) == {"toy", "embedded", "ip2p", "controlnet"}
 
 
 def test_unknown_editors_and_options():
@@ -69,6 +70,8 @@ def test_unknown_editors_and_options():
         vii.load_editor("embeded")
     with pytest.raises(UsageError, match="does not take model"):
         vii.load_editor("toy", model="somewhere")
+    with pytest.raises(UsageError, match="'embedded' does not take controlnet"):
+        vii.load_editor("embedded", controlnet="somewhere", device="cpu")
     with pytest.raises(UsageError, match="did you mean 'float16'"):
         vii.load_editor("embedded", dtype="float61")
     with pytest.raises(UsageError, match="device 'warp'"):

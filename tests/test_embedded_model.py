@@ -72,12 +72,12 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_stock_encoder_is_the_principal_components(pairs: data.Pairs) -> None:
-    components = autoencoder.fit_components(pairs, channels=32, whitening=0.4, pictures=20)
+    components = autoencoder.fit_components(pairs, channels=32, whitening=0.4, pictures=80)
     vae = autoencoder.build(components, 8, (1, 1, 1, 1))
     pictures = data.to_tensor(pairs.after[:6])
     torch.testing.assert_close(vae.encode(pictures * 2 - 1).latents, components.encode(pictures), atol=1e-4, rtol=0)
-    latents = components.encode(data.to_tensor(np.concatenate([pairs.before, pairs.after])))
-    assert float(latents.square().mean().sqrt()) * vae.config.scaling_factor == pytest.approx(0.9, rel=0.2)
+    latents = components.encode(data.to_tensor(np.concatenate([pairs.before, pairs.before, pairs.after])))
+    assert float(latents.square().mean().sqrt()) * vae.config.scaling_factor == pytest.approx(0.9, rel=0.01)
 
 
 def test_principal_components_reconstruct_as_numpy_says(pairs: data.Pairs) -> None:
@@ -136,7 +136,7 @@ def _line(seed: int) -> tuple[loop.Trainee, object]:
         x = torch.randn(16, 4, generator=generator)
         return {"loss": (net(x) - x.sum(1, keepdim=True)).square().mean()}
 
-    return loop.Trainee(net, [torch.optim.AdamW(net.parameters(), lr=0.05)], average=0.9), losses
+    return loop.Trainee(net, torch.optim.AdamW(net.parameters(), lr=0.05), average=0.9), losses
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
@@ -192,28 +192,6 @@ def test_conditioning_is_dropped_as_configured() -> None:
     assert set(texts[odd, 0, 0].tolist()) == {3, 4}
     assert noise.std() == pytest.approx(1, abs=0.01)
     assert float((t > 500).float().mean()) == pytest.approx(0.5 ** (1 / 1.5), abs=0.03)
-
-
-def test_muon_on_convolutions_is_muon_on_matrices() -> None:
-    torch.manual_seed(0)
-    conv = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
-    flat = nn.Parameter(conv.weight.detach().permute(0, 2, 3, 1).reshape(4, 27).clone())
-    ours = unet.Matrices([conv.weight], lr=0.1)
-    theirs = torch.optim.Muon([flat], lr=0.1, momentum=0.95, weight_decay=0.0)
-    for _ in range(3):
-        gradient = torch.randn(4, 3, 3, 3)
-        conv.weight.grad, flat.grad = gradient, gradient.permute(0, 2, 3, 1).reshape(4, 27).clone()
-        ours.step()
-        theirs.step()
-    torch.testing.assert_close(conv.weight.detach().permute(0, 2, 3, 1).reshape(4, 27), flat.detach())
-
-
-def test_every_weight_has_exactly_one_optimizer() -> None:
-    for muon_lr in (0.0, 0.02):
-        net = unet.build(4, 8, dataclasses.replace(TINY.unet, muon_lr=muon_lr)).to(memory_format=torch.channels_last)
-        optimizers = unet.optimizers(net, dataclasses.replace(TINY.unet, muon_lr=muon_lr))
-        owned = [p.data_ptr() for o in optimizers for group in o.param_groups for p in group["params"]]
-        assert sorted(owned) == sorted(p.data_ptr() for p in net.parameters())
 
 
 def test_configurations_are_checked(tmp_path: Path) -> None:

@@ -1,30 +1,62 @@
 """Joint image-text spaces: CLIP through transformers (a folder or an id) or through open_clip."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from .editor import JointSpace
-from .errors import EditorError
+from .errors import EditorError, UsageError
 from .libraries import quiet
 
 TEXT_BATCH = 256
 # The statistics of OpenAI's CLIP, for folders without a preprocessor_config.json.
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+ADVICE = "give a folder or an id with --clip, or learn without the CLIP term: --clip none"
 
 
-def load_clip(name: str, device: torch.device | str = "cpu") -> JointSpace:
+@dataclass(frozen=True, eq=False)
+class PromptTower:
+    """A text tower that is fed embeddings for the words of a prompt, so that words can be searched for.
+
+    Attributes:
+        words: tokens that are words of their own: any of them, with spaces between, is encoded as just these tokens.
+        table: `(v, d)`, their token embeddings.
+        features: embeddings `(k, d)` -> text feature `(p,)`, not normalised; differentiable.
+    """
+
+    words: Sequence[str]
+    table: Tensor
+    features: Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class PromptSpace(JointSpace, Protocol):
+    """A joint space in which words can be searched for."""
+
+    def prompt_tower(self, count: int) -> PromptTower:
+        """The text tower for prompts of `count` tokens.
+
+        Raises:
+            UsageError: it takes fewer, or its tokens are no words.
+        """
+
+
+def load_clip(name: str, device: torch.device | str = "cpu", advice: str = ADVICE) -> PromptSpace:
     """Load a CLIP model as a joint space, in float32.
 
     Args:
         name: a transformers folder or hub id (`openai/clip-vit-large-patch14`), or `open_clip:ARCHITECTURE/WEIGHTS`,
             where WEIGHTS is one of open_clip's tags or a file (`open_clip:ViT-L-14/openai`).
         device: where it runs.
+        advice: what the error tells to do.
 
     Raises:
         EditorError: it cannot be loaded.
@@ -35,10 +67,7 @@ def load_clip(name: str, device: torch.device | str = "cpu") -> JointSpace:
         return TransformersClip(name, device=device)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EditorError(
-            f"cannot load the CLIP model '{name}' ({reason}); give a folder or an id with --clip, or learn without "
-            "the CLIP term: --clip none"
-        ) from None
+        raise EditorError(f"cannot load the CLIP model '{name}' ({reason}); {advice}") from None
 
 
 def preprocess(image: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -65,6 +94,8 @@ class TransformersClip:
         self.device = torch.device(device)
         statistics = _preprocessor_config(name)
         self.mean, self.std = statistics.get("image_mean", MEAN), statistics.get("image_std", STD)
+        known = Path(name) / "captions.txt"
+        self.captions: Sequence[str] = known.read_text(encoding="utf-8").splitlines() if known.is_file() else ()
 
     @torch.no_grad()
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
@@ -98,6 +129,24 @@ class TransformersClip:
         projected: Tensor = self.model.text_projection(rows.to(self.device, torch.float32).mean(0))
         return projected
 
+    @cached_property
+    def _words(self) -> dict[int, str]:
+        return _words(_huggingface_encode(self.tokenizer), self.tokenizer.decode, self.tokenizer)
+
+    def prompt_tower(self, count: int) -> PromptTower:
+        """See `PromptSpace`."""
+
+        def encode(ids: Tensor) -> Tensor:
+            feature: Tensor = self.model.text_projection(self.model.text_model(input_ids=ids).pooler_output)
+            return feature
+
+        def tokenize(text: str) -> Tensor:
+            limit = self.model.config.text_config.max_position_embeddings
+            return self.tokenizer(text, truncation=True, max_length=limit, return_tensors="pt").input_ids
+
+        layer = self.model.text_model.get_input_embeddings()
+        return _prompt_tower(self._words, count, tokenize, layer, encode)
+
 
 class OpenClip:
     """An open_clip model as a joint space."""
@@ -111,6 +160,7 @@ class OpenClip:
         self.model.eval().requires_grad_(False)
         self.tokenizer: Any = open_clip.get_tokenizer(architecture)
         self.device = torch.device(device)
+        self.captions: Sequence[str] = ()
 
     @torch.no_grad()
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
@@ -134,6 +184,78 @@ class OpenClip:
         mean = rows.to(self.device, torch.float32).mean(0)
         projected: Tensor = projection(mean) if isinstance(projection, torch.nn.Module) else mean @ projection
         return projected
+
+    @cached_property
+    def _words(self) -> dict[int, str]:
+        inner = getattr(self.tokenizer, "tokenizer", None)  # of a model with a text tower from transformers
+        if inner is not None:
+            return _words(_huggingface_encode(inner), inner.decode, inner)
+        encode = self.tokenizer.encode
+        return _words(lambda texts: [encode(text) for text in texts], self.tokenizer.decode, self.tokenizer)
+
+    def prompt_tower(self, count: int) -> PromptTower:
+        """See `PromptSpace`."""
+        text = getattr(self.model, "text", self.model)
+        layer = text.token_embedding if hasattr(text, "token_embedding") else text.transformer.get_input_embeddings()
+        return _prompt_tower(self._words, count, self.tokenizer, layer, self.model.encode_text)
+
+
+def _huggingface_encode(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
+    def encode(texts: list[str]) -> list[list[int]]:
+        return tokenizer(texts, add_special_tokens=False).input_ids  # type: ignore[no-any-return]
+
+    return encode
+
+
+def _words(
+    encode: Callable[[list[str]], list[list[int]]], decode: Callable[[list[int]], str], tokenizer: Any
+) -> dict[int, str]:
+    """Ids of the tokens that stay themselves with spaces around them, and their texts.
+
+    Pieces of words and parts of characters do not: text made of them would be encoded as something else.
+    """
+    size = getattr(tokenizer, "vocab_size", None) or len(tokenizer)
+    texts = {index: decode([index]).strip() for index in range(size) if index not in tokenizer.all_special_ids}
+    twice = encode([f"{text} {text}" for text in texts.values()])
+    return {index: text for (index, text), ids in zip(texts.items(), twice, strict=True) if ids == [index, index]}
+
+
+def _prompt_tower(
+    words: dict[int, str],
+    count: int,
+    tokenize: Callable[[str], Tensor],
+    layer: torch.nn.Module,
+    encode: Callable[[Tensor], Tensor],
+) -> PromptTower:
+    """A tower that encodes `count` times the same word, with the embeddings of those words replaced."""
+    if not words:
+        raise UsageError("no token of this CLIP model is a word of its own; name a model with CLIP's own tokenizer")
+    index, word = next(iter(words.items()))
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    ids = tokenize(" ".join([word] * count)).to(weight.device)
+    slots = (ids[0] == index).nonzero()[:, 0]
+    if len(slots) < count:
+        raise UsageError(f"a prompt of {count} tokens does not fit: this CLIP model takes {len(slots)}")
+
+    def features(embeddings: Tensor) -> Tensor:
+        with _embedded(layer, slots, embeddings):
+            return encode(ids)[0]
+
+    return PromptTower(list(words.values()), weight.detach()[list(words)].float(), features)
+
+
+@contextmanager
+def _embedded(layer: torch.nn.Module, slots: Tensor, embeddings: Tensor) -> Iterator[None]:
+    """The layer gives `embeddings` at the places `slots`, whatever the ids there, for the duration."""
+
+    def replace(layer: torch.nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        return output.index_copy(1, slots, embeddings[None].to(output))
+
+    handle = layer.register_forward_hook(replace)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _preprocessor_config(name: str) -> dict[str, Any]:

@@ -5,13 +5,21 @@ index `floor(t * N)`.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .errors import EditorError
+
+# Weights of guidance branches this small are rounding errors of `guidance_weights`, not requests.
+NEGLIGIBLE = 1e-6
+# (noisy (b, c, h, w), condition (b, ...), rows (b, n, d), timesteps (b,)) -> prediction (b, c, h, w)
+Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+# Weight, rows (n, d) and condition (1, ...) of one guidance branch.
+Branch = tuple[float, Tensor, Tensor]
 
 
 def add_noise(sample: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -61,6 +69,34 @@ def guidance_weights(
     """
     instruction_weights = [guidance_scale * weight for weight in weights]
     return 1.0 - image_guidance_scale, image_guidance_scale - sum(instruction_weights), instruction_weights
+
+
+def guided(noisy: Tensor, timesteps: Tensor, branches: Sequence[Branch], predict: Predict) -> Tensor:
+    """The weighted sum of predictions for `noisy (b, c, h, w)`, the branches in one batch; zero weights are skipped.
+
+    Branches that need a gradient go through the networks apart from those that do not, which saves the latter's
+    activations and backward pass.
+    """
+    learning, b = torch.is_grad_enabled(), len(noisy)
+    result = torch.zeros((), device=noisy.device)
+    for needs_gradient in (False, True):
+        part = [
+            branch
+            for branch in branches
+            if abs(branch[0]) > NEGLIGIBLE and (learning and branch[1].requires_grad) == needs_gradient
+        ]
+        if not part:
+            continue
+        with nullcontext() if needs_gradient else torch.no_grad():
+            predictions = predict(
+                noisy.repeat(len(part), 1, 1, 1),
+                torch.cat([condition.expand(b, -1, -1, -1) for _, _, condition in part]),
+                torch.stack([rows for _, rows, _ in part]).repeat_interleave(b, 0),
+                timesteps.expand(b).repeat(len(part)),
+            ).chunk(len(part))
+        for (weight, _, _), prediction in zip(part, predictions, strict=True):
+            result = result + weight * prediction
+    return result
 
 
 @dataclass(frozen=True)

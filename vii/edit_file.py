@@ -183,11 +183,13 @@ def load_edit(path: str | Path) -> Edit:
     path = Path(path)
     if not path.is_file():
         raise EditFileError(f"{path}: no such edit file")
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise EditFileError(f"{path}: {size:,} bytes is too large for an edit file (at most {MAX_BYTES:,})")
     try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise EditFileError(f"{size:,} bytes is too large for an edit file (at most {MAX_BYTES:,})")
         return from_bytes(path.read_bytes())
+    except OSError as error:
+        raise EditFileError(f"{path}: cannot be read ({error.strerror})") from None
     except EditFileError as error:
         raise EditFileError(f"{path}: {error}") from None
 
@@ -197,7 +199,8 @@ def from_bytes(data: bytes) -> Edit:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    if data[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+    # A header of 640 bytes, and of some other lengths, begins like a pickle; its JSON then tells them apart.
+    if data[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and data[8:9] != b"{":
         raise EditFileError("this is a pickle (.pt, .bin), which can run code when opened; edit files are safetensors")
     try:
         tensors = load(data)

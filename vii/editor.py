@@ -42,7 +42,13 @@ class Encoding(Protocol):
 
 
 class JointSpace(Protocol):
-    """A joint image-text embedding, `p` wide. Features are not normalised."""
+    """A joint image-text embedding, `p` wide. Features are not normalised.
+
+    Attributes:
+        captions: descriptions of pictures that it knows, to look for a starting text among; may be empty.
+    """
+
+    captions: Sequence[str]
 
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
         """Images `(3, h, w)` in [0, 1], of any sizes -> `(n, p)`."""

@@ -6,6 +6,7 @@
     - EditFileError        a file that is not a valid edit file
     - EditorError          an editor that cannot be loaded
         - EditorMismatch   an edit that was learned for another instruction space
+    - CaptionerError       a captioner that cannot be loaded or set up, or that fails
     - OutputError          a place that cannot be written to
     - RecipeError          a recipe that does not exist or says something unknown
 """
@@ -36,6 +37,10 @@ class EditorError(ViiError):
 
 class EditorMismatch(EditorError):  # noqa: N818 (the name is part of the sentence that reports it)
     """An edit that was learned for another instruction space."""
+
+
+class CaptionerError(ViiError):
+    """A captioner that cannot be loaded or set up, or that fails."""
 
 
 class OutputError(ViiError):

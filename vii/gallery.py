@@ -13,6 +13,7 @@ from .errors import ImageError
 from .images import Pair, from_pil, resize, save_image, to_pil
 
 MARGIN, TEXT_HEIGHT, FONT_SIZE = 8, 20, 13
+MAX_THUMBNAIL = 2048
 DATA_URL = "data:image/jpeg;base64,"
 BACKGROUND, INK = (255, 255, 255), (40, 40, 40)
 
@@ -36,7 +37,7 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Tensor]]], cell: int = 192)
         for j, (label, image) in enumerate(row):
             x, y = MARGIN + j * (cell + MARGIN), MARGIN + i * (cell + TEXT_HEIGHT + MARGIN)
             draw.text((x, y), _shortened(label, font, cell), fill=INK, font=font)
-            scaled = _inside(image, cell)
+            scaled = inside(image, cell)
             offset_x, offset_y = (cell - scaled.shape[2]) // 2, (cell - scaled.shape[1]) // 2
             sheet.paste(to_pil(scaled), (x + offset_x, y + TEXT_HEIGHT + offset_y))
     return from_pil(sheet)
@@ -55,15 +56,16 @@ def edit_sheet(pair: Pair, results: Mapping[str, tuple[Tensor, Tensor]], cell: i
     return contact_sheet([upper, lower], cell)
 
 
-def strip(images: Sequence[Tensor], height: int = 192) -> Tensor:
-    """Pictures side by side at one height, `(3, height, sum of widths)`."""
-    return torch.cat([resize(x, height, max(1, round(x.shape[2] * height / x.shape[1]))) for x in images], dim=2)
-
-
-def _inside(image: Tensor, side: int) -> Tensor:
+def inside(image: Tensor, side: int) -> Tensor:
+    """A picture scaled to fit into a square of this side, keeping its shape."""
     height, width = image.shape[-2:]
     scale = side / max(height, width)
     return resize(image, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def strip(images: Sequence[Tensor], height: int = 192) -> Tensor:
+    """Pictures side by side at one height, `(3, height, sum of widths)`."""
+    return torch.cat([resize(x, height, max(1, round(x.shape[2] * height / x.shape[1]))) for x in images], dim=2)
 
 
 def _shortened(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
@@ -76,7 +78,7 @@ def _shortened(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, w
 
 def thumbnail_of(pair: Pair, side: int = 128) -> str:
     """The pair side by side as a `data:image/jpeg;base64,...` text, for an edit file's header."""
-    return data_url(strip([_inside(pair.before, side), _inside(pair.after, side)], side), quality=80)
+    return data_url(strip([inside(pair.before, side), inside(pair.after, side)], side), quality=80)
 
 
 def data_url(image: Tensor, quality: int) -> str:
@@ -86,18 +88,25 @@ def data_url(image: Tensor, quality: int) -> str:
     return DATA_URL + base64.b64encode(buffer.getvalue()).decode()
 
 
-def save_thumbnail(thumbnail: str, path: Path) -> None:
-    """Write the picture of an edit file's header, decoded and encoded again, as a PNG.
+def thumbnail_image(thumbnail: str) -> Tensor:
+    """The picture of an edit file's header, `(3, h, w)` in [0, 1]; what else the text holds goes nowhere.
 
     Raises:
-        ImageError: there is none, or it is not a JPEG.
+        ImageError: there is none, it is not a JPEG, or it is larger than a thumbnail can be.
     """
     if not thumbnail:
         raise ImageError("this edit file holds no picture; learn with --thumbnail to store one")
     try:
         data = base64.b64decode(thumbnail.removeprefix(DATA_URL), validate=True)
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as picture:
-            image = from_pil(picture)
-    except (ValueError, OSError) as error:
-        raise ImageError(f"the picture in the edit file is damaged ({error})") from None
-    save_image(image, path)
+            # A header of few bytes can claim a picture that fills the memory.
+            if max(picture.size) > MAX_THUMBNAIL:
+                raise ValueError(f"{picture.width} x {picture.height} pixels, at most {MAX_THUMBNAIL} a side")
+            return from_pil(picture)
+    except (ValueError, OSError, Image.DecompressionBombError) as error:
+        raise ImageError(f"the picture in the edit file is damaged or too large ({error})") from None
+
+
+def save_thumbnail(thumbnail: str, path: Path) -> None:
+    """Write the picture of an edit file's header, decoded and encoded again, as a PNG; errors as above."""
+    save_image(thumbnail_image(thumbnail), path)

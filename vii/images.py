@@ -5,9 +5,10 @@ Everywhere else an image is a float32 tensor `(3, h, w)`, RGB, values in [0, 1].
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
 ASPECT_TOLERANCE = 0.02
 MAX_ASPECT = 8.0
+Item = TypeVar("Item")
 
 
 def load_image(path: str | Path) -> Tensor:
@@ -124,6 +126,13 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
         if not path.exists():
             raise ImageError(f"{path}: no such file")
     return found
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """This many of the items in their order, spread evenly from the first to the last; all where there are fewer."""
+    if count >= len(items):
+        return list(items)
+    return [items[round(index * (len(items) - 1) / max(1, count - 1))] for index in range(count)]
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:

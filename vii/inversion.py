@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .captions import starting_texts
+from .captions import INITS, PezSettings, shorten, starting_texts
 from .diffusion import Noise
 from .edit_file import Edit
 from .editor import Editor
@@ -31,8 +31,14 @@ class InversionSettings:
 
     Attributes:
         recipe: name of the recipe these settings come from; written into the edit file.
-        init: starting text: words, "retrieve" or "none" (see `vii.captions.starting_texts`).
-        init_candidates: how many retrieved phrases to try on the probe set; the one with the least loss is taken.
+        init: starting text: words, or a key of `vii.captions.INITS`: "retrieve", "none", "caption", "pez", "lavis".
+        init_candidates: how many retrieved phrases or captions to try on the probe set; the one with the least loss is
+            taken.
+        captioner: the model behind "caption" (a BLIP model), "pez" (see `vii.clip.load_clip`) or "lavis"; empty for
+            what needs the least.
+        pez_tokens: length of the prompt that "pez" searches for.
+        pez_steps: updates of that search.
+        pez_target: whether the prompt is to describe the picture "after", or to point in the "direction" of the edit.
         tokens: rows to learn; 0 for as many as the starting text has.
         steps: updates.
         batch_size: noisy samples an update.
@@ -59,6 +65,10 @@ class InversionSettings:
     recipe: str = "default"
     init: str = "retrieve"
     init_candidates: int = 8
+    captioner: str = ""
+    pez_tokens: int = 10
+    pez_steps: int = 3000
+    pez_target: str = "after"
     tokens: int = 20
     steps: int = 100
     batch_size: int = 8
@@ -94,6 +104,12 @@ class InversionSettings:
             raise UsageError(f"learning_rate must be positive, got {self.learning_rate}")
         if not -1 <= self.clip_cap <= 1:
             raise UsageError(f"clip_cap is a cosine in [-1, 1], got {self.clip_cap}")
+        _ = self.search  # refuses what cannot be searched for
+
+    @property
+    def search(self) -> PezSettings:
+        """How "pez" searches for a starting text."""
+        return PezSettings(tokens=self.pez_tokens, steps=self.pez_steps, target=self.pez_target)
 
 
 CHOICES = {
@@ -154,11 +170,18 @@ def invert(editor: Editor, pairs: Sequence[Pair], settings: InversionSettings | 
 
 
 def invert_steps(
-    editor: Editor, pairs: Sequence[Pair], settings: InversionSettings | None = None, *, seed: int = 0
+    editor: Editor,
+    pairs: Sequence[Pair],
+    settings: InversionSettings | None = None,
+    *,
+    seed: int = 0,
+    watch: Callable[[str], None] | None = None,
 ) -> Iterator[Step]:
     """The loop behind `invert`: yields a `Step` for the starting text and after every update.
 
-    Stop whenever you like: `step.best()` is the edit so far. Arguments and errors as `invert`.
+    Stop whenever you like: `step.best()` is the edit so far. Arguments and errors as `invert`; besides, `watch` is
+    called with a note now and then while a starting text is looked for, before the first step. Ctrl-C meanwhile ends
+    the search of "pez" early, and learning goes on from its best prompt.
     """
     settings = settings or InversionSettings()
     if not pairs:
@@ -166,13 +189,20 @@ def invert_steps(
     if not 0 <= seed < 2**63:
         raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {seed}")
     # Not a generator itself: arguments are checked when it is called, not when the first step is asked for.
-    return _Run(editor, pairs, settings, seed).steps()
+    return _Run(editor, pairs, settings, seed, watch).steps()
 
 
 class _Run:
     """One inversion: what is computed once, what is learned, and the books."""
 
-    def __init__(self, editor: Editor, pairs: Sequence[Pair], settings: InversionSettings, seed: int) -> None:
+    def __init__(
+        self,
+        editor: Editor,
+        pairs: Sequence[Pair],
+        settings: InversionSettings,
+        seed: int,
+        watch: Callable[[str], None] | None = None,
+    ) -> None:
         self.editor, self.pairs, self.settings, self.seed = editor, pairs, settings, seed
         self.examples = [(editor.encode(pair.before), editor.encode(pair.after)) for pair in pairs]
         self.guidance = _guidance(editor, settings)
@@ -180,7 +210,8 @@ class _Run:
         self.samples = 0
         self.probes = self._draw_probes()
         self.null_loss = self.probe(editor.instruct(""))
-        self.init_text, self.start = self._choose_start()
+        self.init_caption = ""
+        self.init_text, self.start = self._choose_start(watch)
         self.direction = self._clip_direction() if settings.clip_weight else None
 
     def steps(self) -> Iterator[Step]:
@@ -263,11 +294,25 @@ class _Run:
         noises = Noise(PROBE_SEED)
         return [(pair, levels[pair::n], self._noise(pair, levels[pair::n], noises)) for pair in range(n)]
 
-    def _choose_start(self) -> tuple[str, Instruction]:
+    def _choose_start(self, watch: Callable[[str], None] | None) -> tuple[str, Instruction]:
         """The candidate text with the least probe loss, and its instruction with the rows to learn marked free."""
-        texts = starting_texts(self.editor, self.pairs, self.settings.init, self.settings.init_candidates)
+        settings = self.settings
+        texts = starting_texts(
+            self.editor,
+            self.pairs,
+            settings.init,
+            settings.init_candidates,
+            captioner=settings.captioner,
+            search=settings.search,
+            seed=self.seed,
+            watch=watch,
+        )
+        if settings.init in INITS:
+            found, texts = texts, [shorten(self.editor, text) for text in texts]
         candidates = [(text, self.editor.instruct(text)) for text in texts]
         text, start = min(candidates, key=lambda item: self.probe(item[1])) if len(candidates) > 1 else candidates[0]
+        if settings.init in INITS and text not in found:
+            self.init_caption = found[texts.index(text)]
         if self.settings.tokens:
             return text, start.with_length(self.settings.tokens)
         if not len(start.tokens):
@@ -292,6 +337,8 @@ class _Run:
     def _edit(self, step: int) -> Edit:
         training = {
             "recipe": self.settings.recipe,
+            "init": self.settings.init if self.settings.init in INITS else "words",
+            **({"init_caption": self.init_caption} if self.init_caption else {}),
             "seed": self.seed,
             "noise": self.settings.noise,
             "steps": step,

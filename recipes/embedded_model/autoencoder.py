@@ -112,7 +112,7 @@ def train_decoder(
     vae = vae.to(config.device, memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
     optimizer = torch.optim.AdamW(vae.decoder.parameters(), lr=settings.lr, betas=(0.9, 0.99), weight_decay=1e-4)
-    trainee = Trainee(vae.decoder, [optimizer], average=0.998)
+    trainee = Trainee(vae.decoder, optimizer, average=0.998)
     sources = pairs.before, pairs.after
 
     def losses(generator: torch.Generator) -> dict[str, Tensor]:

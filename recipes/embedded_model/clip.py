@@ -46,12 +46,12 @@ def make_tokenizer(pairs: Pairs, settings: Clip, seed: int) -> CLIPTokenizer:
         vocab_size=settings.vocabulary, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False
     )
     trained.train_from_iterator(corpus(), trainer)
-    model = json.loads(trained.to_str())["model"]
-    vocabulary = dict(model["vocab"])
-    # Whatever somebody types must have tokens, also letters that no instruction holds.
-    for token in [*alphabet, *(letter + "</w>" for letter in alphabet), "<|startoftext|>", "<|endoftext|>"]:
-        vocabulary.setdefault(token, len(vocabulary))
-    merges = [tuple(merge) for merge in model["merges"]]
+    merges = [tuple(merge) for merge in json.loads(trained.to_str())["model"]["merges"]]
+    # The trainer numbers letters in the order of a hash; and whatever somebody types must have tokens, also letters that
+    # no instruction holds.
+    letters = [*alphabet, *(letter + "</w>" for letter in alphabet)]
+    tokens = [*letters, *("".join(merge) for merge in merges), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=settings.positions)
 
 
@@ -167,12 +167,14 @@ class _Training(nn.Module):
 def train_clip(pairs: Pairs, config: Config, folder: Path) -> tuple[CLIPModel, CLIPTokenizer]:
     """Train both towers; the last pairs are only reported on."""
     settings = config.clip
-    tokenizer = make_tokenizer(pairs, settings, config.seed)
+    if not (folder / "tokenizer").exists():
+        make_tokenizer(pairs, settings, config.seed).save_pretrained(folder / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     torch.manual_seed(config.seed)
     targets = Targets()
     nets = _Training(build(tokenizer, settings), settings.width, len(targets)).to(config.device)
     optimizer = torch.optim.AdamW(nets.parameters(), lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.02)
-    trainee = Trainee(nets, [optimizer], average=0.99)
+    trainee = Trainee(nets, optimizer, average=0.99)
     asked, weights = (torch.stack(column) for column in zip(*map(targets.of, pairs.edit), strict=True))
     numbers: dict[str, int] = {}
     kinds = torch.tensor([numbers.setdefault(_kind(edit), len(numbers)) for edit in pairs.edit])
@@ -216,7 +218,9 @@ def train_clip(pairs: Pairs, config: Config, folder: Path) -> tuple[CLIPModel, C
     def report() -> str:
         nets.eval()
         rng = np.random.default_rng(1)
-        batches = [terms(chosen, rng) for chosen in np.array_split(np.arange(known, len(pairs)), VALIDATION // 120)]
+        batches = [
+            terms(chosen, rng) for chosen in np.array_split(np.arange(known, len(pairs)), max(1, VALIDATION // 120))
+        ]
         nets.train()
         return "unseen pairs: " + " ".join(f"{k} {np.mean([float(b[k]) for b in batches]):.3f}" for k in batches[0])
 

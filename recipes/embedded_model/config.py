@@ -90,8 +90,7 @@ class Unet:
         heads: of attention.
         samples: training samples in all. A finished run goes on where it stopped when this grows.
         batch: samples a step.
-        lr: peak learning rate of AdamW.
-        muon_lr: peak learning rate of Muon, which trains the inner matrices; 0: AdamW trains everything.
+        lr: peak learning rate.
         average: decay of the average of the weights that is kept as the result.
         no_text: share of samples without an instruction, whose answer is the photo itself.
         no_photo, no_both: shares of samples without the photo, and without either (InstructPix2Pix, section 3.2.1).
@@ -99,14 +98,13 @@ class Unet:
         compile: use torch.compile.
     """
 
-    channels: tuple[int, ...] = (96, 128, 160)
+    channels: tuple[int, ...] = (96, 160, 256)
     attention: tuple[bool, ...] = (True, True, False)
     layers: int = 1
     heads: int = 2
     samples: int = 320_000
     batch: int = 32
     lr: float = 1e-3
-    muon_lr: float = 0.0
     average: float = 0.999
     no_text: float = 0.06
     no_photo: float = 0.03

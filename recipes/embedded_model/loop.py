@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,26 +18,25 @@ WARM_UP = 200
 
 @dataclass
 class Trainee:
-    """Networks in training with their optimizers and, where `average` is above 0, a moving average of the weights."""
+    """Networks in training with their optimizer and, where `average` is above 0, a moving average of the weights."""
 
     networks: nn.Module
-    optimizers: Sequence[torch.optim.Optimizer]
+    optimizer: torch.optim.Optimizer
     average: float = 0.0
     step: int = 0
     averaged: list[Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
         self.averaged = [p.detach().clone() for p in self.networks.parameters()] if self.average else []
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["peak_lr"] = group["lr"]
+        for group in self.optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
 
     def save(self, path: Path) -> None:
         """Everything that the next step depends on, whole or not at all."""
         state = {
             "step": self.step,
             "networks": self.networks.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizer": self.optimizer.state_dict(),
             "averaged": self.averaged,
         }
         with replacing(path) as temporary:
@@ -48,11 +47,10 @@ class Trainee:
         state = torch.load(path, weights_only=True, map_location=next(self.networks.parameters()).device)
         self.step = state["step"]
         self.networks.load_state_dict(state["networks"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            peaks = [group["peak_lr"] for group in optimizer.param_groups]
-            optimizer.load_state_dict(saved)
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["peak_lr"] = peak
+        peaks = [group["peak_lr"] for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, peak in zip(self.optimizer.param_groups, peaks, strict=True):
+            group["peak_lr"] = peak  # a configuration that has changed counts
         self.averaged = state["averaged"]
 
     @torch.no_grad()
@@ -108,15 +106,13 @@ def train(
     skipped = 0
     while trainee.step < steps:
         share = min(1, (trainee.step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * trainee.step / steps))
-        for optimizer in trainee.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * share
+        trainee.optimizer.zero_grad(set_to_none=True)
+        for group in trainee.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * share
         terms = losses(generator(seed, trainee.step))
         terms["loss"].backward()
         if torch.isfinite(nn.utils.clip_grad_norm_(parameters, 1.0)):
-            for optimizer in trainee.optimizers:
-                optimizer.step()
+            trainee.optimizer.step()
         else:
             skipped += 1
         trainee.step += 1

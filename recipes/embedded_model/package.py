@@ -8,12 +8,12 @@ import torch
 from diffusers import AutoencoderTiny, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from vii.synthetic import phrases
+from vii.synthetic import captions, phrases
 
 from .clip import processor
 from .unet import scheduler
 
-PHRASES = 2000
+PHRASES = CAPTIONS = 2000
 SETTINGS = {"num_inference_steps": 10, "guidance_scale": 1.35, "image_guidance_scale": 1.0, "scheduler": "ddim"}
 
 
@@ -45,6 +45,7 @@ def package(
     manifest = {"name": name, "resolution": 128, "settings": SETTINGS, "clip": "clip", "phrases": "phrases.txt"}
     (folder / "vii.json").write_text(json.dumps(manifest, indent=2) + "\n")
     (folder / "phrases.txt").write_text("\n".join(phrases(PHRASES)) + "\n")
+    (folder / "clip/captions.txt").write_text("\n".join(captions(CAPTIONS)) + "\n")
 
 
 def _change(path: Path, **changes: Any) -> None:

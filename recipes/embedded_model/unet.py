@@ -61,39 +61,6 @@ def build(latent_channels: int, text_width: int, settings: Unet) -> UNet2DCondit
     return unet
 
 
-class Matrices(torch.optim.Muon):
-    """Muon (Jordan et al. 2024) for convolutions too: their weights are seen as matrices `(out, h * w * in)`."""
-
-    def __init__(self, weights: list[nn.Parameter], lr: float) -> None:
-        self.weights = weights
-        super().__init__([nn.Parameter(_matrix(w.detach())) for w in weights], lr=lr, momentum=0.95, weight_decay=0.0)
-
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Take the gradients of the weights themselves."""
-        for view, weight in zip(self.param_groups[0]["params"], self.weights, strict=True):
-            view.grad = None if weight.grad is None else _matrix(weight.grad)
-        return super().step(closure)
-
-
-def _matrix(weight: Tensor) -> Tensor:
-    """A weight with its outputs as rows; of a convolution in `channels_last` it is a view."""
-    return weight.permute(0, 2, 3, 1).flatten(1) if weight.ndim == 4 else weight
-
-
-def optimizers(unet: UNet2DConditionModel, settings: Unet) -> list[torch.optim.Optimizer]:
-    """AdamW or, with `muon_lr`, Muon for the matrices inside and AdamW for the rest."""
-    ends = ("conv_in", "conv_out", "time_embedding")
-    inner = [weight for name, weight in unet.named_parameters() if weight.ndim > 1 and not name.startswith(ends)]
-    inside = {id(weight) for weight in inner} if settings.muon_lr else set()
-    rest = [weight for weight in unet.parameters() if id(weight) not in inside]
-    groups = [
-        {"params": [weight for weight in rest if weight.ndim > 1], "weight_decay": 0.01},
-        {"params": [weight for weight in rest if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
-    adam = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98))
-    return [adam, Matrices(inner, settings.muon_lr)] if inside else [adam]
-
-
 @dataclass(frozen=True)
 class Latents:
     """The pairs as the UNet sees them, all on its device in half precision.
@@ -169,7 +136,11 @@ def train_unet(data: Latents, config: Config, folder: Path) -> UNet2DConditionMo
     settings, device = config.unet, torch.device(config.device)
     torch.manual_seed(config.seed)
     unet = build(data.after.shape[1], data.texts.shape[2], settings).to(device, memory_format=torch.channels_last)
-    trainee = Trainee(unet, optimizers(unet, settings), average=settings.average)
+    matrices = [weight for weight in unet.parameters() if weight.ndim > 1]
+    vectors = [weight for weight in unet.parameters() if weight.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98))
+    trainee = Trainee(unet, optimizer, average=settings.average)
     alpha_bar = scheduler().alphas_cumprod.to(device)
     compiled = torch.compile(unet) if settings.compile else unet
     known = len(data) - VALIDATION

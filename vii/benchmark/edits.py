@@ -5,18 +5,17 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from ..demo import FOLDER as DEMO_FOLDER
 from ..errors import UsageError, unknown_name
-from ..images import Pair, find_images, load_image, resize
+from ..images import Pair, find_images, load_image, resize, spread
 from ..synthetic import SAID, UNSAID, SyntheticEdit, compose, make
 
 # What an entry of an edits file may hold: always a name, and then pictures or a formula.
 COMMON, PICTURES, FORMULA = {"name", "words", "said"}, {"before", "after", "photos", "truths"}, {"parts"}
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,10 +225,3 @@ def square(image: Tensor, side: int) -> Tensor:
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2
     return resize(image[:, top : top + short, left : left + short], side, side)
-
-
-def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """This many of the items in their order, spread evenly from the first to the last; all where there are fewer."""
-    if count >= len(items):
-        return list(items)
-    return [items[round(index * (len(items) - 1) / max(1, count - 1))] for index in range(count)]

@@ -1,37 +1,25 @@
-"""The results as one HTML page with pictures: no other file, no script, readable by eye and by screen reader."""
+"""The results of a benchmark as one HTML page with pictures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from torch import Tensor
 
-from ..gallery import data_url
+from ..html import contents, document, listed, picture, wide
 from ..images import Pair, load_image
 from .edits import Subject, Task
 from .report import MEASURES, Table, tables
 from .run import Result, shown
 from .scores import Score
 
-QUALITY = 88
-
 STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --line: #767676; --soft: #f2f2f2; --link: #0b57d0 }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8e8; --paper: #161616; --line: #8c8c8c; --soft: #262626; --link: #8ab4f8 }
-}
-body { margin: 0 auto; max-width: 80rem; padding: 1rem; color: var(--ink); background: var(--paper);
-  font: 1rem/1.5 system-ui, sans-serif }
-a { color: var(--link) }
-h2 { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem }
-nav ul { columns: 18rem; padding-left: 1.2rem }
-.wide { overflow-x: auto }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; white-space: nowrap }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap }
 th:first-child { text-align: left }
 thead th { background: var(--soft); vertical-align: bottom }
 table.pictures th, table.pictures td { text-align: left; border: 0; padding: .2rem .3rem }
-img { display: block; width: 128px; height: 128px; object-fit: contain; background: var(--soft) }
+img { width: 128px; height: 128px }
 """
 
 
@@ -55,32 +43,15 @@ def page(
         _section(index, subject, task_of(subject), [r for r in results if r.score.edit == subject.name])
         for index, subject in enumerate(subjects)
     ]
-    links = "".join(f'<li><a href="#edit-{i}">{escape(subject.name)}</a></li>' for i, subject in enumerate(subjects))
-    told = "".join(f"<li>{escape(name)}: {escape(value)}</li>" for name, value in facts.items())
-    meanings = "".join(f"<li>{escape(m.label)}: {escape(m.meaning)}</li>" for m in MEASURES if m.meaning)
-    summary = "".join(_table(table) for table in tables([result.score for result in results]))
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<h1>{escape(title)}</h1>
-<p>Each edit is learned from one example pair, then given to photos that were never seen while learning.</p>
-<ul>{told}</ul>
-{summary}
+    meanings = {measure.label: measure.meaning for measure in MEASURES if measure.meaning}
+    body = f"""<p>Each edit is learned from one example pair, then given to photos never seen while learning.</p>
+{listed(facts)}
+{"".join(_table(table) for table in tables([result.score for result in results]))}
 <h2>What the measures say</h2>
-<ul>{meanings}</ul>
-<nav aria-label="Edits"><h2>Pictures</h2><ul>{links}</ul></nav>
-{"".join(sections)}
-</main>
-</body>
-</html>
-"""
+{listed(meanings)}
+{contents("Edits", "Pictures", {f"edit-{index}": subject.name for index, subject in enumerate(subjects)})}
+{"".join(sections)}"""
+    return document(title, body, STYLE)
 
 
 def _table(table: Table) -> str:
@@ -89,7 +60,7 @@ def _table(table: Table) -> str:
         f'<tr><th scope="row">{escape(first)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in others)}</tr>'
         for first, *others in table.rows
     )
-    return _wide(
+    return wide(
         table.caption,
         f"<table><caption>{escape(table.caption)}</caption><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>",
     )
@@ -120,7 +91,7 @@ def _section(index: int, subject: Subject, task: Task, results: Sequence[Result]
     return (
         f'<section aria-labelledby="edit-{index}"><h2 id="edit-{index}">{escape(subject.name)}</h2>'
         f"<p>{escape(words)}; {escape(kind)}</p>{f'<ul>{learned}</ul>' if learned else ''}"
-        f"{_wide(caption, pictures)}</section>"
+        f"{wide(caption, pictures)}</section>"
     )
 
 
@@ -138,14 +109,5 @@ def _pair(edit: str, label: str, pair: Pair) -> list[tuple[str, Tensor]]:
 
 
 def _row(name: str, cells: Sequence[tuple[str, Tensor]], missing: int = 0) -> str:
-    pictures = "".join(
-        f'<td><img src="{data_url(image, QUALITY)}" alt="{escape(alt)}" '
-        f'width="{image.shape[2]}" height="{image.shape[1]}"></td>'
-        for alt, image in cells
-    )
+    pictures = "".join(f"<td>{picture(image, alt)}</td>" for alt, image in cells)
     return f'<tr><th scope="row">{escape(name)}</th>{pictures}{"<td></td>" * missing}</tr>'
-
-
-def _wide(label: str, content: str) -> str:
-    """A region that scrolls sideways by itself, and by keyboard."""
-    return f'<div class="wide" role="region" aria-label="{escape(label)}" tabindex="0">{content}</div>'

@@ -15,9 +15,9 @@ from torch import Tensor
 from .. import __version__
 from ..editor import Editor
 from ..files import make_folder
-from ..images import resize, save_image
+from ..images import resize, save_image, spread
 from ..metrics import direction, leakage, preserved, psnr, ssim
-from .edits import Subject, Task, spread
+from .edits import Subject, Task
 from .methods import TRUE_WORDS, Built, Method
 from .scores import Score, Scores
 

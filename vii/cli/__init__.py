@@ -4,8 +4,13 @@ import click
 
 from .apply import apply
 from .bench import bench
+from .captioner import captioner
 from .common import OneLineErrors
+from .convert import export, import_
+from .doctor import doctor
+from .gallery import gallery
 from .learn import demo, learn
+from .library import library
 from .lists import editors, recipes, show
 
 
@@ -23,5 +28,19 @@ def main() -> None:
     """
 
 
-for command in (learn, apply, show, demo, bench, editors, recipes):
+for command in (
+    learn,
+    apply,
+    show,
+    demo,
+    bench,
+    editors,
+    recipes,
+    gallery,
+    library,
+    doctor,
+    import_,
+    export,
+    captioner,
+):
     main.add_command(command)

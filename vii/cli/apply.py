@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import OutputError, UsageError, ViiError
-from .common import STARTED, editor_options, fail, json_option, load_editor, progress
+from .common import STARTED, editor_of, editor_options, fail, json_option, load_editor, progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 
 # Pickles are named as edits too, so that they meet the refusal that explains why and not "not a picture".
 EDIT_ARGUMENT = re.compile(r"(?P<path>.+\.(?:safetensors|pt|pth|bin|ckpt|pkl))(?::(?P<weight>[^:/\\]*))?", re.DOTALL)
-SAMPLING = ("guidance_scale", "image_guidance_scale", "num_inference_steps", "scheduler")
+SAMPLING = (
+    "guidance_scale",
+    "image_guidance_scale",
+    "controlnet_conditioning_scale",
+    "num_inference_steps",
+    "scheduler",
+)
 
 
 @click.command()
@@ -31,6 +38,13 @@ SAMPLING = ("guidance_scale", "image_guidance_scale", "num_inference_steps", "sc
 @click.option("--join-text", is_flag=True, help="Put the words after the first edit's tokens, as the paper does.")
 @click.option("--guidance", "guidance_scale", type=float, metavar="S", help="How far along the instruction; 1 = off.")
 @click.option("--image-guidance", "image_guidance_scale", type=float, metavar="S", help="How near the photo; 1 = off.")
+@click.option(
+    "--controlnet-scale",
+    "controlnet_conditioning_scale",
+    type=float,
+    metavar="S",
+    help="How near the photo, for an editor with a ControlNet; 1 = as it was trained.",
+)
 @click.option("--steps", "num_inference_steps", type=int, metavar="N", help="Denoising steps.")
 @click.option("--scheduler", metavar="NAME", help="ddim, euler, euler_ancestral, dpmsolver++ or model.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Each photo starts from the same noise.")
@@ -57,9 +71,9 @@ def apply(
 ) -> None:
     """Apply edits, words, or both to photos.
 
-    A weight follows an edit's name after a colon: 1 as learned, 0.5 half of it, -1 the other way. With one photo OUT
-    may be a file; otherwise it is a folder, and every result keeps its photo's stem with .png. A photo that cannot be
-    read is reported and the others are done.
+    An edit is a file, or the name of one in the library where no file or folder has that name. A weight follows after
+    a colon: 1 as learned, 0.5 half of it, -1 the other way. With one photo OUT may be a file; otherwise it is a folder,
+    and every result keeps its photo's stem with .png. A photo that cannot be read is reported and the others are done.
     """
     from ..application import apply as apply_edits
     from ..application import recommended_settings
@@ -67,7 +81,7 @@ def apply(
 
     edits, photos = _edits_and_photos(inputs)
     if not edits and not text:
-        raise UsageError("nothing to apply: name an edit file (*.safetensors), or words with --text, or both")
+        raise UsageError("nothing to apply: name an edit (a file or one of the library), or words with --text, or both")
     results = _result_paths(photos, output)
     fixed_mask = load_image(mask).mean(0) if mask else None
     if mask and box:
@@ -75,7 +89,7 @@ def apply(
     corners = _parse_box(box)
     sampling = {name: options.pop(name) for name in SAMPLING}
     weighted = [(edit, weight) for _, edit, weight in edits]
-    editor = load_editor(_editor_of(edits, options))
+    editor = load_editor(editor_of(edits[0][1] if edits else None, options))
     used = recommended_settings(editor, weighted[0][0] if weighted else None, **sampling)
     startup, started = time.perf_counter() - STARTED, time.perf_counter()
     written, failed = [], 0
@@ -121,28 +135,32 @@ def apply(
         raise OutputError(f"{failed} of {len(photos)} photos could not be edited")
 
 
-def _editor_of(edits: "Sequence[tuple[Path, Edit, float]]", options: dict[str, Any]) -> dict[str, Any]:
-    """Editor options, completed from the first edit file: the editor and the weights it was learned with."""
-    if not edits or options.get("editor"):
-        return options
-    edit = edits[0][1]
-    own: dict[str, Any] = {"editor": edit.editor}
-    # A hub id can be fetched again; the name of somebody's folder cannot.
-    if "/" in edit.space.model and not options.get("model"):
-        own |= {"model": edit.space.model, "revision": edit.space.revision or None}
-    return {**options, **own}
-
-
 def _edits_and_photos(inputs: Sequence[str]) -> "tuple[list[tuple[Path, Edit, float]], list[Path]]":
     from ..edit_file import load_edit
     from ..images import find_images
 
-    matches = [(text, EDIT_ARGUMENT.fullmatch(text)) for text in inputs]
-    edits = [(Path(m["path"]), load_edit(m["path"]), _weight(text, m["weight"])) for text, m in matches if m]
-    photos = [text for text, match in matches if not match]
+    named = [(text, _named_edit(text)) for text in inputs]
+    edits = [(found[0], load_edit(found[0]), _weight(text, found[1])) for text, found in named if found]
+    photos = [text for text, found in named if not found]
     if not photos:
         raise UsageError("expected at least one photo or a folder of photos")
     return edits, find_images(photos)
+
+
+def _named_edit(text: str) -> tuple[Path, str | None] | None:
+    """The edit file and the weight that an argument names; None where it names photos.
+
+    Files come before the library, so that what is in a folder means the same whatever the library holds.
+    """
+    from ..images import SUFFIXES
+    from ..library import find_edit, written_as_path
+
+    if match := EDIT_ARGUMENT.fullmatch(text):
+        return Path(match["path"]), match["weight"]
+    name, weight = text.rsplit(":", 1) if ":" in text else (text, None)
+    if os.path.exists(text) or written_as_path(name) or name.lower().endswith(SUFFIXES):
+        return None
+    return find_edit(name), weight
 
 
 def _weight(argument: str, text: str | None) -> float:
@@ -208,6 +226,7 @@ def _settings_chunks(
         "Sampler": settings.get("scheduler"),
         "CFG scale": settings.get("guidance_scale"),
         "Image CFG scale": settings.get("image_guidance_scale"),
+        "ControlNet scale": settings.get("controlnet_conditioning_scale"),
         "Seed": seed,
         "Size": f"{image.shape[2]}x{image.shape[1]}",
         "Model": editor.space.model,

@@ -4,13 +4,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..errors import ViiError
+from ..errors import OutputError, ViiError
 
 if TYPE_CHECKING:
+    from ..edit_file import Edit
     from ..editor import Editor
 
 # Commands import the heavy libraries themselves, after this: loading them counts as start-up.
@@ -27,6 +29,10 @@ class OneLineErrors(click.Group):
         try:
             code = run(*args, standalone_mode=False, **extra)
         except click.ClickException as error:
+            # Newer versions of click raise the help of a group that was given no command.
+            if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+                click.echo(error.format_message())
+                sys.exit(0)
             context = error.ctx if isinstance(error, click.UsageError) else None
             hint = f" (see '{context.command_path} --help')" if context else ""
             code = fail(error.format_message() + hint)
@@ -58,6 +64,7 @@ def editor_options(command: Command) -> Command:
         click.option("--dtype", metavar="TYPE", help="float32, bfloat16 or float16."),
         click.option("--device", metavar="NAME", help="cuda, mps or cpu; the best there is if not given."),
         click.option("--revision", metavar="REV", help="Branch, tag or commit of a model on a hub."),
+        click.option("--controlnet", metavar="ID|FOLDER", help="ControlNet to use instead of the editor's own."),
         click.option("--model", metavar="ID|FOLDER", help="Weights to use instead of the editor's own."),
         click.option("--editor", metavar="NAME", help="An editor; see 'vii editors'."),
     ):
@@ -65,6 +72,8 @@ def editor_options(command: Command) -> Command:
     return command
 
 
+# The editor that the authors' own files were learned with.
+AUTHORS_EDITOR = "ip2p"
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 
@@ -76,9 +85,43 @@ def load_editor(options: dict[str, Any]) -> "Editor":
     return editors.load_editor(options.pop("editor", None) or "embedded", **options)
 
 
+def editor_of(edit: "Edit | None", options: dict[str, Any]) -> dict[str, Any]:
+    """Editor options, completed from an edit: the editor and the weights it was learned with."""
+    if edit is None or options.get("editor"):
+        return options
+    own: dict[str, Any] = {"editor": edit.editor}
+    # A hub id can be fetched again; the name of somebody's folder cannot.
+    if "/" in edit.space.model and not options.get("model"):
+        own |= {"model": edit.space.model, "revision": edit.space.revision or None}
+    return {**options, **own}
+
+
+def edit_path(output: str) -> Path:
+    """Where to write an edit file, found out early.
+
+    Raises:
+        OutputError: the name does not end in `.safetensors`, or nothing can be written there.
+    """
+    from ..files import check_writable
+
+    path = Path(output)
+    if path.suffix != ".safetensors":
+        raise OutputError(f"{output}: edit files are named *.safetensors")
+    check_writable(path)
+    return path
+
+
+def printable(text: str) -> str:
+    """A text from somebody's file without what a terminal would obey: escape sequences, line ends."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 @contextmanager
-def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress line on stderr where that is a terminal; calling what it gives advances it by one."""
+def progress(label: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """A progress line on stderr where that is a terminal; calling what it gives advances it by one, with a note.
+
+    Without a total it only shows that something goes on.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

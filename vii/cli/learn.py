@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import OutputError, UsageError
-from .common import STARTED, editor_options, json_option, load_editor, progress
+from ..errors import UsageError
+from .common import STARTED, edit_path, editor_options, json_option, load_editor, progress
 
 if TYPE_CHECKING:
     from ..edit_file import Edit
@@ -27,7 +27,10 @@ LOW_EXPLAINED = 0.2
 @click.option("-o", "--output", required=True, metavar="EDIT", help="Where to write the edit file (.safetensors).")
 @click.option("--pair", "more", nargs=2, multiple=True, metavar="BEFORE AFTER", help="One more example; repeatable.")
 @click.option("--recipe", default="default", show_default=True, metavar="NAME|FILE", help="See 'vii recipes'.")
-@click.option("--init", metavar="TEXT|retrieve|none", help="Starting text; retrieve: the nearest phrase known.")
+@click.option(
+    "--init", metavar="TEXT|retrieve|caption|pez|lavis|none", help="Starting text, or how to find one; see the README."
+)
+@click.option("--captioner", metavar="MODEL", help="Model behind --init caption, pez or lavis, by id or folder.")
 @click.option("--tokens", type=int, metavar="K", help="Rows to learn; 0: as many as the starting text has.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same file.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting of a recipe; repeatable.")
@@ -47,6 +50,7 @@ def learn(
     more: Sequence[tuple[str, str]],
     recipe: str,
     init: str | None,
+    captioner: str | None,
     tokens: int | None,
     seed: int,
     assignments: Sequence[str],
@@ -64,14 +68,12 @@ def learn(
     import dataclasses
 
     from ..edit_file import save_edit
-    from ..files import check_writable
     from ..gallery import thumbnail_of
     from ..recipes import read_recipe
 
-    path = _edit_path(output)
-    check_writable(path)
+    path = edit_path(output)
     chosen = read_recipe(recipe)
-    settings = _settings(chosen, assignments, init=init, tokens=tokens)
+    settings = _settings(chosen, assignments, init=init, captioner=captioner, tokens=tokens)
     pairs = _pairs(chosen, before, after, more)
     labels = {name: options.pop(name) for name in ("description", "author", "tags")}
     labels |= {"license": options.pop("license_"), "title": title or path.stem}
@@ -130,13 +132,6 @@ def demo(output: str, seed: int, as_json: bool) -> None:
     click.echo(f"{sheet}   the pair, and {len(photos)} photos it has never seen before and after")
 
 
-def _edit_path(output: str) -> Path:
-    path = Path(output)
-    if path.suffix != ".safetensors":
-        raise OutputError(f"{output}: edit files are named *.safetensors")
-    return path
-
-
 def _settings(recipe: "Recipe", assignments: Sequence[str], **named: Any) -> "InversionSettings":
     from ..settings import override, parse
 
@@ -161,9 +156,11 @@ def _learn(editor: "Editor", pairs: "Sequence[Pair]", settings: "InversionSettin
     from ..inversion import invert_steps
 
     last: Step | None = None
+    with progress("looking for a starting text", None) as note:
+        steps = invert_steps(editor, pairs, settings, seed=seed, watch=note)
     with progress("learning", settings.steps) as advance:
         try:
-            for last in invert_steps(editor, pairs, settings, seed=seed):
+            for last in steps:
                 if last.step:
                     advance(f"explained {last.explained:.0%}")
         except KeyboardInterrupt:
@@ -196,6 +193,8 @@ def _print_learned(report: dict[str, Any], edit: "Edit") -> None:
         f"{report['startup_seconds']:.1f} s; explains {report['explained']:.0%} of what no instruction leaves, the "
         f"starting text '{edit.init_text}' {report['explained_start']:.0%}"
     )
+    if full := edit.training.get("init_caption"):
+        click.echo(f"the caption '{full}' was shortened to what the editor's text encoder takes")
     if report["explained"] < LOW_EXPLAINED:
         click.echo(
             "warning: little was explained; do the two pictures show one frame? Try --init or more steps", err=True

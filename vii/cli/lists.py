@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from .common import json_option
+from .common import json_option, printable
 
 
 @click.command()
@@ -13,10 +13,11 @@ from .common import json_option
 @click.option("--thumbnail", metavar="FILE", help="Write the picture stored in the file to FILE.")
 @json_option
 def show(edit_file: str, thumbnail: str | None, as_json: bool) -> None:
-    """Show what an edit file holds."""
+    """Show what an edit file holds. EDIT is a file, or the name of one in the library."""
     from ..edit_file import describe_edit, load_edit
+    from ..library import find_edit
 
-    edit = load_edit(edit_file)
+    edit = load_edit(find_edit(edit_file))
     description = describe_edit(edit)
     if thumbnail:
         from ..gallery import save_thumbnail
@@ -29,7 +30,8 @@ def show(edit_file: str, thumbnail: str | None, as_json: bool) -> None:
     for key, value in description.items():
         if value not in ("", [], {}):
             shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            click.echo(f"{key.replace('_', ' '):>24}  {', '.join(shown) if isinstance(shown, list) else shown}")
+            text = ", ".join(shown) if isinstance(shown, list) else str(shown)
+            click.echo(f"{key.replace('_', ' '):>24}  {printable(text)}")
 
 
 @click.command()

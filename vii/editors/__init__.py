@@ -1,6 +1,7 @@
 """The editors by name. A builder imports its one module when it is called, so that naming an editor costs nothing."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +28,12 @@ def _ip2p(**options: Any) -> Editor:
     return load_ip2p(name="ip2p", **{"model": "timbrooks/instruct-pix2pix", **options})
 
 
+def _controlnet(**options: Any) -> Editor:
+    from .controlnet import load_controlnet
+
+    return load_controlnet(name="controlnet", **options)
+
+
 @dataclasses.dataclass(frozen=True)
 class EditorEntry:
     """A row of `EDITORS`."""
@@ -43,6 +50,12 @@ EDITORS: Mapping[str, EditorEntry] = {
         "InstructPix2Pix at 512 px, or any model of that architecture by id or folder (--model)",
         "2 to 5 GB of weights, downloaded once; a GPU for comfort",
     ),
+    "controlnet": EditorEntry(
+        _controlnet,
+        "Stable Diffusion 1.5 with ControlNet 1.1 ip2p at 512 px, or others of these architectures (--model, "
+        "--controlnet)",
+        "4 to 7 GB of weights, downloaded once; a GPU for comfort",
+    ),
     "toy": EditorEntry(_toy, "moves the colours of horizontal bands; for tests and for writing editors", "nothing"),
 }
 
@@ -54,7 +67,7 @@ def load_editor(name: str = "embedded", **options: Any) -> Editor:
         name: a key of `EDITORS`.
         options: `model` (hub id or folder), `revision`, `device` ("cuda", "mps", "cpu"), `dtype` ("float32",
             "bfloat16", "float16") and `clip` (see `vii.clip.load_clip`; "none" for no joint space), for the editors
-            that load weights.
+            that load weights; `controlnet` (hub id or folder) for the one that has one.
 
     Raises:
         EditorError: an unknown name, or weights that cannot be loaded.
@@ -66,6 +79,7 @@ def load_editor(name: str = "embedded", **options: Any) -> Editor:
     try:
         return EDITORS[name].build(**given)
     except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
+        unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if not unexpected or unexpected[1] not in given:
             raise
-        raise UsageError(f"the editor '{name}' does not take {', '.join(sorted(given))}") from None
+        raise UsageError(f"the editor '{name}' does not take {unexpected[1]}") from None

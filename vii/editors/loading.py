@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def locate(model: str, revision: str | None) -> tuple[Path, str]:
-    """Folder or hub id -> a local folder and, for an id, the commit.
+    """Folder or hub id -> a local folder in diffusers' layout and, for an id, the commit.
 
     Raises:
         EditorError: neither a folder nor an id that can be reached.
@@ -30,22 +30,37 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
         if not (Path(model) / "model_index.json").exists():
             raise EditorError(f"{model}: no model_index.json; expected a folder in diffusers' layout")
         return Path(model), ""
+    parts = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+    wanted = ["model_index.json", MANIFEST, *(f"{part}/*" for part in parts)]
+    return fetch(model, revision, wanted, "model", "--model, or use the editor 'embedded', which needs no download")
+
+
+def fetch(repository: str, revision: str | None, wanted: Sequence[str], what: str, advice: str) -> tuple[Path, str]:
+    """The folder of a hub repository in the cache, downloaded where needed, and its commit.
+
+    Args:
+        repository: hub id.
+        revision: branch, tag or commit; None for the main branch.
+        wanted: patterns of files; half-precision duplicates and pickles are left out whatever they say.
+        what: "model" or the like, for the error.
+        advice: what follows "give the folder of a local copy with" in the error.
+
+    Raises:
+        EditorError: it cannot be reached.
+    """
     from huggingface_hub import snapshot_download
 
-    parts = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
     try:
         with quiet():
             folder = snapshot_download(
-                model,
+                repository,
                 revision=revision,
-                allow_patterns=["model_index.json", MANIFEST, *(f"{part}/*" for part in parts)],
+                allow_patterns=list(wanted),
                 ignore_patterns=["*.bin", "*.ckpt", "*.msgpack", "*.fp16.*", "*.non_ema.*", "*.onnx*"],
             )
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EditorError(
-            f"cannot fetch the model '{model}' ({reason}); give the folder of a local copy with --model, or use the "
-            "editor 'embedded', which needs no download"
+            f"cannot fetch the {what} '{repository}' ({_reason(error)}); give the folder of a local copy with {advice}"
         ) from None
     return Path(folder), Path(folder).name
 
@@ -110,11 +125,66 @@ def class_of(index: dict[str, Any], part: str) -> Any:
     return getattr(diffusers, index[part][1])
 
 
+def read_model(model: str, revision: str | None, clip: str | None, what: str) -> dict[str, Any]:
+    """Read a Stable Diffusion 1.x model and what its `vii.json` says.
+
+    Args:
+        model: folder in diffusers' layout, or hub id.
+        revision: branch, tag or commit on the hub.
+        clip: joint space instead of the model's own; "none" for none.
+        what: the kind of model expected, for the error.
+
+    Returns:
+        arguments for an editor: `unet`, `vae`, `text_encoder`, `tokenizer`, `scheduler`, `model`, `revision`,
+        `resolution`, `clip`, `phrases`, and `settings`, still as a mapping.
+
+    Raises:
+        EditorError: it cannot be found, or is not complete.
+    """
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    folder, commit = locate(model, revision)
+    manifest = read_manifest(folder)
+    with quiet(), loading(model, what):
+        index = json.loads((folder / "model_index.json").read_text())
+        parts = {
+            "unet": UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True),
+            "vae": class_of(index, "vae").from_pretrained(folder / "vae", use_safetensors=True),
+            "scheduler": class_of(index, "scheduler").from_pretrained(folder / "scheduler"),
+            "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+            "text_encoder": CLIPTextModel.from_pretrained(
+                folder / "text_encoder", use_safetensors=True, dtype=torch.float32
+            ),
+        }
+    own_clip = manifest.get("clip")
+    if own_clip and (folder / own_clip).is_dir():
+        own_clip = str(folder / own_clip)
+    phrases = folder / manifest["phrases"] if "phrases" in manifest else DEFAULT_PHRASES
+    return {
+        **parts,
+        "model": manifest.get("name", local_name(model)),
+        "revision": commit,
+        "resolution": manifest["resolution"],
+        "clip": {None: own_clip, "none": None}.get(clip, clip),
+        "phrases": phrases.read_text(encoding="utf-8").splitlines(),
+        "settings": manifest["settings"],
+    }
+
+
+def local_name(model: str) -> str:
+    """A hub id as it is; of a folder its name only, for where somebody keeps it is nobody's business."""
+    return Path(model).absolute().name if Path(model).is_dir() else model
+
+
 @contextmanager
-def loading(model: str) -> Iterator[None]:
+def loading(model: str, what: str) -> Iterator[None]:
     """Turn whatever the loading libraries raise into one sentence about the model."""
     try:
         yield
     except (OSError, KeyError, AttributeError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EditorError(f"{model}: not a complete InstructPix2Pix model ({reason})") from None
+        raise EditorError(f"{model}: not a complete {what} ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

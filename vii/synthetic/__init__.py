@@ -9,7 +9,7 @@ of each side; `r` size of a shape or a circle as a share of the shorter side; `t
 turns to ink.
 """
 
-from .edits import SyntheticEdit, compose, make, phrases, sample
+from .edits import SyntheticEdit, captions, compose, make, phrases, sample
 from .family import FAMILIES, Family, Parameter
 from .pixels import PLACES, SIDES
 from .standard import SAID, UNSAID
@@ -23,6 +23,7 @@ __all__ = [
     "Family",
     "Parameter",
     "SyntheticEdit",
+    "captions",
     "compose",
     "make",
     "phrases",

@@ -139,6 +139,17 @@ def sample(rng: np.random.Generator, compositions: float = 0.2) -> SyntheticEdit
     return compose(*drawn)
 
 
+def captions(count: int, seed: int = 77) -> list[str]:
+    """This many distinct captions of random edits of "a scene", sorted; more of them include those of a smaller count.
+
+    The subject says as little as it can, so that what tells two captions apart is the edit.
+    """
+    rng, found = np.random.default_rng(seed), set[str]()
+    while len(found) < count:
+        found.add(sample(rng).caption("a scene", rng))
+    return sorted(found)
+
+
 def phrases(count: int, seed: int = 77) -> list[str]:
     """This many distinct instructions of random edits, sorted; more of them include those of a smaller count."""
     rng, found = np.random.default_rng(seed), set[str]()

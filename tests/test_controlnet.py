@@ -1,0 +1,410 @@
+"""The ControlNet editor against diffusers' own pipeline and against formulas written out."""
+
+import dataclasses
+import json
+import shutil
+
+import diffusers
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import picture, tiny_controlnet_pipeline, tiny_pipeline
+from PIL import Image
+
+import vii
+from vii.cli import main
+from vii.diffusion import Noise
+from vii.editors.controlnet import ControlnetEditor, ControlnetSettings
+from vii.editors.loading import fingerprint
+from vii.errors import EditorError, EditorMismatch, UsageError
+
+TOLERANCE = 1e-3
+PARTS = ("unet", "controlnet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
+def editor_of(pipeline, **options) -> ControlnetEditor:
+    parts = {name: getattr(pipeline, name) for name in PARTS}
+    return ControlnetEditor(**{**parts, "resolution": 32, **options})
+
+
+def by_pipeline(pipeline, image, seed, **options):
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(seed)
+    return pipeline(image=image[None], generator=generator, output_type="pt", **options).images[0]
+
+
+def with_scheduler(pipeline, name):
+    pipeline.scheduler = getattr(diffusers, name).from_config(pipeline.scheduler.config)
+    return pipeline
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(("guidance", "scale"), [(7.5, 1.0), (1.0, 1.0), (4.0, 0.5)])
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [
+        ("model", "PNDMScheduler"),
+        ("ddim", "DDIMScheduler"),
+        ("euler", "EulerDiscreteScheduler"),
+        ("euler_ancestral", "EulerAncestralDiscreteScheduler"),
+        ("dpmsolver++", "DPMSolverMultistepScheduler"),
+    ],
+)
+def test_sampling_equals_diffusers_pipeline(name, cls, guidance, scale, prediction_type):
+    pipeline = tiny_controlnet_pipeline(prediction_type)
+    editor, image = editor_of(pipeline), picture(3, 32, 48)
+    learned = editor.instruct("turn it blue").with_length(6).with_tokens(torch.randn(6, 32))
+    options = {"num_inference_steps": 5, "guidance_scale": guidance, "controlnet_conditioning_scale": scale}
+    encoding = editor.encode(image)
+    ours = editor.edit(encoding, [(learned, 1.0)], ControlnetSettings(scheduler=name, **options), Noise(5))
+    theirs = by_pipeline(
+        with_scheduler(pipeline, cls),
+        encoding.pixels[0],  # both see the photo at the editor's size
+        5,
+        prompt_embeds=learned.rows[None],
+        negative_prompt_embeds=editor.instruct("").rows[None],
+        **options,
+    )
+    assert ours.shape == theirs.shape
+    assert theirs.std() > 0.01  # a constant picture would agree with anything
+    assert (ours - theirs).abs().max() <= TOLERANCE
+
+
+def test_the_photo_decides_the_picture_and_at_scale_zero_it_is_not_seen(tiny_controlnet):
+    """Also that no pass of the ControlNet is made whose result would be multiplied by zero."""
+    passes = []
+    hook = tiny_controlnet.controlnet.register_forward_pre_hook(lambda *_: passes.append(1))
+    try:
+        for scale, differs in ((1.0, True), (0.0, False)):
+            options = {"text": "red", "num_inference_steps": 2, "scheduler": "ddim"}
+            options["controlnet_conditioning_scale"] = scale
+            one, two = (vii.apply(tiny_controlnet, None, picture(seed, 32, 32), **options) for seed in (1, 2))
+            assert torch.equal(one, two) != differs
+    finally:
+        hook.remove()
+    assert len(passes) == 4
+
+
+def test_scale_zero_equals_the_pipeline_at_scale_zero():
+    pipeline = tiny_controlnet_pipeline()
+    editor, image = editor_of(pipeline), picture(3, 32, 32)
+    options = {"num_inference_steps": 3, "guidance_scale": 3.0, "controlnet_conditioning_scale": 0.0}
+    ours = vii.apply(editor, None, image, text="red", seed=1, **options)
+    assert (ours - by_pipeline(pipeline, image, 1, prompt="red", **options)).abs().max() <= TOLERANCE
+
+
+def test_two_branches_are_the_weighted_sum_written_out(tiny_controlnet):
+    """e_0 + s_T sum_j w_j (e_j - e_0), each prediction from its own call of the two networks."""
+    editor, generator = tiny_controlnet, torch.Generator().manual_seed(0)
+    encoding = editor.encode(picture(6, 32, 32))
+    noisy, t = torch.randn(1, *encoding.noise_shape, generator=generator), torch.tensor([421])
+    one, two, null = editor.instruct("one"), editor.instruct("two words"), editor.instruct("")
+
+    def predict(rows):
+        down, middle = editor.controlnet(
+            noisy, t, rows[None], encoding.pixels, conditioning_scale=0.7, return_dict=False
+        )
+        return editor.unet(
+            noisy, t, rows[None], down_block_additional_residuals=down, mid_block_additional_residual=middle
+        ).sample
+
+    with torch.no_grad():
+        e_0, e_1, e_2 = (predict(instruction.rows) for instruction in (null, one, two))
+        settings = ControlnetSettings(guidance_scale=5.0, controlnet_conditioning_scale=0.7)
+        ours = editor._guided(noisy, encoding.pixels, [(one, 0.8), (two, -0.5)], t, settings)
+    expected = e_0 + 5.0 * (0.8 * (e_1 - e_0) - 0.5 * (e_2 - e_0))
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scale", "weights", "passes"), [(1, [1], 1), (7.5, [1], 2), (2, [0.5], 1), (7.5, [1, 0, 0.5], 3), (1, [0], 1)]
+)
+def test_branches_without_weight_are_not_computed(tiny_controlnet, scale, weights, passes):
+    editor, seen = tiny_controlnet, []
+    hooks = [
+        network.register_forward_pre_hook(lambda _module, args: seen.append(len(args[0])))
+        for network in (editor.unet, editor.controlnet)
+    ]
+    settings = ControlnetSettings(num_inference_steps=2, guidance_scale=scale, scheduler="ddim")
+    try:
+        branches = [(editor.instruct(f"word {index}"), weight) for index, weight in enumerate(weights)]
+        editor.edit(editor.encode(picture(1, 32, 32)), branches, settings, Noise(0))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert seen == [passes] * 4
+    assert editor.num_branches(weights, settings) == passes
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("guided", [False, True])
+def test_loss_is_the_formula_written_out(prediction_type, guided):
+    """Against DDPMScheduler's own forward process; the target is the after image, the photo enters the ControlNet."""
+    editor = editor_of(tiny_controlnet_pipeline(prediction_type))
+    before, after = editor.encode(picture(1, 32, 32)), editor.encode(picture(2, 32, 32))
+    instruction, null = editor.instruct("make it red"), editor.instruct("")
+    t, noise = torch.tensor([0.0105, 0.5005, 0.9005]), torch.randn(3, *after.noise_shape)
+    guidance = ControlnetSettings(guidance_scale=7.5) if guided else None
+    losses = editor.loss(before, after, instruction, t, noise, guidance)
+
+    scheduler = diffusers.DDPMScheduler.from_config(editor._parts.scheduler.config)
+    clean = editor.vae.encode(picture(2, 32, 32)[None] * 2 - 1).latent_dist.mode() * 0.18215
+    for index, step in enumerate([10, 500, 900]):
+        time, epsilon = torch.tensor([step]), noise[index][None]
+        noisy = scheduler.add_noise(clean, epsilon, time)
+        target = epsilon if prediction_type == "epsilon" else scheduler.get_velocity(clean, epsilon, time)
+
+        def predict(rows, noisy=noisy, time=time):
+            down, middle = editor.controlnet(
+                noisy, time, rows[None], controlnet_cond=picture(1, 32, 32)[None], return_dict=False
+            )
+            return editor.unet(
+                noisy, time, rows[None], down_block_additional_residuals=down, mid_block_additional_residual=middle
+            ).sample
+
+        predicted = predict(instruction.rows)
+        if guided:
+            predicted = predict(null.rows) + 7.5 * (predicted - predict(null.rows))
+        torch.testing.assert_close(losses[index], ((predicted - target) ** 2).mean(), atol=1e-5, rtol=1e-4)
+
+
+def test_loss_without_guidance_runs_the_controlnet_at_the_models_own_scale():
+    editor = editor_of(tiny_controlnet_pipeline(), settings=ControlnetSettings(controlnet_conditioning_scale=0.4))
+    before, after = editor.encode(picture(1, 32, 32)), editor.encode(picture(2, 32, 32))
+    t, noise, instruction = torch.tensor([0.5]), torch.randn(1, *after.noise_shape), editor.instruct("red")
+    same = ControlnetSettings(guidance_scale=1.0, controlnet_conditioning_scale=0.4)
+    losses = [editor.loss(before, after, instruction, t, noise, guidance) for guidance in (None, same)]
+    torch.testing.assert_close(*losses)
+
+
+def test_gradient_reaches_the_tokens_and_nothing_else(tiny_controlnet):
+    editor = tiny_controlnet
+    before, after = editor.encode(picture(1, 32, 32)), editor.encode(picture(2, 32, 32))
+    start = editor.instruct("make it red")
+    tokens = start.tokens.clone().requires_grad_(True)
+    noise, t = torch.randn(2, *after.noise_shape), torch.tensor([0.2, 0.7])
+    for guidance in (None, ControlnetSettings(guidance_scale=3.0)):
+        tokens.grad = None
+        editor.loss(before, after, start.with_tokens(tokens), t, noise, guidance).mean().backward()
+        assert tokens.grad is not None
+        assert tokens.grad.abs().sum() > 0
+    for module in (editor.unet, editor.controlnet, editor._parts.text_encoder, editor.vae):
+        assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_learning_lowers_the_loss_and_leaves_the_models_unchanged(tiny_controlnet):
+    networks = (tiny_controlnet._parts.text_encoder, tiny_controlnet.unet, tiny_controlnet.controlnet)
+    before = fingerprint(*networks)
+    assert before == tiny_controlnet.space.fingerprint
+    pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
+    settings = vii.InversionSettings(init="red", tokens=6, steps=15, batch_size=4, probe_size=4, probe_every=5)
+    edit = vii.invert(tiny_controlnet, [pair], settings)
+    assert edit.training["loss"] < edit.training["loss_start"]
+    assert edit.editor == "controlnet"
+    assert edit.settings["controlnet_conditioning_scale"] == 1.0
+    assert fingerprint(*networks) == before
+
+
+def test_the_authors_recipe_runs_with_guidance_and_noise_bank(tiny_controlnet):
+    """Its image guidance is not a setting of this editor, and is left out rather than taken for another."""
+    pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
+    settings = dataclasses.replace(vii.load_recipe("visii"), init="red", steps=2, probe_size=2, clip_weight=0.0)
+    edit = vii.invert(tiny_controlnet, [pair], settings)
+    assert edit.settings["guidance_scale"] == 7.5
+    assert "image_guidance_scale" not in edit.settings
+    options = {"reuse_noise": True, "num_inference_steps": 3, "scheduler": "euler_ancestral"}
+    one, same = (vii.apply(tiny_controlnet, edit, picture(1, 32, 32), seed=seed, **options) for seed in (1, 2))
+    assert torch.equal(one, same)
+
+
+def test_every_setting_changes_the_picture(tiny_controlnet):
+    base = {"text": "make it red", "num_inference_steps": 3, "guidance_scale": 4.0}
+    image = picture(3, 32, 32)
+    reference = vii.apply(tiny_controlnet, None, image, **base)
+    changes = {
+        "num_inference_steps": 4,
+        "guidance_scale": 6.0,
+        "scheduler": "ddim",
+        "controlnet_conditioning_scale": 0.5,
+    }
+    assert set(changes) == {field.name for field in dataclasses.fields(ControlnetSettings)}
+    for name, value in changes.items():
+        assert not torch.equal(vii.apply(tiny_controlnet, None, image, **{**base, name: value}), reference), name
+    with pytest.raises(UsageError, match=r"unknown setting 'image_guidance_scale'.*controlnet_conditioning_scale"):
+        vii.apply(tiny_controlnet, None, image, text="red", image_guidance_scale=1.5)
+    with pytest.raises(UsageError, match="controlnet_conditioning_scale must be a finite number"):
+        ControlnetSettings(controlnet_conditioning_scale=float("inf"))
+
+
+@pytest.mark.parametrize("size", [(30, 71), (200, 90)])
+def test_photos_of_any_shape(tiny_controlnet, size):
+    result = vii.apply(tiny_controlnet, None, picture(8, *size), text="red", num_inference_steps=1)
+    height, width = result.shape[1:]
+    assert height % 2 == width % 2 == 0
+    assert height / width == pytest.approx(size[0] / size[1], rel=0.1)
+
+
+def test_half_precision_is_close_and_keeps_the_fingerprint(tiny_controlnet, controlnet_folders):
+    base, control = map(str, controlnet_folders)
+    half = vii.load_editor("controlnet", model=base, controlnet=control, clip="none", device="cpu", dtype="bfloat16")
+    half.resolution = 32
+    assert half.space == tiny_controlnet.space
+    options = {"text": "red", "num_inference_steps": 2, "guidance_scale": 1.0, "scheduler": "ddim"}
+    one, two = (vii.apply(editor, None, picture(3, 32, 32), **options) for editor in (half, tiny_controlnet))
+    assert (one - two).abs().mean() < 0.05
+
+
+def test_edits_of_one_editor_are_refused_by_the_other(tiny, tiny_controlnet):
+    """Both read the same text encoder's rows, and tokens are still learned for the networks that read them."""
+    assert dataclasses.replace(tiny.space, model="", fingerprint="") == dataclasses.replace(
+        tiny_controlnet.space, model="", fingerprint=""
+    )
+    image = picture(1, 32, 32)
+    for learned_with, other in ((tiny, tiny_controlnet), (tiny_controlnet, tiny)):
+        edit = vii.Edit(torch.randn(4, 32), learned_with.space, learned_with.name, "red", 1, 32)
+        with pytest.raises(EditorMismatch, match=rf"editor '{learned_with.name}'.*Load the editor it was learned with"):
+            vii.apply(other, edit, image)
+        vii.apply(other, edit, image, any_model=True, num_inference_steps=1)
+
+
+def test_another_controlnet_is_another_space():
+    one, two = tiny_controlnet_pipeline(), tiny_controlnet_pipeline()
+    torch.nn.init.normal_(two.controlnet.controlnet_mid_block.weight)
+    assert editor_of(one).space.fingerprint != editor_of(two).space.fingerprint
+
+
+def test_an_edit_file_names_both_models(controlnet_folders, monkeypatch):
+    """`BASE+CONTROLNET`, which `load_editor` takes back; folders by their names only."""
+    base, control = map(str, controlnet_folders)
+    apart = vii.load_editor("controlnet", model=base, controlnet=control, clip="none", device="cpu")
+    assert (apart.space.model, apart.space.revision) == ("tiny-base+tiny-control", "")
+    together = vii.load_editor("controlnet", model=f"{base}+{control}", clip="none", device="cpu")
+    assert together.space == apart.space
+    asked = []
+
+    def fetched(repository, revision, *_):
+        asked.append((repository, revision))
+        folder = controlnet_folders["control" in repository]
+        return folder, f"commit of {folder.name}"
+
+    for module in ("loading", "controlnet_files"):
+        monkeypatch.setattr(f"vii.editors.{module}.fetch", fetched)
+    options = {"clip": "none", "device": "cpu"}
+    edited = vii.load_editor("controlnet", model="a/base+b/control", revision="one+two", **options)
+    assert edited.space.model == "a/base+b/control"
+    assert edited.space.revision == "commit of tiny-base+commit of tiny-control"
+    vii.load_editor("controlnet", revision="main", **options)
+    vii.load_editor("controlnet", model="a/base+b/control", controlnet="c/control", revision="one+two", **options)
+    assert asked == [
+        ("b/control", "two"),
+        ("a/base", "one"),
+        ("lllyasviel/control_v11e_sd15_ip2p", None),
+        ("stable-diffusion-v1-5/stable-diffusion-v1-5", "main"),
+        ("c/control", None),
+        ("a/base", "one"),
+    ]
+
+
+def test_missing_models_say_which_and_what_to_do(monkeypatch, controlnet_folders):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    base, control = map(str, controlnet_folders)
+    with pytest.raises(EditorError, match=r"ControlNet 'lllyasviel/control_v11e_sd15_ip2p'.*with --controlnet"):
+        vii.load_editor("controlnet", model=base)
+    with pytest.raises(EditorError, match=r"model 'stable-diffusion-v1-5/.*with --model, or use the editor 'embedded'"):
+        vii.load_editor("controlnet", controlnet=control)
+
+
+def test_wrong_folders_are_refused(tmp_path, controlnet_folders, tiny_folder):
+    base, control = map(str, controlnet_folders)
+
+    def refused(match, **options):
+        with pytest.raises(EditorError, match=match) as caught:
+            vii.load_editor("controlnet", **{"model": base, "controlnet": control, "clip": "none", **options})
+        assert "\n" not in str(caught.value)
+
+    refused(r"no config\.json; expected the folder of a ControlNet", controlnet=str(tmp_path))
+    refused("not a complete ControlNet .*config.json is that of a UNet2DConditionModel", controlnet=f"{base}/unet")
+    refused(r"no model_index\.json", model=control)
+    refused("UNet takes 8 channels.*use the editor 'ip2p'", model=str(tiny_folder))
+    shutil.copy(controlnet_folders[1] / "config.json", tmp_path)
+    refused("not a complete ControlNet", controlnet=str(tmp_path))
+    (tmp_path / "config.json").write_text("{")
+    refused("not a complete ControlNet", controlnet=str(tmp_path))
+    with pytest.raises(EditorError, match="not a model that edits photos by instruction"):
+        vii.load_editor("ip2p", model=base, clip="none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"block_out_channels": (32, 96)}, "has block_out_channels .*32, 96.* made for another base model"),
+        ({"cross_attention_dim": 48}, "has cross_attention_dim 48, the UNet 32"),
+        ({"layers_per_block": 2}, "has layers_per_block 2, the UNet 1"),
+        ({"conditioning_embedding_out_channels": (16, 32, 96, 256)}, "expected .* at 1/2 scale.* 3 at 1/8"),
+        ({"conditioning_channels": 1}, "with 1 at 1/2"),
+        ({"global_pool_conditions": True}, "averaged over the picture"),
+    ],
+)
+def test_a_controlnet_that_does_not_fit_is_refused(changes, message):
+    pipeline = tiny_controlnet_pipeline()
+    other = diffusers.ControlNetModel.from_config(pipeline.controlnet.config, **changes)
+    with pytest.raises(EditorError, match=message):
+        editor_of(pipeline, controlnet=other)
+
+
+def test_settings_of_a_folder_are_checked(tmp_path, controlnet_folders):
+    base, control = controlnet_folders
+    shutil.copytree(base, tmp_path / "base")
+    manifest = {"name": "mine", "settings": {"controlnet_conditioning_scale": 0.8, "guidance_scale": 5}}
+    (tmp_path / "base/vii.json").write_text(json.dumps(manifest))
+    options = {"model": str(tmp_path / "base"), "controlnet": str(control), "clip": "none", "device": "cpu"}
+    editor = vii.load_editor("controlnet", **options)
+    assert editor.settings == ControlnetSettings(controlnet_conditioning_scale=0.8, guidance_scale=5.0)
+    assert editor.space.model == "mine+tiny-control"
+    (tmp_path / "base/vii.json").write_text('{"settings": {"image_guidance_scale": 1.5}}')
+    with pytest.raises(UsageError, match="unknown setting 'image_guidance_scale'"):
+        vii.load_editor("controlnet", **options)
+
+
+def test_a_pipeline_of_another_kind_is_not_taken_for_parts():
+    pipeline = tiny_controlnet_pipeline()
+    with pytest.raises(EditorError, match="UNet takes 8 channels"):
+        editor_of(pipeline, unet=tiny_pipeline().unet)
+
+
+def test_the_commands_learn_show_and_apply(tmp_path, controlnet_folders):
+    """Models by folder; `apply` takes the editor from the edit file, and folders cannot be fetched again by name."""
+
+    def run(*arguments, code=0):
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return result.stdout + result.stderr
+
+    shutil.copytree(controlnet_folders[0], tmp_path / "base")
+    (tmp_path / "base/vii.json").write_text('{"resolution": 32}')
+    models = ["--model", tmp_path / "base", "--controlnet", controlnet_folders[1], "--clip", "none"]
+    for name, seed in (("before", 1), ("after", 2)):
+        vii.save_image(picture(seed, 32, 32), tmp_path / f"{name}.png")
+    edit, out = tmp_path / "e.safetensors", tmp_path / "out.png"
+    fast = ["--init", "red", "--set", "steps=2", "--set", "batch_size=2", "--set", "probe_size=2"]
+    run("learn", tmp_path / "before.png", tmp_path / "after.png", "-o", edit, "--editor", "controlnet", *models, *fast)
+    shown = json.loads(run("show", edit, "--json"))
+    assert (shown["editor"], shown["base_model"]) == ("controlnet", "base+tiny-control")
+
+    pictures = []
+    for options in ([], ["--controlnet-scale", "0.3"], ["--seed", "1"]):
+        run("apply", edit, tmp_path / "before.png", "-o", out, "--steps", "2", *models, *options)
+        pictures.append(vii.load_image(out))
+    assert not torch.equal(pictures[0], pictures[1])
+    assert not torch.equal(pictures[0], pictures[2])
+    with Image.open(out) as image:
+        assert "ControlNet scale: 1.0" in image.text["parameters"]
+        assert "Model: base+tiny-control" in image.text["parameters"]
+    assert "unknown setting 'image_guidance_scale'" in run(
+        "apply", edit, tmp_path / "before.png", "-o", out, "--image-guidance", "1.5", *models, code=1
+    )
+    assert "unknown setting 'controlnet_conditioning_scale'" in run(
+        "apply", tmp_path / "before.png", "--text", "red", "-o", out, "--controlnet-scale", "1", code=1
+    )

@@ -1,0 +1,228 @@
+"""The library: a folder of edit files under the user's data directory, in which an edit is found by its name.
+
+There is nothing but the files: what is known about an edit stands in its header, and its name is that of its file.
+"""
+
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import EditFileError, OutputError, UsageError, unknown_name
+from .files import make_folder, replacing
+
+if TYPE_CHECKING:
+    from .edit_file import Edit
+
+VARIABLE = "VII_LIBRARY"
+SUFFIX = ".safetensors"
+MAX_NAME = 80
+# What every file system can store and no shell, weight (NAME:0.5) or command (-o) can be mistaken for.
+NAME = re.compile(r"\w([\w .+-]*[\w+-])?")
+# Names of devices on Windows, with any suffix.
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+ADVICE = f"set {VARIABLE} to a folder that can be written to"
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One edit file of a folder.
+
+    Attributes:
+        name: of the file, without its suffix.
+        path: of the file.
+        edit: what it holds, or None where it cannot be used.
+        problem: why it cannot be used.
+    """
+
+    name: str
+    path: Path
+    edit: "Edit | None"
+    problem: str = ""
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        told: dict[str, Any] = {"name": self.name, "path": str(self.path), "problem": self.problem}
+        if self.edit is None:
+            return told
+        edit = self.edit
+        return told | {
+            "title": edit.title,
+            "description": edit.description,
+            "init_text": edit.init_text,
+            "explained": edit.training.get("explained"),
+            "editor": edit.editor,
+            "base_model": edit.space.model,
+            "author": edit.author,
+            "license": edit.license,
+            "tags": list(edit.tags),
+        }
+
+    def has_tags(self, tags: Iterable[str]) -> bool:
+        """Whether the edit has every one of these tags, in capitals or not."""
+        own = {tag.casefold() for tag in self.edit.tags} if self.edit else set()
+        return all(tag.casefold() in own for tag in tags)
+
+    def mentions(self, words: Iterable[str]) -> bool:
+        """Whether every word occurs in the name, title, description, starting text, author or tags."""
+        texts = [self.name]
+        if self.edit:
+            edit = self.edit
+            texts += [edit.title, edit.description, edit.init_text, edit.author, *edit.tags]
+        text = "\n".join(texts).casefold()
+        return all(word.casefold() in text for word in words)
+
+
+def library_folder() -> Path:
+    """Where the library is: `VII_LIBRARY`, or the platform's place for a user's data. It need not exist yet.
+
+    Raises:
+        UsageError: the user has no home directory.
+    """
+    try:
+        if chosen := os.environ.get(VARIABLE):
+            return Path(chosen).expanduser()
+        if sys.platform == "darwin":
+            data = Path.home() / "Library" / "Application Support"
+        elif sys.platform == "win32":
+            data = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        else:
+            data = Path(os.environ.get("XDG_DATA_HOME", ""))
+            # The XDG specification has relative paths ignored.
+            data = data if data.is_absolute() else Path.home() / ".local" / "share"
+    except RuntimeError as error:
+        raise UsageError(f"the library has no place ({error}); {ADVICE}") from None
+    return data / "vii" / "library"
+
+
+def edit_files(folder: Path) -> dict[str, Path]:
+    """Name -> path of the edit files directly in a folder, sorted by name; none where there is no folder.
+
+    Raises:
+        UsageError: it is no folder, or cannot be read.
+    """
+    try:
+        paths = [path for path in folder.iterdir() if path.suffix == SUFFIX and not path.name.startswith(".")]
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UsageError(f"{folder}: expected a folder of edit files ({error.strerror})") from None
+    return {_normal(path.stem): path for path in sorted(paths)}
+
+
+def read_folder(folder: Path) -> list[Entry]:
+    """Every edit file of a folder, checked as `load_edit` does; those that fail say why instead of stopping it."""
+    from .edit_file import load_edit
+
+    entries = []
+    for name, path in edit_files(folder).items():
+        try:
+            entries.append(Entry(name, path, load_edit(path)))
+        except EditFileError as error:
+            entries.append(Entry(name, path, None, str(error).removeprefix(f"{path}: ")))
+    return entries
+
+
+def add_edits(paths: Sequence[str | Path], name: str | None = None) -> list[Entry]:
+    """Copy edit files into the library: all of them, or none.
+
+    Args:
+        paths: of edit files. One that the library holds already, byte for byte under its name, is left as it is.
+        name: to keep a single file under; the file's own name if not given.
+
+    Raises:
+        EditFileError: one is not a valid edit file.
+        UsageError: a name is not safe, or taken by another edit.
+        OutputError: the library cannot be written to.
+    """
+    from .edit_file import load_edit
+
+    if name is not None and len(paths) != 1:
+        raise UsageError(f"--name names one edit file, got {len(paths)}; add them one by one")
+    folder = library_folder()
+    held = {known.casefold(): path for known, path in edit_files(folder).items()}
+    planned: dict[str, tuple[Entry, bytes]] = {}
+    for source in map(Path, paths):
+        edit = load_edit(source)
+        chosen = _safe_name(source.stem if name is None else name)
+        data, key = source.read_bytes(), chosen.casefold()
+        if key in planned and planned[key][1] != data:
+            raise UsageError(f"{source}: another of the files to add is called '{chosen}' too; use --name")
+        if key in held and held[key].read_bytes() != data:
+            raise UsageError(
+                f"{source}: the library holds another edit called '{held[key].stem}'; choose a name with --name, or "
+                f"remove that one first: vii library remove '{held[key].stem}'"
+            )
+        planned[key] = (Entry(chosen, held.get(key, folder / f"{chosen}{SUFFIX}"), edit), data)
+    make_folder(folder, ADVICE)
+    for key, (entry, data) in planned.items():
+        if key not in held:
+            with replacing(entry.path, ADVICE) as temporary:
+                temporary.write_bytes(data)
+    return [entry for entry, _ in planned.values()]
+
+
+def remove_edits(names: Iterable[str]) -> list[Path]:
+    """Delete edits from the library, all of them or, where a name is unknown, none; returns the files deleted.
+
+    Raises:
+        UsageError: a name is unknown.
+        OutputError: a file cannot be deleted.
+    """
+    known = edit_files(library_folder())
+    paths = list(dict.fromkeys(_known(name, known) for name in names))
+    for path in paths:
+        try:
+            path.unlink()
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be removed ({error.strerror})") from None
+    return paths
+
+
+def find_edit(text: str) -> Path:
+    """An edit file by path or by name: a file that exists, else what is written like a path, else the library.
+
+    Raises:
+        UsageError: a name that the library does not hold.
+    """
+    if os.path.isfile(text) or written_as_path(text):
+        return Path(text)
+    try:
+        return _known(text, edit_files(library_folder()))
+    except UsageError as error:
+        raise UsageError(f"{error}; there is no file or folder of that name either") from None
+
+
+def written_as_path(text: str) -> bool:
+    """Whether a text names a file whatever the library holds: it has a folder in it, or ends as edit files do."""
+    return Path(text).name != text or text.endswith(SUFFIX)
+
+
+def _known(name: str, known: Mapping[str, Path]) -> Path:
+    found = known.get(_normal(name))
+    if found:
+        return found
+    if not known:
+        raise UsageError(
+            f"unknown edit '{name}': the library ({library_folder()}) is empty, 'vii library add EDIT' puts files there"
+        )
+    raise UsageError(unknown_name("edit", name, known))
+
+
+def _safe_name(name: str) -> str:
+    name = _normal(name)
+    if len(name) > MAX_NAME or not NAME.fullmatch(name) or RESERVED.fullmatch(name) or name.endswith(SUFFIX):
+        raise UsageError(
+            f"'{name}' cannot be a name in the library: expected at most {MAX_NAME} letters, digits, spaces and "
+            f"_ - + . that begin with a letter, a digit or _, and no {SUFFIX}; choose one with --name"
+        )
+    return name
+
+
+def _normal(name: str) -> str:
+    """One spelling of letters with accents, which macOS and others store in different ways."""
+    return unicodedata.normalize("NFC", name)
