@@ -41,7 +41,7 @@ LAYERS = [
     {"html", "doctor"},
     {"gallery_page"},
     {"benchmark.edits", "benchmark.methods", "benchmark.scores"},
-    {"benchmark.report", "benchmark.run"},
+    {"benchmark.report", "benchmark.run", "benchmark.speed"},
     {"benchmark.page"},
     {"benchmark"},
     {"cli.common"},

@@ -47,8 +47,8 @@ def make_tokenizer(pairs: Pairs, settings: Clip, seed: int) -> CLIPTokenizer:
     )
     trained.train_from_iterator(corpus(), trainer)
     merges = [tuple(merge) for merge in json.loads(trained.to_str())["model"]["merges"]]
-    # The trainer numbers letters in the order of a hash; and whatever somebody types must have tokens, also letters that
-    # no instruction holds.
+    # The trainer numbers single letters in the order of a hash, and leaves out those that no instruction holds;
+    # whatever somebody types must have tokens.
     letters = [*alphabet, *(letter + "</w>" for letter in alphabet)]
     tokens = [*letters, *("".join(merge) for merge in merges), "<|startoftext|>", "<|endoftext|>"]
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}

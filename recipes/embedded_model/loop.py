@@ -102,8 +102,8 @@ def train(
     if checkpoint.exists():
         trainee.load(checkpoint)
     parameters = list(trainee.networks.parameters())
-    started, saved, first, sums = time.monotonic(), time.monotonic(), trainee.step, dict[str, float]()
-    skipped = 0
+    saved = marked = time.monotonic()
+    skipped, sums = 0, dict[str, float]()
     while trainee.step < steps:
         share = min(1, (trainee.step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * trainee.step / steps))
         trainee.optimizer.zero_grad(set_to_none=True)
@@ -121,7 +121,7 @@ def train(
             sums[name] = sums.get(name, 0) + term.item() / every
         now = time.monotonic()
         if trainee.step % every == 0:
-            speed = (trainee.step - first) / (now - started)
+            speed, marked = every / (now - marked), now
             shown = " ".join(f"{name} {value:.4f}" for name, value in sums.items())
             left = (steps - trainee.step) / speed / 60
             print(

@@ -22,6 +22,13 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
 @click.option("--count", type=click.IntRange(1), metavar="N", help=f"Photos to test on. [default: {PHOTOS}]")
 @click.option("--seeds", type=click.IntRange(1), metavar="N", help=f"Runs with seeds 0 to N - 1. [default: {SEEDS}]")
 @click.option("--quick", is_flag=True, help="Four edits, two photos, one seed, without visii: about two minutes.")
+@click.option(
+    "--speed",
+    type=click.Choice(["editor", "sd15"]),
+    help="Time the learning loop instead: of the editor, or of random weights in the size of Stable Diffusion 1.5.",
+)
+@click.option("--pixels", type=int, default=512, show_default=True, help="Side of the picture for --speed sd15.")
+@click.option("--updates", type=click.IntRange(1), default=20, show_default=True, help="Updates to time for --speed.")
 @editor_options
 @json_option
 def bench(
@@ -33,6 +40,9 @@ def bench(
     count: int | None,
     seeds: int | None,
     quick: bool,
+    speed: str | None,
+    pixels: int,
+    updates: int,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -44,7 +54,13 @@ def bench(
 
     A run that was stopped goes on where it was: scores in FOLDER are used again where model, recipe, pictures and seed
     are the same. Writes report.json, page.html with pictures, and scores.json.
+
+    With --speed nothing is judged: the bare UNet, the loop of a recipe (the first --recipe, or default) and the
+    authors' loop are timed side by side, with the memory they take.
     """
+    if speed:
+        _speed(speed, pixels, updates, recipes, as_json, options)
+        return
     from dataclasses import asdict
 
     from .. import __version__
@@ -106,3 +122,25 @@ def bench(
         return
     click.echo("\n\n".join(table.markdown() for table in tables(scores)))
     click.echo("\n" + "\n".join(str(Path(output) / name) for name in files))
+
+
+def _speed(
+    what: str, pixels: int, updates: int, recipes: Sequence[str], as_json: bool, options: dict[str, Any]
+) -> None:
+    """Time the learning loop; see `vii.benchmark.speed`."""
+    from dataclasses import asdict
+
+    from ..benchmark.speed import compare, random_stable_diffusion, table
+    from ..editors.ip2p import Ip2pEditor
+    from ..errors import UsageError
+    from ..recipes import load_recipe
+
+    recipe = load_recipe(recipes[0] if recipes else "default")
+    if what == "sd15":
+        editor: Any = random_stable_diffusion(pixels, options["device"], options["dtype"])
+    else:
+        editor = load_editor(options)
+        if not isinstance(editor, Ip2pEditor):
+            raise UsageError(f"--speed times editors of InstructPix2Pix's architecture, not '{editor.name}'")
+    paces = compare(editor, recipe, updates)
+    click.echo(json.dumps([asdict(pace) for pace in paces]) if as_json else table(paces))
