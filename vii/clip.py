@@ -85,16 +85,20 @@ class TransformersClip:
     """`transformers.CLIPModel` as a joint space."""
 
     def __init__(self, name: str, device: torch.device | str = "cpu") -> None:
+        from huggingface_hub import snapshot_download
         from transformers import CLIPModel, CLIPTokenizer
 
         with quiet():
+            # All the small files at once: without a network this fails at once, the loaders would try for minutes.
+            small = ["*.json", "*.txt"]
+            folder = Path(name) if Path(name).is_dir() else Path(snapshot_download(name, allow_patterns=small))
             model: Any = CLIPModel.from_pretrained(name, dtype=torch.float32)
-            self.tokenizer: Any = CLIPTokenizer.from_pretrained(name)
+            self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder)
         self.model = model.eval().requires_grad_(False).to(device)
         self.device = torch.device(device)
-        statistics = _preprocessor_config(name)
+        processor, known = folder / "preprocessor_config.json", folder / "captions.txt"
+        statistics = json.loads(processor.read_text(encoding="utf-8")) if processor.is_file() else {}
         self.mean, self.std = statistics.get("image_mean", MEAN), statistics.get("image_std", STD)
-        known = Path(name) / "captions.txt"
         self.captions: Sequence[str] = known.read_text(encoding="utf-8").splitlines() if known.is_file() else ()
 
     @torch.no_grad()
@@ -256,17 +260,3 @@ def _embedded(layer: torch.nn.Module, slots: Tensor, embeddings: Tensor) -> Iter
         yield
     finally:
         handle.remove()
-
-
-def _preprocessor_config(name: str) -> dict[str, Any]:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    file = "preprocessor_config.json"
-    if Path(name).is_dir():
-        path = Path(name) / file
-        return json.loads(path.read_text()) if path.exists() else {}  # type: ignore[no-any-return]
-    try:
-        return json.loads(Path(hf_hub_download(name, file)).read_text())  # type: ignore[no-any-return]
-    except EntryNotFoundError:
-        return {}

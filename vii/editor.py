@@ -34,7 +34,11 @@ class Space:
 
 
 class Encoding(Protocol):
-    """An editor's own form of one picture; only the shape of the noise that goes with it is public."""
+    """An editor's own form of one picture: a dataclass whose fields are all tensors `(1, ...)`.
+
+    Those of several pictures of one size are put together along the first axis, field by field, so that a batch can
+    hold samples of several pairs; see `Editor.loss`. What the fields mean is the editor's business.
+    """
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -100,7 +104,7 @@ class Editor(Protocol):
         """Denoising loss `(b,)` of turning before into after, differentiable in nothing but the rows.
 
         Args:
-            before: encoding of the picture to edit.
+            before: encoding of the picture to edit: of one for all samples, fields `(1, ...)`, or of one for each.
             after: encoding of the edited picture, of the same shape.
             instruction: the instruction to judge.
             t: `(b,)` noise levels in [0, 1).

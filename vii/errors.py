@@ -8,6 +8,7 @@
         - EditorMismatch   an edit that was learned for another instruction space
     - CaptionerError       a captioner that cannot be loaded or set up, or that fails
     - OutputError          a place that cannot be written to
+    - HubError             a repository on the Hub that cannot be reached, read or written to
     - RecipeError          a recipe that does not exist or says something unknown
 """
 
@@ -45,6 +46,10 @@ class CaptionerError(ViiError):
 
 class OutputError(ViiError):
     """A place that cannot be written to."""
+
+
+class HubError(ViiError):
+    """A repository on the Hub that cannot be reached, read or written to."""
 
 
 class RecipeError(ViiError):

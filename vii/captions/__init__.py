@@ -4,6 +4,17 @@ A good start is worth more than any setting of the optimiser: rows that already 
 part of the instruction space that the model knows.
 """
 
-from .retrieval import nearest_phrases, starting_texts
+from .pez import PezSettings, PezStep, pez_steps
+from .retrieval import nearest_captions, nearest_phrases
+from .starting import INITS, shorten, starting_texts
 
-__all__ = ["nearest_phrases", "starting_texts"]
+__all__ = [
+    "INITS",
+    "PezSettings",
+    "PezStep",
+    "nearest_captions",
+    "nearest_phrases",
+    "pez_steps",
+    "shorten",
+    "starting_texts",
+]

@@ -1,15 +1,18 @@
-"""Starting texts by retrieval: the known instructions that point the way a pair does, in a joint image-text space."""
+"""Starting texts by retrieval in a joint image-text space.
+
+Either the known instructions that point the way a pair does, or the known captions that lie where its result does.
+"""
 
 from collections.abc import Sequence
 
+from torch import Tensor
 from torch.nn import functional as F
 
-from ..editor import Editor
+from ..editor import Editor, JointSpace
 from ..errors import UsageError
 from ..images import Pair
 from ..losses import edit_direction
 
-RETRIEVE, NONE = "retrieve", "none"
 # Two phrases whose centred features are nearer than this say the same: the second one would waste a candidate.
 SAME = 0.95
 
@@ -45,20 +48,21 @@ def nearest_phrases(editor: Editor, pairs: Sequence[Pair], count: int) -> list[t
     return [(editor.phrases[index], float(cosines[index])) for index in chosen]
 
 
-def starting_texts(editor: Editor, pairs: Sequence[Pair], init: str, count: int) -> list[str]:
-    """Candidates for a starting text, the most likely first.
+def nearest_captions(joint: JointSpace, images: Sequence[Tensor], count: int) -> list[tuple[str, float]]:
+    """Captions known to a joint space whose text features lie nearest to those of pictures.
 
     Args:
-        editor: the editor to learn for.
-        pairs: the example.
-        init: words to start from; "none" for the empty text; "retrieve" for the editor's nearest phrases, or the
-            empty text where it has no joint space.
-        count: how many candidates to retrieve.
+        joint: a joint space that knows captions.
+        images: `(3, h, w)` in [0, 1]; their mean feature is described.
+        count: how many to return at most, nearest first.
+
+    Returns:
+        captions and their cosines, in [-1, 1].
     """
-    if init == NONE:
-        return [""]
-    if init != RETRIEVE:
-        return [init]
-    if not editor.phrases or editor.joint is None:
-        return [""]
-    return [phrase for phrase, _ in nearest_phrases(editor, pairs, count)]
+    if not joint.captions:
+        raise UsageError("this joint image-text space knows no captions to choose among")
+    pictures = F.normalize(joint.image_features(images), dim=1)
+    texts = F.normalize(joint.text_features(joint.captions), dim=1)
+    cosines = texts @ F.normalize(pictures.mean(0), dim=0)
+    best = cosines.argsort(descending=True)[:count].tolist()
+    return [(joint.captions[index], float(cosines[index])) for index in best]

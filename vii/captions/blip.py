@@ -1,0 +1,68 @@
+"""Captions by BLIP (Li et al. 2022, arXiv 2201.12086) through transformers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..editors.loading import fetch
+from ..errors import CaptionerError, EditorError
+from ..libraries import quiet
+
+DEFAULT_MODEL = "Salesforce/blip-image-captioning-base"
+FILES = ("*.json", "*.txt", "*.safetensors")
+ADVICE = "--captioner, or start from words, 'retrieve' or 'none', which need nothing"
+BATCH = 8
+# Beam search as in the paper's captioning experiments; the same picture has the same caption.
+BEAMS, NEW_TOKENS = 3, 30
+
+
+class BlipCaptioner:
+    """`transformers.BlipForConditionalGeneration`, in float32."""
+
+    def __init__(self, model: str = DEFAULT_MODEL, device: torch.device | str = "cpu") -> None:
+        """Load it.
+
+        Args:
+            model: hub id or folder; weights are read from safetensors only.
+            device: where it runs.
+
+        Raises:
+            CaptionerError: it cannot be loaded.
+        """
+        from transformers import BlipForConditionalGeneration, BlipProcessor
+
+        try:
+            # All at once: the loaders would try to reach the hub again and again.
+            folder = Path(model) if Path(model).is_dir() else fetch(model, None, FILES, "captioner", ADVICE)[0]
+        except EditorError as error:
+            raise CaptionerError(str(error)) from None
+        try:
+            with quiet():
+                self.processor: Any = BlipProcessor.from_pretrained(folder)
+                loaded: Any = BlipForConditionalGeneration.from_pretrained(
+                    folder, use_safetensors=True, dtype=torch.float32
+                )
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise CaptionerError(
+                f"cannot load the captioner '{model}' ({reason}); give the hub id of a BLIP captioning model or the "
+                f"folder of a local copy with {ADVICE}"
+            ) from None
+        self.model = loaded.eval().requires_grad_(False).to(device)
+        self.device = torch.device(device)
+
+    @torch.no_grad()
+    def caption(self, images: Sequence[Tensor]) -> list[str]:
+        """Images `(3, h, w)` in [0, 1], of any sizes -> a caption each."""
+        captions: list[str] = []
+        for start in range(0, len(images), BATCH):
+            batch = [image.detach().cpu().float() for image in images[start : start + BATCH]]
+            pixels = self.processor.image_processor(images=batch, do_rescale=False, return_tensors="pt").pixel_values
+            ids = self.model.generate(
+                pixel_values=pixels.to(self.device), num_beams=BEAMS, max_new_tokens=NEW_TOKENS, do_sample=False
+            )
+            captions += self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return [" ".join(caption.split()) for caption in captions]

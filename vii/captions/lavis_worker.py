@@ -1,0 +1,79 @@
+"""Captions by LAVIS (Li et al. 2023), as a program of its own: it runs in LAVIS's environment, without this package.
+
+    python -I lavis_worker.py MODEL DEVICE
+
+MODEL is ARCHITECTURE/TYPE of LAVIS's model zoo (`blip_caption/base_coco`), or a file in the form of LAVIS's own
+configs/models/*.yaml. Reads `{"id": 1, "image": "/path.png"}` lines, writes `{"id": 1, "caption": "..."}` lines.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+ADVICE = (
+    "without a network give a .yaml model configuration with local weights, and a folder bert-base-uncased beside it, "
+    "with --captioner, or start from words, 'retrieve' or 'none'"
+)
+
+
+def main(model: str, device: str) -> None:
+    """Load the model, say so, and answer until the pipe is closed."""
+    # Whatever the libraries print must not come between the answers: file descriptor 1 becomes that of the messages.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(**answer: Any) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    try:
+        caption = load(model, device)
+    except Exception as error:
+        say(error=f"cannot load '{model}': {describe(error)[:250]}; {ADVICE}")
+        return
+    say(ready=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            say(id=request["id"], caption=caption(request["image"]))
+        except Exception as error:
+            say(id=request["id"], error=describe(error))
+
+
+def load(model: str, device: str) -> Any:
+    """A function from the path of a picture to a caption."""
+    import torch
+    from lavis.common.registry import registry
+    from lavis.models import load_model_and_preprocess, load_preprocess
+    from omegaconf import OmegaConf
+    from PIL import Image
+
+    device = device if device != "cuda" or torch.cuda.is_available() else "cpu"
+    if model.endswith((".yaml", ".yml")):
+        config = OmegaConf.load(model)
+        loaded = registry.get_model_class(config.model.arch).from_config(config.model).eval().to(device)
+        processors, _ = load_preprocess(config.preprocess)
+    else:
+        architecture, kind = model.split("/")
+        if registry.get_model_class(architecture) is None:
+            raise ValueError(f"LAVIS has no model '{architecture}'")
+        loaded, processors, _ = load_model_and_preprocess(architecture, kind, is_eval=True, device=device)
+
+    @torch.no_grad()
+    def caption(path: str) -> str:
+        with Image.open(path) as image:
+            pixels = processors["eval"](image.convert("RGB"))[None].to(device)
+        return " ".join(str(loaded.generate({"image": pixels})[0]).split())
+
+    return caption
+
+
+def describe(error: Exception) -> str:
+    """The first line of an error, or its name."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,127 @@
+"""The table of ways to find a starting text, and what is done with a text that is too long."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from ..clip import PromptSpace, load_clip
+from ..editor import Editor
+from ..errors import UsageError
+from ..images import Pair
+from .pez import PezSettings, pez
+from .retrieval import nearest_captions, nearest_phrases
+
+# Anything else is the starting text itself.
+INITS: Mapping[str, str] = {
+    "retrieve": "instructions the editor knows that point from before to after in its joint space",
+    "none": "the empty text",
+    "caption": "a caption of the after picture: of those the editor's joint space knows, or by BLIP",
+    "pez": "a prompt of real words searched for by gradient (PEZ), as the authors do",
+    "lavis": "a caption of the after picture by salesforce-lavis, in an environment of its own",
+}
+MODELS = ("caption", "pez", "lavis")  # those that a model can be named for
+
+
+def starting_texts(
+    editor: Editor,
+    pairs: Sequence[Pair],
+    init: str,
+    count: int,
+    *,
+    captioner: str = "",
+    search: PezSettings | None = None,
+    seed: int = 0,
+    watch: Callable[[str], None] | None = None,
+) -> list[str]:
+    """Candidates for a starting text, the most likely first.
+
+    Args:
+        editor: the editor to learn for.
+        pairs: the example.
+        init: a key of `INITS`, or words to start from. "retrieve" is the empty text where the editor has no joint
+            space. "caption" gives captions that the editor's joint space knows where it knows any and no captioner is
+            named, else a caption by BLIP of every after picture.
+        count: how many candidates to retrieve.
+        captioner: the model behind "caption" (BLIP), "pez" (see `vii.clip.load_clip`) or "lavis"; empty for what
+            needs the least.
+        search: how "pez" searches.
+        seed: of "pez".
+        watch: called with a note now and then while something slow goes on.
+
+    Raises:
+        UsageError: a captioner for an `init` that has no use for one, or no joint space to search in.
+        CaptionerError: the captioner cannot be loaded or fails.
+        EditorError: the CLIP model to search in cannot be loaded.
+    """
+    if captioner and init not in MODELS:
+        raise UsageError(f"a captioner is for init {', '.join(MODELS)}; got init '{init}' with captioner '{captioner}'")
+    if init == "none":
+        return [""]
+    if init == "retrieve":
+        if not editor.phrases or editor.joint is None:
+            return [""]
+        return [phrase for phrase, _ in nearest_phrases(editor, pairs, count)]
+    if init == "caption":
+        return _captions(editor, pairs, count, captioner, watch)
+    if init == "pez":
+        return [pez(_space(editor, captioner), pairs, search, phrases=editor.phrases, seed=seed, watch=watch)]
+    if init == "lavis":
+        from .lavis import DEFAULT_MODEL, lavis_captions
+
+        if watch:
+            watch("LAVIS")
+        return lavis_captions([pair.after for pair in pairs], captioner or DEFAULT_MODEL, _device(editor))
+    return [init]
+
+
+def shorten(editor: Editor, text: str) -> str:
+    """A text cut after the last word with which the editor's text encoder still takes it.
+
+    For captions, which nobody chose the length of; words that somebody wrote are refused by `Editor.instruct` instead.
+
+    Raises:
+        UsageError: not even the first word fits.
+    """
+    words = text.split(" ")
+    for kept in range(len(words), 1, -1):
+        shortened = " ".join(words[:kept])
+        try:
+            editor.instruct(shortened)
+        except UsageError:
+            continue
+        return shortened
+    editor.instruct(words[0])
+    return words[0]
+
+
+def _captions(
+    editor: Editor, pairs: Sequence[Pair], count: int, captioner: str, watch: Callable[[str], None] | None
+) -> list[str]:
+    after = [pair.after for pair in pairs]
+    if not captioner and editor.joint is not None and editor.joint.captions:
+        return [caption for caption, _ in nearest_captions(editor.joint, after, count)]
+    from .blip import DEFAULT_MODEL, BlipCaptioner
+
+    if watch:
+        watch("BLIP")
+    return BlipCaptioner(captioner or DEFAULT_MODEL, _device(editor)).caption(after)
+
+
+def _space(editor: Editor, model: str) -> PromptSpace:
+    if model:
+        advice = (
+            "give open_clip:ARCHITECTURE/WEIGHTS, or a folder or an id of a CLIP model in transformers' form, with "
+            "--captioner"
+        )
+        return load_clip(model, _device(editor), advice)
+    if not isinstance(editor.joint, PromptSpace):
+        raise UsageError(
+            f"the editor '{editor.name}' has no joint image-text space to search a prompt in; name a CLIP model with "
+            "--captioner open_clip:ARCHITECTURE/WEIGHTS"
+        )
+    return editor.joint
+
+
+def _device(editor: Editor) -> torch.device:
+    """Where the editor's instructions are, and so its text encoder."""
+    return editor.instruct("").rows.device
