@@ -1,6 +1,7 @@
 """Applying: weights, words, several edits, regions, sizes, noise."""
 
 import dataclasses
+import hashlib
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from conftest import picture
 
 import vii
 from vii.application import recommended_settings
+from vii.benchmark.methods import by_inversion
 from vii.errors import EditorMismatch, UsageError
+from vii.inversion.examples import Examples
 
 
 @pytest.fixture
@@ -118,34 +121,116 @@ def test_boxes_outside_the_photo_are_refused(box):
         vii.box_mask(box, 32, 32)
 
 
-def test_reused_noise_is_the_bank_of_training(tiny, edits):
-    image = picture(1, 32, 32)
-    banked = dataclasses.replace(edits[0], training={"noise": "bank", "seed": 9})
+def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
+    """Karras et al. 2022 as k-diffusion's ancestral sampler; every noise from the bank of its timestep."""
+
+    def noise(timestep):
+        digest = hashlib.sha256(f"{bank_seed}:{int(timestep)}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        return torch.randn(4, 16, 16, generator=generator)[None]
+
+    zx = tiny.vae.encode(image[None] * 2 - 1).latent_dist.mode()
+    learned, null = edit.instruction(tiny.instruct(edit.init_text)).rows, tiny.instruct("").rows
+    timesteps = torch.linspace(999, 0, steps, dtype=torch.float64)
+    levels = ((1 - tiny.alpha_bar) / tiny.alpha_bar).sqrt().double()
+    floor = timesteps.floor().long()
+    sigmas = torch.lerp(levels[floor], levels[(floor + 1).clamp(max=999)], timesteps - floor)
+    x = (sigmas[0] * noise(999)).float()
+    for i, (t, sigma) in enumerate(zip(timesteps, sigmas, strict=True)):
+
+        def unet(rows, condition, x=x, sigma=sigma, t=t):
+            inputs = torch.cat([x / (sigma**2 + 1).sqrt().float(), condition], 1)
+            return tiny.unet(inputs, t.float(), encoder_hidden_states=rows[None]).sample
+
+        e_u, e_i, e_t = unet(null, 0 * zx), unet(null, zx), unet(learned, zx)
+        epsilon = e_u + 5.0 * (e_t - e_i) + 1.5 * (e_i - e_u)
+        if i + 1 == steps:
+            x = x - sigma.float() * epsilon
+            break
+        up = (sigmas[i + 1] ** 2 * (sigma**2 - sigmas[i + 1] ** 2) / sigma**2).sqrt()
+        down = (sigmas[i + 1] ** 2 - up**2).sqrt()
+        x = x + (down - sigma).float() * epsilon + up.float() * noise(timesteps[i + 1])
+    return (tiny.vae.decode(x / 0.18215).sample[0] / 2 + 0.5).clamp(0, 1)
+
+
+@torch.no_grad()
+def test_reused_noise_is_that_of_training_at_the_start_and_at_each_ancestral_step(tiny, edits):
+    image, bank_seed = picture(1, 32, 32), 9
+    banked = dataclasses.replace(edits[0], training={"noise": "bank", "seed": bank_seed})
     options = {"scheduler": "euler_ancestral", "num_inference_steps": 4}
     result = vii.apply(tiny, banked, image, reuse_noise=True, seed=1, **options)
     assert torch.equal(result, vii.apply(tiny, banked, image, reuse_noise=True, seed=2, **options))
-    settings = recommended_settings(tiny, banked, **options)
-    instruction = banked.instruction(tiny.instruct("make it red"))
-    drawn = []
+    torch.testing.assert_close(
+        result, euler_ancestral_written_out(tiny, banked, image, bank_seed, 4), atol=1e-4, rtol=0
+    )
+    other = euler_ancestral_written_out(tiny, banked, image, bank_seed + 1, 4)
+    assert (result - other).abs().max() > 0.01
 
-    class Bank:
+
+@pytest.mark.parametrize(("spacing", "drawn"), [("linspace", [999, 666, 333, 0]), ("leading", [750, 500, 250, 0])])
+def test_noises_are_asked_for_by_the_timestep_whose_level_they_make(tiny, edits, monkeypatch, spacing, drawn):
+    """A scheduler may start below the last timestep, and so must its noise: training put that of 750 on it at 750."""
+    asked = []
+
+    class Bank(vii.diffusion.Noise):
         def generator(self, timestep):
-            drawn.append(timestep)
-            return vii.diffusion.Noise(9, bank=True).generator(timestep)
+            asked.append(timestep)
+            return super().generator(timestep)
 
-        def draw(self, shape, timestep):
-            return torch.randn(*shape, generator=self.generator(timestep))
+    scheduler = type(tiny.scheduler).from_config(tiny.scheduler.config, timestep_spacing=spacing)
+    monkeypatch.setattr(tiny._parts, "scheduler", scheduler)
+    settings = recommended_settings(tiny, None, num_inference_steps=4)
+    branches = [(edits[0].instruction(tiny.instruct("make it red")), 1.0)]
+    tiny.edit(tiny.encode(picture(1, 32, 32)), branches, settings, Bank(9, bank=True))
+    assert asked[:4] == drawn
 
-    expected = tiny.edit(tiny.encode(image), [(instruction, 1.0)], settings, Bank())
-    assert torch.equal(result, expected)
-    assert drawn[0] == 999
-    assert drawn[-1] == 0
-    assert drawn == sorted(drawn, reverse=True)
+
+def test_sampling_and_training_take_the_same_noise_of_a_timestep(tiny):
+    """The whole of the claim: learned with bank[t] at timestep t, sampled with bank[t] where the sampler is at t."""
+    settings = vii.InversionSettings(init="red", noise="reuse", timesteps="permutation", steps=1000, batch_size=1)
+    pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
+    batches = Examples(tiny, [pair]).draws(settings, seed=5)
+    trained = {int(batch.t.item() * 1000): batch.noise[0] for batch in batches}
+    bank = vii.diffusion.Noise(5, bank=True)
+    for timestep in (999, 666, 333, 0):
+        assert torch.equal(bank.draw((1, *trained[timestep].shape), timestep)[0], trained[timestep])
+        generator = bank.generator(timestep)  # what an ancestral step is given
+        assert torch.equal(torch.randn(1, *trained[timestep].shape, generator=generator)[0], trained[timestep])
+
+
+def test_an_edit_learned_for_it_reuses_its_noise_unless_told_otherwise(tiny, edits):
+    image = picture(1, 32, 32)
+    made = {kind: dataclasses.replace(edits[0], training={"noise": kind, "seed": 9}) for kind in ("bank", "reuse")}
+    reused = vii.apply(tiny, made["bank"], image, reuse_noise=True)
+    assert torch.equal(vii.apply(tiny, made["reuse"], image, seed=3), reused)
+    assert not torch.equal(vii.apply(tiny, made["bank"], image, seed=3), reused)
+    new = vii.apply(tiny, made["reuse"], image, seed=3, reuse_noise=False)
+    assert torch.equal(new, vii.apply(tiny, edits[0], image, seed=3))
+    both = [(made["reuse"], 1.0), (edits[1], 0.5)]  # with several edits the noise is the first one's
+    assert torch.equal(vii.apply(tiny, both, image, seed=1), vii.apply(tiny, both, image, seed=2))
+    both.reverse()
+    assert not torch.equal(vii.apply(tiny, both, image, seed=1), vii.apply(tiny, both, image, seed=2))
+
+
+def test_the_benchmark_applies_an_edit_as_it_was_learned_to_be(tiny):
+    pair, photo = vii.Pair(picture(1, 32, 32), picture(2, 32, 32)), picture(3, 32, 32)
+    for noise, fixed in (("reuse", True), ("bank", False)):
+        settings = vii.InversionSettings(init="red", noise=noise, tokens=4, steps=1, batch_size=1, probe_size=1)
+        transfer = by_inversion(tiny, settings, [pair], 0).transfer
+        assert torch.equal(transfer([pair], photo, seed=1), transfer([pair], photo, seed=2)) == fixed
 
 
 def test_noise_that_was_not_banked_cannot_be_reused(tiny, edits):
     with pytest.raises(UsageError, match="noise=bank"):
         vii.apply(tiny, edits[0], picture(1, 32, 32), reuse_noise=True)
+    for bad in (
+        {"noise": "fresh", "seed": 1},
+        {"noise": "bank"},
+        {"noise": "bank", "seed": 2**80},
+        {"noise": "bank", "seed": -1},
+    ):
+        with pytest.raises(UsageError, match="noise=bank"):
+            vii.apply(tiny, dataclasses.replace(edits[0], training=bad), picture(1, 32, 32), reuse_noise=True)
 
 
 def test_nothing_to_apply(toy):

@@ -119,6 +119,24 @@ def test_each_option_of_apply_reaches_the_editor(tmp_path, photo_file):
     assert pixels("--full-size").shape == (3, 60, 80)
 
 
+def test_an_edit_learned_to_reuse_its_noise_is_applied_so_unless_told_otherwise(tmp_path, photo_file, pair_files):
+    edit, out = tmp_path / "e.safetensors", tmp_path / "out.png"
+    run("learn", *pair_files, "-o", edit, *LEARN_FAST, "--set", "noise=reuse")
+
+    def pixels(*options):
+        run("apply", edit, photo_file, "--steps", "2", *options, "-o", out)
+        return vii.load_image(out), json.loads(Image.open(out).text["vii"])["reuse_noise"]
+
+    reused, told = pixels("--seed", "1")
+    assert told is True
+    assert torch.equal(reused, pixels("--seed", "2")[0])
+    assert torch.equal(reused, pixels("--seed", "2", "--reuse-noise")[0])
+    new, told = pixels("--seed", "1", "--new-noise")
+    assert told is False
+    assert not torch.equal(new, reused)
+    assert not torch.equal(new, pixels("--seed", "2", "--new-noise")[0])
+
+
 def test_mask_and_box(tmp_path, toy_file, photo_file):
     vii.save_image(torch.cat([torch.ones(3, 60, 40), torch.zeros(3, 60, 40)], 2), tmp_path / "mask.png")
     for option in (["--mask", tmp_path / "mask.png"], ["--box", "0,0,40,60"]):
@@ -294,7 +312,7 @@ def test_outputs_that_would_be_wrong_are_refused(tmp_path, folder, toy_file):
 
 def test_bad_input_to_show(tmp_path, photo_file, toy_file):
     assert "no such edit file" in refused("show", tmp_path / "none.safetensors")
-    assert "not a safetensors file" in refused("show", photo_file)
+    assert "does not say how it was made" in refused("show", photo_file)
     assert "holds no picture" in refused("show", toy_file, "--thumbnail", tmp_path / "t.png")
 
 

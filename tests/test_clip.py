@@ -127,6 +127,6 @@ def test_starting_texts(embedded, toy):
 def test_the_candidate_with_the_least_probe_loss_is_taken(embedded):
     pair = vii.Pair(picture(1, 128, 128), make("sepia").apply(picture(1, 128, 128)))
     settings = vii.InversionSettings(init_candidates=3, steps=1, batch_size=1, probe_size=2)
-    run = vii.inversion._Run(embedded, [pair], settings, 0)
+    run = vii.inversion.loop._Run(embedded, [pair], settings, 0)
     losses = {text: run.probe(embedded.instruct(text)) for text in starting_texts(embedded, [pair], "retrieve", 3)}
     assert run.init_text == min(losses, key=losses.get)

@@ -8,6 +8,7 @@ import vii
 from vii.diffusion import Noise
 from vii.editors import EDITORS
 from vii.errors import EditorError, UsageError
+from vii.inversion.examples import stack
 
 NAMES = ["toy", "tiny", "tiny_controlnet", "embedded"]
 
@@ -40,6 +41,23 @@ def test_loss_of_a_sample_does_not_depend_on_its_batch(editor):
         together = editor.loss(before, after, instruction, t, noise)
         apart = [editor.loss(before, after, instruction, t[i : i + 1], noise[i : i + 1]) for i in range(2)]
     torch.testing.assert_close(together, torch.cat(apart), atol=1e-5, rtol=1e-3)
+
+
+def test_a_batch_may_hold_samples_of_several_pairs(editor):
+    side = editor.resolution
+    pairs = [[editor.encode(picture(2 * pair + half, side, side)) for half in range(2)] for pair in range(2)]
+    t, noise = torch.tensor([0.2, 0.8, 0.5]), torch.randn(3, *pairs[0][0].noise_shape)
+    which, instruction = [0, 1, 0], editor.instruct("red")
+    for guidance in (None, editor.settings):
+        with torch.no_grad():
+            together = editor.loss(
+                *(stack([pairs[i][half] for i in which]) for half in range(2)), instruction, t, noise, guidance
+            )
+            apart = [
+                editor.loss(*pairs[i], instruction, t[j : j + 1], noise[j : j + 1], guidance)
+                for j, i in enumerate(which)
+            ]
+        torch.testing.assert_close(together, torch.cat(apart), atol=1e-5, rtol=1e-3)
 
 
 def test_edit_gives_a_picture_that_the_seed_decides(editor):

@@ -9,9 +9,13 @@ import torch
 from conftest import picture
 
 import vii
+from vii.diffusion import Noise
 from vii.edit_file import to_bytes
 from vii.errors import UsageError
-from vii.inversion import InversionSettings, _Run, learning_rate_at
+from vii.inversion import InversionSettings, learning_rate_at
+from vii.inversion.examples import Examples, stack
+from vii.inversion.loop import _Run
+from vii.inversion.views import CROPS, LEAST, views
 from vii.losses import direction_term, edit_direction
 
 FAST = {"init": "none", "tokens": 4, "probe_size": 8, "batch_size": 4, "weight_decay": 0.0}
@@ -38,28 +42,130 @@ def test_several_pairs_recover_the_same_instruction(toy, toy_edit):
     assert edit.pairs == tuple(pair.sha256() for pair in pairs)
 
 
-def test_several_pairs_are_drawn_independently_of_the_noise_level(toy, toy_pair):
-    settings = InversionSettings(**{**FAST, "steps": 200, "batch_size": 16})
-    run = _Run(toy, [toy_pair] * 3, settings, seed=0)
-    t, which = (torch.cat(column) for column in zip(*[(t, which) for t, which, _ in run._draws()], strict=True))
-    for pair in range(3):
-        mine = t[which == pair]
-        assert len(mine) == pytest.approx(len(t) / 3, rel=0.1)
-        assert mine.mean().item() == pytest.approx(0.5, abs=0.03)
+@pytest.mark.parametrize("timesteps", ["stratified", "permutation"])
+@pytest.mark.parametrize("augment", ["none", "flip"])
+def test_pair_and_view_are_drawn_independently_of_the_noise_level(toy, toy_pair, timesteps, augment):
+    """Chi-square over view x tenth of the noise levels: the authors' `t % n` would fail it by a factor of hundreds."""
+    settings = InversionSettings(**{**FAST, "steps": 250, "batch_size": 16, "timesteps": timesteps, "augment": augment})
+    examples = Examples(toy, [toy_pair] * 3, augment)
+    batches = list(examples.draws(settings, seed=0))
+    which, t = torch.cat([batch.which for batch in batches]), torch.cat([batch.t for batch in batches])
+    kinds = 3 * examples.views
+    counts = torch.zeros(kinds, 10).index_put_((which, (t * 10).long()), torch.ones(len(t)), accumulate=True)
+    expected = len(t) / counts.numel()
+    chi_square = ((counts - expected) ** 2 / expected).sum().item()
+    freedom = counts.numel() - 1
+    assert chi_square < freedom + 4 * (2 * freedom) ** 0.5
+    # Within one level too: `t % n` is as independent of coarse levels as it is dependent on the timestep.
+    timestep = (t * 1000).long()
+    for residue in range(3):
+        shares = torch.bincount(which[timestep % 3 == residue], minlength=kinds) / (timestep % 3 == residue).sum()
+        assert shares.tolist() == pytest.approx([1 / kinds] * kinds, rel=0.2)
+
+
+def test_every_pair_counts_the_same_in_the_probe_set(toy, toy_pair):
+    other = vii.Pair(picture(5, 32, 32), picture(6, 32, 32))
+    pairs, instruction = [toy_pair, other, toy_pair], toy.instruct("red green")
+    examples = Examples(toy, pairs, "crop-flip")
+    probes = examples.probes(16)
+    assert len(probes.t) == 18
+    assert torch.equal(probes.which, torch.tensor([0, 8, 16] * 6))  # the pairs as they are, no other view
+    torch.testing.assert_close(probes.t, (torch.arange(18) + 0.5) / 18)
+    losses = examples.loss(probes, instruction)
+    encoded = [(toy.encode(pair.before), toy.encode(pair.after)) for pair in pairs]
+    alone = [
+        toy.loss(*encoded[pair], instruction, probes.t[pair::3], torch.stack(probes.noise[pair::3]))
+        for pair in range(3)
+    ]
+    run = _Run(toy, pairs, InversionSettings(**{**FAST, "probe_size": 16}), seed=0)
+    assert run.probe(instruction) == pytest.approx(losses.mean().item(), rel=1e-5)
+    assert run.probe(instruction) == pytest.approx(torch.stack(alone).mean(1).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [[(32, 32), (32, 32)], [(32, 32), (24, 48), (32, 32)]])
+def test_a_batch_mixes_pairs_of_one_size_in_one_pass_and_others_in_a_pass_a_size(tiny, sizes):
+    pairs = [vii.Pair(picture(i, *size), picture(i + 9, *size)) for i, size in enumerate(sizes)]
+    examples = Examples(tiny, pairs)
+    batch = next(examples.draws(InversionSettings(batch_size=12, steps=1), seed=2))
+    assert set(batch.which.tolist()) == set(range(len(pairs)))
+    instruction, passed = tiny.instruct("red"), []
+    hook = tiny.unet.register_forward_pre_hook(lambda _module, args: passed.append(tuple(args[0].shape[-2:])))
+    try:
+        with torch.no_grad():
+            losses = examples.loss(batch, instruction)
+    finally:
+        hook.remove()
+    assert len(passed) == len(set(passed)) == len(set(sizes))
+    for index, view in enumerate(batch.which.tolist()):
+        before, after = examples.encoded[view]
+        with torch.no_grad():
+            alone = tiny.loss(before, after, instruction, batch.t[index : index + 1], batch.noise[index][None])
+        assert losses[index].item() == pytest.approx(alone.item(), rel=1e-3, abs=1e-5)
+
+
+def test_pairs_of_several_aspect_ratios_are_learned_together(tiny):
+    pairs = [vii.Pair(picture(i, *size), picture(i + 9, *size)) for i, size in enumerate([(32, 32), (24, 48)])]
+    settings = InversionSettings(init="red", tokens=4, steps=4, batch_size=4, probe_size=3, probe_every=2)
+    edit = vii.invert(tiny, pairs, settings)
+    assert edit.pairs == tuple(pair.sha256() for pair in pairs)
+    assert edit.training["samples"] == 4 * 4 + 4 * (1 + 1 + 2)  # the probe set is made even: four samples
+
+
+@pytest.mark.parametrize(("augment", "count"), [("none", 1), ("flip", 2), ("crop-flip", 2 + CROPS)])
+def test_views_are_the_same_for_before_and_after(augment, count):
+    """The after picture is twice the before picture, so that every view shows whether both were treated alike."""
+    before = 0.5 * picture(3, 40, 60)
+    pair = vii.Pair(before, 2 * before)
+    made = views(pair, augment, torch.Generator().manual_seed(4))
+    assert len(made) == count
+    assert made[0] is pair
+    for view in made:
+        assert torch.equal(view.after, 2 * view.before)
+        height, width = view.before.shape[1:]
+        assert LEAST * 40 - 0.5 <= height <= 40
+        assert width / height == pytest.approx(1.5, rel=0.03)
+    if count > 1:
+        assert torch.equal(made[1].before, before.flip(2))
+    again, other = (views(pair, augment, torch.Generator().manual_seed(seed)) for seed in (4, 5))
+    assert all(torch.equal(one.before, two.before) for one, two in zip(made, again, strict=True))
+    differ = [one.before.shape != two.before.shape for one, two in zip(made, other, strict=True)]
+    assert any(differ) == (augment == "crop-flip")
+
+
+def test_views_are_encoded_once_and_a_step_costs_the_same(tiny, monkeypatch):
+    pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
+    encoded, original = [], tiny.encode
+    monkeypatch.setattr(tiny, "encode", lambda image: encoded.append(image) or original(image))
+    settings = InversionSettings(init="red", tokens=4, steps=3, batch_size=4, probe_size=2, probe_every=3)
+    runs = {}
+    for augment in ("none", "crop-flip"):
+        encoded.clear()
+        passed = []
+        hook = tiny.unet.register_forward_pre_hook(lambda _module, args, to=passed: to.append(len(args[0])))
+        *_, last = vii.invert_steps(tiny, [pair], dataclasses.replace(settings, augment=augment))
+        hook.remove()
+        assert len(encoded) == 2 * (1 if augment == "none" else 2 + CROPS)
+        assert last.best().training.get("augment", "none") == augment
+        runs[augment] = passed
+    assert runs["none"] == runs["crop-flip"]
+
+
+def test_stacking_puts_encodings_of_one_size_side_by_side(toy):
+    one, two = toy.encode(picture(1)), toy.encode(picture(2))
+    assert torch.equal(stack([one, two, one]).pixels, torch.cat([one.pixels, two.pixels, one.pixels]))
+    assert stack([one, one]) is one
 
 
 def test_every_timestep_is_visited_once_and_keeps_its_noise(tiny):
     settings = dataclasses.replace(vii.load_recipe("visii"), init="red", probe_size=2, clip_weight=0.0)
     run = _Run(tiny, [vii.Pair(picture(1, 32, 32), picture(2, 32, 32))], settings, seed=3)
-    draws = list(run._draws())
-    visited = [int(t.item() * tiny.num_timesteps) for t, _, _ in draws]
+    draws = list(run.examples.draws(settings, seed=3))
+    visited = [int(batch.t.item() * tiny.num_timesteps) for batch in draws]
     assert sorted(visited) == list(range(1000))
     assert visited != sorted(visited)
-    noises = draws[0][2]
-    t = draws[17][0]
-    first, again = run._noise(0, t, noises), run._noise(0, t, noises)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, run._noise(0, draws[18][0], noises))
+    bank = Noise(3, bank=True)
+    for timestep, batch in zip(visited, draws, strict=True):
+        assert torch.equal(batch.noise[0], bank.draw(run.examples.encoded[0][1].noise_shape, timestep))
 
 
 def test_one_visii_step_is_the_authors_update_written_out(tiny):
@@ -83,14 +189,14 @@ def test_one_visii_step_is_the_authors_update_written_out(tiny):
         run = _Run(tiny, [pair], settings, seed=0)
         losses = itertools.count(0, -1)
         run.probe = lambda instruction: float(next(losses))  # every step is the best
-        (t, _, noises), step = next(run._draws()), next(itertools.islice(run.steps(), 1, None))
+        batch, step = next(run.examples.draws(settings, seed=0)), next(itertools.islice(run.steps(), 1, None))
     finally:
         tiny.__dict__["joint"] = None
 
-    timestep = int(t.item() * 1000)
+    timestep = int(batch.t.item() * 1000)
     zx = tiny.vae.encode(pair.before[None] * 2 - 1).latent_dist.mode()
     zy = 0.18215 * tiny.vae.encode(pair.after[None] * 2 - 1).latent_dist.mode()
-    alpha, noise = tiny.alpha_bar[timestep], noises.draw(zy.shape[1:], timestep)[None]
+    alpha, noise = tiny.alpha_bar[timestep], Noise(0, bank=True).draw(zy.shape[1:], timestep)[None]
     zt = alpha.sqrt() * zy + (1 - alpha).sqrt() * noise
     row0, null = tiny.instruct("make it red").rows, tiny.instruct("").rows
     eos = tiny.instruct("make it red").free[1]
@@ -245,6 +351,7 @@ def test_direction_term_gives_no_gradient_above_its_cap():
         ("weight_decay", 0.5),
         ("timesteps", "permutation"),
         ("noise", "bank"),
+        ("augment", "flip"),
         ("mse_weight", 0.01),
         ("clip_weight", 5.0),
         ("clip_cap", -0.9),
@@ -288,6 +395,7 @@ def test_every_setting_is_covered_by_the_test_above():
         {"learning_rate": float("inf")},
         {"tokens": -1},
         {"noise": "pink"},
+        {"augment": "rotate"},
         {"timesteps": "random"},
         {"learning_rate_schedule": "linear"},
         {"clip_cap": 2.0},

@@ -82,7 +82,7 @@ UNSAFE = ["", ".", "..", "../up", "a/b", "a\\b", "a:0.5", "-o", " x", "x ", "x."
 
 @pytest.mark.parametrize("name", [*UNSAFE, "a" * 81, "x.safetensors", "a*", "e|f"])
 def test_names_are_safe_file_names(library, toy_file, name):
-    with pytest.raises(UsageError, match="cannot be a name in the library"):
+    with pytest.raises(UsageError, match="cannot be the name of an edit"):
         add_edits([toy_file], name)
     assert not library.exists()
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .diffusion import Noise
+from .diffusion import BANKED, Noise
 from .edit_file import Edit
 from .editor import Editor
 from .errors import UsageError
@@ -30,7 +30,7 @@ def apply(
     join_text: bool = False,
     mask: Tensor | None = None,
     seed: int = 0,
-    reuse_noise: bool = False,
+    reuse_noise: bool | None = None,
     full_size: bool = False,
     any_model: bool = False,
     **settings: Any,
@@ -48,8 +48,9 @@ def apply(
         mask: `(h, w)` or `(1, h, w)` in [0, 1], of any size, scaled to the photo: 1 where to edit, 0 where the photo
             stays as it is.
         seed: of all random numbers.
-        reuse_noise: start from and add the noises that the (first) edit was learned with (the paper's "fixed noise");
-            needs an edit learned with a noise bank. The seed is then that of the edit.
+        reuse_noise: start from and add the noises that the (first) edit was learned with, each at its timestep (the
+            paper's "fixed noise"); needs an edit learned with a noise bank, whose seed is then used instead of `seed`.
+            None: where the edit was learned to be applied so (`noise = "reuse"`).
         full_size: give the result at the photo's size instead of the editor's.
         any_model: see `Edit.check_space`.
         settings: fields of the editor's settings (`num_inference_steps`, `guidance_scale`, ...); what is not given
@@ -60,7 +61,7 @@ def apply(
 
     Raises:
         EditorMismatch: an edit was learned for another instruction space.
-        UsageError: nothing to do, a text too long, or a setting this editor does not have.
+        UsageError: nothing to do, a text too long, no noise to reuse, or a setting this editor does not have.
     """
     weighted = _weighted(edits)
     if not weighted and not text:
@@ -68,7 +69,7 @@ def apply(
     for edit, _ in weighted:
         edit.check_space(editor.space, any_model=any_model)
     chosen = recommended_settings(editor, weighted[0][0] if weighted else None, **settings)
-    noise = _noise(weighted, seed, reuse_noise)
+    noise = _noise(weighted, seed, reuses_noise(weighted, reuse_noise))
     result = editor.edit(editor.encode(image), branches(editor, weighted, text, join_text), chosen, noise)
     if full_size:
         result = resize(result, *image.shape[-2:])
@@ -94,6 +95,13 @@ def recommended_settings(editor: Editor, edit: Edit | None, **changes: Any) -> A
     known = {field.name for field in dataclasses.fields(editor.settings)}
     own = {} if edit is None else {key: value for key, value in edit.settings.items() if key in known}
     return override(override(editor.settings, **own), **changes)
+
+
+def reuses_noise(weighted: Sequence[tuple[Edit, float]], asked: bool | None) -> bool:
+    """Whether to use the noises of training: as asked, and where nobody asked, as the first edit was learned."""
+    if asked is None:
+        return bool(weighted) and weighted[0][0].training.get("noise") == "reuse"
+    return asked
 
 
 def composite(result: Tensor, image: Tensor, mask: Tensor) -> Tensor:
@@ -132,9 +140,10 @@ def _noise(weighted: Sequence[tuple[Edit, float]], seed: int, reuse: bool) -> No
     if not reuse:
         return Noise(seed)
     training = weighted[0][0].training if weighted else {}
-    if training.get("noise") != "bank" or not isinstance(training.get("seed"), int):
+    bank_seed = training.get("seed")
+    if training.get("noise") not in BANKED or not isinstance(bank_seed, int) or not 0 <= bank_seed < 2**63:
         raise UsageError(
             "this edit was not learned with a noise bank, so there is no noise to reuse; "
             "learn it with --recipe visii or --set noise=bank"
         )
-    return Noise(training["seed"], bank=True)
+    return Noise(bank_seed, bank=True)

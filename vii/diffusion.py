@@ -18,6 +18,8 @@ from .errors import EditorError
 NEGLIGIBLE = 1e-6
 # (noisy (b, c, h, w), condition (b, ...), rows (b, n, d), timesteps (b,)) -> prediction (b, c, h, w)
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+# Settings of `noise` with which learning draws from a bank; see `Noise` and `InversionSettings`.
+BANKED = ("bank", "reuse")
 # Weight, rows (n, d) and condition (1, ...) of one guidance branch.
 Branch = tuple[float, Tensor, Tensor]
 
@@ -106,7 +108,8 @@ class Noise:
     Attributes:
         seed: any integer in [0, 2**63).
         bank: False: one generator, drawn from in turn. True: the paper's noise bank (section 4.3, "fixed noise"), one
-            fixed noise a timestep, regenerated from the seed instead of kept in a 65 MB file.
+            fixed noise a timestep, regenerated from the seed instead of kept in a 65 MB file. A noise belongs to a
+            shape too: pictures of another size have other noises.
     """
 
     seed: int = 0

@@ -102,9 +102,28 @@ def save_image(image: Tensor, path: str | Path, *, text: Mapping[str, str] | Non
         raise UsageError(f"{path}: results are PNG files; give a name that ends in .png")
     info = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
-        info.add_itxt(key, value)
+        info.add_text(key, value)  # tEXt where Latin-1 holds it, for not every reader knows iTXt
     with replacing(path) as temporary:
         to_pil(image).save(temporary, format="PNG", pnginfo=info)
+
+
+def read_text(path: str | Path) -> dict[str, str]:
+    """The text chunks that stand before the pixels of a PNG, where `save_image` puts them; no pixel is decoded.
+
+    Raises:
+        ImageError: it is missing, no PNG, or damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"{path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG",)) as picture:
+                return {str(key): value for key, value in picture.info.items() if isinstance(value, str)}
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "not a PNG" if isinstance(error, UnidentifiedImageError) else f"damaged or too large ({error})"
+        raise ImageError(f"{path}: {reason}; expected a PNG picture") from None
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:

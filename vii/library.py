@@ -127,12 +127,16 @@ def read_folder(folder: Path) -> list[Entry]:
     return entries
 
 
-def add_edits(paths: Sequence[str | Path], name: str | None = None) -> list[Entry]:
+def add_edits(
+    paths: Sequence[str | Path], name: str | None = None, *, replace: bool = False, option: str = "--name"
+) -> list[Entry]:
     """Copy edit files into the library: all of them, or none.
 
     Args:
         paths: of edit files. One that the library holds already, byte for byte under its name, is left as it is.
         name: to keep a single file under; the file's own name if not given.
+        replace: whether an edit of that name that the library holds gives way.
+        option: of the command at hand that chooses a name, for the errors.
 
     Raises:
         EditFileError: one is not a valid edit file.
@@ -142,25 +146,25 @@ def add_edits(paths: Sequence[str | Path], name: str | None = None) -> list[Entr
     from .edit_file import load_edit
 
     if name is not None and len(paths) != 1:
-        raise UsageError(f"--name names one edit file, got {len(paths)}; add them one by one")
+        raise UsageError(f"{option} names one edit file, got {len(paths)}; add them one by one")
     folder = library_folder()
     held = {known.casefold(): path for known, path in edit_files(folder).items()}
     planned: dict[str, tuple[Entry, bytes]] = {}
     for source in map(Path, paths):
         edit = load_edit(source)
-        chosen = _safe_name(source.stem if name is None else name)
+        chosen = safe_name(source.stem if name is None else name, option)
         data, key = source.read_bytes(), chosen.casefold()
         if key in planned and planned[key][1] != data:
-            raise UsageError(f"{source}: another of the files to add is called '{chosen}' too; use --name")
-        if key in held and held[key].read_bytes() != data:
+            raise UsageError(f"{source}: another of the files to add is called '{chosen}' too; use {option}")
+        if key in held and held[key].read_bytes() != data and not replace:
             raise UsageError(
-                f"{source}: the library holds another edit called '{held[key].stem}'; choose a name with --name, or "
+                f"{source}: the library holds another edit called '{held[key].stem}'; choose a name with {option}, or "
                 f"remove that one first: vii library remove '{held[key].stem}'"
             )
         planned[key] = (Entry(chosen, held.get(key, folder / f"{chosen}{SUFFIX}"), edit), data)
     make_folder(folder, ADVICE)
     for key, (entry, data) in planned.items():
-        if key not in held:
+        if key not in held or held[key].read_bytes() != data:
             with replacing(entry.path, ADVICE) as temporary:
                 temporary.write_bytes(data)
     return [entry for entry, _ in planned.values()]
@@ -213,12 +217,17 @@ def _known(name: str, known: Mapping[str, Path]) -> Path:
     raise UsageError(unknown_name("edit", name, known))
 
 
-def _safe_name(name: str) -> str:
+def safe_name(name: str, option: str = "--name") -> str:
+    """A name under which an edit can be kept anywhere, in one spelling.
+
+    Raises:
+        UsageError: it is too long, or some system could not store it or would take it for something else.
+    """
     name = _normal(name)
     if len(name) > MAX_NAME or not NAME.fullmatch(name) or RESERVED.fullmatch(name) or name.endswith(SUFFIX):
         raise UsageError(
-            f"'{name}' cannot be a name in the library: expected at most {MAX_NAME} letters, digits, spaces and "
-            f"_ - + . that begin with a letter, a digit or _, and no {SUFFIX}; choose one with --name"
+            f"'{name}' cannot be the name of an edit: expected at most {MAX_NAME} letters, digits, spaces and "
+            f"_ - + . that begin with a letter, a digit or _, and no {SUFFIX}; choose one with {option}"
         )
     return name
 

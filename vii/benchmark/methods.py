@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from ..editor import Editor
 from ..errors import UsageError
 from ..images import Pair
 from ..inversion import InversionSettings, invert_steps
-from ..recipes import load_recipe
+from ..recipes import KNOWN_WORDS, load_recipe
 
 NO_EDIT, PIXEL_DELTA, TRUE_WORDS = "no edit", "pixel delta", "true words"
 
@@ -56,10 +56,16 @@ class Method:
         """Whether another example gives another result; where not, one run is enough for every seed."""
         return self.name not in (NO_EDIT, TRUE_WORDS)
 
+    @property
+    def needs_words(self) -> bool:
+        """Whether there is nothing it could do with an edit that has no words."""
+        return self.name == TRUE_WORDS or (self.recipe is not None and self.recipe.init == KNOWN_WORDS)
+
     def build(self, editor: Editor, words: str, pairs: Sequence[Pair], seed: int) -> Built:
-        """Make it ready: learn from the pairs, or take the words."""
+        """Make it ready: learn from the pairs, from the words on where the recipe says so, or take the words."""
         if self.recipe is not None:
-            return by_inversion(editor, self.recipe, pairs, seed)
+            recipe = replace(self.recipe, init=words) if self.needs_words else self.recipe
+            return by_inversion(editor, recipe, pairs, seed)
         if self.name == TRUE_WORDS:
             return by_words(editor, words)
         return Built({NO_EDIT: no_edit, PIXEL_DELTA: pixel_delta}[self.name])
@@ -69,24 +75,36 @@ class Method:
         return {
             "method": self.name,
             "recipe": asdict(self.recipe) if self.recipe else None,
-            "words": words if self.name == TRUE_WORDS else None,
+            "words": words if self.needs_words else None,
         }
 
 
 def methods_for(recipes: Sequence[str]) -> list[Method]:
-    """The methods that need no recipe, then one for each recipe, named or given by the path of its file.
+    """The methods that need no recipe, then one for each recipe.
+
+    Args:
+        recipes: names, paths of recipe files, and folders, which stand for the recipe files in them, sorted by name.
 
     Raises:
         RecipeError: there is no such recipe.
-        UsageError: two recipes of one name, which could not be told apart in a table.
+        UsageError: two recipes of one name, which could not be told apart in a table, or a folder without any.
     """
     methods = [Method(name) for name in (NO_EDIT, PIXEL_DELTA, TRUE_WORDS)]
-    for recipe in recipes:
+    for recipe in [file for text in recipes for file in _files(text)]:
         name = Path(recipe).stem if recipe.endswith(".toml") else recipe
         if name in [method.name for method in methods]:
             raise UsageError(f"--recipe {recipe}: a method called '{name}' is there already; rename the file")
-        methods.append(Method(name, load_recipe(recipe)))
+        methods.append(Method(name, load_recipe(recipe, known_words=True)))
     return methods
+
+
+def _files(recipe: str) -> list[str]:
+    if not Path(recipe).is_dir():
+        return [recipe]
+    found = sorted(map(str, Path(recipe).glob("*.toml")))
+    if not found:
+        raise UsageError(f"--recipe {recipe}: no recipe files (*.toml) in this folder")
+    return found
 
 
 def no_edit(pairs: Sequence[Pair], image: Tensor, *, seed: int) -> Tensor:

@@ -18,7 +18,7 @@ from ..files import make_folder
 from ..images import resize, save_image, spread
 from ..metrics import direction, leakage, preserved, psnr, ssim
 from .edits import Subject, Task
-from .methods import TRUE_WORDS, Built, Method
+from .methods import Built, Method
 from .scores import Score, Scores
 
 # Pictures kept of every score of the first seed, for the page.
@@ -61,7 +61,7 @@ def run(
     Args:
         editor: the editor to learn and apply with.
         subjects: the edits.
-        methods: see `methods_for`; `true words` leaves out edits without words.
+        methods: see `methods_for`; those that need words leave out edits without.
         photos: name -> `(3, r, r)`, for edits that are formulas; see `read_photos`.
         seeds: each picks its own example photo, and is the seed of learning and of sampling. A method that does not
             look at the pair runs under the first seed only; its result on a photo is the same under all.
@@ -106,7 +106,7 @@ def run(
 
 
 def _takes(method: Method, subject: Subject) -> bool:
-    return bool(subject.words) or method.name != TRUE_WORDS
+    return bool(subject.words) or not method.needs_words
 
 
 def _key(common: Mapping[str, Any], method: Mapping[str, Any], edit: str, digest: str, *seeds: int) -> str:

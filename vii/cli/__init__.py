@@ -8,7 +8,9 @@ from .captioner import captioner
 from .common import OneLineErrors
 from .convert import export, import_
 from .doctor import doctor
+from .evaluate import evaluate
 from .gallery import gallery
+from .hub import pull, push
 from .learn import demo, learn
 from .library import library
 from .lists import editors, recipes, show
@@ -34,6 +36,7 @@ for command in (
     show,
     demo,
     bench,
+    evaluate,
     editors,
     recipes,
     gallery,
@@ -41,6 +44,8 @@ for command in (
     doctor,
     import_,
     export,
+    push,
+    pull,
     captioner,
 ):
     main.add_command(command)

@@ -1,6 +1,5 @@
 """`vii apply`: edits and words on photos."""
 
-import dataclasses
 import json
 import os
 import re
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..edit_file import Edit
-    from ..editor import Editor
 
 # Pickles are named as edits too, so that they meet the refusal that explains why and not "not a picture".
 EDIT_ARGUMENT = re.compile(r"(?P<path>.+\.(?:safetensors|pt|pth|bin|ckpt|pkl))(?::(?P<weight>[^:/\\]*))?", re.DOTALL)
@@ -48,7 +46,11 @@ SAMPLING = (
 @click.option("--steps", "num_inference_steps", type=int, metavar="N", help="Denoising steps.")
 @click.option("--scheduler", metavar="NAME", help="ddim, euler, euler_ancestral, dpmsolver++ or model.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Each photo starts from the same noise.")
-@click.option("--reuse-noise", is_flag=True, help="Use the noises that the edit was learned with.")
+@click.option(
+    "--reuse-noise/--new-noise",
+    default=None,
+    help="Use the noises that the edit was learned with, or not; if not given, as the edit was learned for.",
+)
 @click.option("--mask", metavar="PICTURE", help="White where to edit, black where the photo stays.")
 @click.option("--box", metavar="X,Y,W,H", help="Edit inside this box only, in pixels of the photo.")
 @click.option("--full-size", is_flag=True, help="Results at the photo's size instead of the editor's.")
@@ -64,7 +66,7 @@ def apply(
     box: str | None,
     seed: int,
     as_json: bool,
-    reuse_noise: bool,
+    reuse_noise: bool | None,
     full_size: bool,
     any_model: bool,
     **options: Any,
@@ -76,8 +78,9 @@ def apply(
     and every result keeps its photo's stem with .png. A photo that cannot be read is reported and the others are done.
     """
     from ..application import apply as apply_edits
-    from ..application import recommended_settings
+    from ..application import recommended_settings, reuses_noise
     from ..images import load_image, save_image
+    from ..record import chunks, record
 
     edits, photos = _edits_and_photos(inputs)
     if not edits and not text:
@@ -89,8 +92,16 @@ def apply(
     corners = _parse_box(box)
     sampling = {name: options.pop(name) for name in SAMPLING}
     weighted = [(edit, weight) for _, edit, weight in edits]
+    named = [(path.stem, weight, edit) for path, edit, weight in edits]
     editor = load_editor(editor_of(edits[0][1] if edits else None, options))
     used = recommended_settings(editor, weighted[0][0] if weighted else None, **sampling)
+    asked: dict[str, Any] = {
+        "text": text,
+        "join_text": join_text,
+        "seed": seed,
+        "reuse_noise": reuses_noise(weighted, reuse_noise),
+        "full_size": full_size,
+    }
     startup, started = time.perf_counter() - STARTED, time.perf_counter()
     written, failed = [], 0
     with progress("applying", len(photos)) as advance:
@@ -98,20 +109,10 @@ def apply(
             try:
                 image = load_image(photo)
                 region = _region(corners, image) if corners else fixed_mask
-                edited = apply_edits(
-                    editor,
-                    weighted,
-                    image,
-                    text=text,
-                    join_text=join_text,
-                    mask=region,
-                    seed=seed,
-                    reuse_noise=reuse_noise,
-                    full_size=full_size,
-                    any_model=any_model,
-                    **sampling,
-                )
-                save_image(edited, result, text=_settings_chunks(edits, text, editor, used, seed, edited))
+                edited = apply_edits(editor, weighted, image, mask=region, any_model=any_model, **asked, **sampling)
+                size = edited.shape[2], edited.shape[1]
+                made = record(editor, named, used, region="mask" if mask else corners, size=size, **asked)
+                save_image(edited, result, text=chunks(made))
                 written.append(str(result))
             except ViiError as error:
                 if len(photos) == 1:
@@ -210,37 +211,3 @@ def _region(corners: tuple[int, int, int, int], image: "Tensor") -> "Tensor":
     from ..application import box_mask
 
     return box_mask(corners, *image.shape[-2:])
-
-
-def _settings_chunks(
-    edits: "Sequence[tuple[Path, Edit, float]]", text: str, editor: "Editor", used: Any, seed: int, image: "Tensor"
-) -> dict[str, str]:
-    """PNG text: `parameters` as other tools show it, and `vii` as JSON."""
-
-    from .. import __version__
-
-    settings = dataclasses.asdict(used)
-    names = ", ".join(f"{path.stem}:{weight:g}" for path, _, weight in edits)
-    parameters = {
-        "Steps": settings.get("num_inference_steps"),
-        "Sampler": settings.get("scheduler"),
-        "CFG scale": settings.get("guidance_scale"),
-        "Image CFG scale": settings.get("image_guidance_scale"),
-        "ControlNet scale": settings.get("controlnet_conditioning_scale"),
-        "Seed": seed,
-        "Size": f"{image.shape[2]}x{image.shape[1]}",
-        "Model": editor.space.model,
-        "Edits": f'"{names}"' if names else None,
-        "Version": f"vii {__version__}",
-    }
-    line = ", ".join(f"{key}: {value}" for key, value in parameters.items() if value is not None)
-    record = {
-        "version": __version__,
-        "editor": editor.name,
-        "base_model": editor.space.model,
-        "edits": [{"name": path.stem, "weight": weight, "sha256": edit.sha256()} for path, edit, weight in edits],
-        "text": text,
-        "settings": settings,
-        "seed": seed,
-    }
-    return {"parameters": f"{text}\n{line}" if text else line, "vii": json.dumps(record)}

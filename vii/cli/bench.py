@@ -15,7 +15,9 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
 
 @click.command()
 @click.option("-o", "--output", default="vii-bench", show_default=True, metavar="FOLDER", help="Where to write.")
-@click.option("--recipe", "recipes", multiple=True, metavar="NAME|FILE", help="Repeatable. [default: visii, default]")
+@click.option(
+    "--recipe", "recipes", multiple=True, metavar="NAME|FILE|FOLDER", help="Repeatable. [default: visii, default]"
+)
 @click.option("--edit", "names", multiple=True, metavar="NAME", help="Only this edit; repeatable.")
 @click.option("--edits", "edits_file", metavar="FILE", help="Edits of your own instead of the shipped ones (TOML).")
 @click.option("--photos", "folder", metavar="FOLDER", help="Photos instead of the shipped ones.")

@@ -1,8 +1,9 @@
 """`vii learn` and `vii demo`: from a pair to an edit file."""
 
+import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ LOW_EXPLAINED = 0.2
 @click.argument("after", required=False)
 @click.option("-o", "--output", required=True, metavar="EDIT", help="Where to write the edit file (.safetensors).")
 @click.option("--pair", "more", nargs=2, multiple=True, metavar="BEFORE AFTER", help="One more example; repeatable.")
+@click.option("--pairs", "folders", multiple=True, metavar="DIR", help="Examples in a folder; layouts: see the README.")
 @click.option("--recipe", default="default", show_default=True, metavar="NAME|FILE", help="See 'vii recipes'.")
 @click.option(
     "--init", metavar="TEXT|retrieve|caption|pez|lavis|none", help="Starting text, or how to find one; see the README."
@@ -40,7 +42,9 @@ LOW_EXPLAINED = 0.2
 @click.option("--license", "license_", default="", help="How the edit file may be used.")
 @click.option("--tag", "tags", multiple=True, help="A word to find it by; repeatable.")
 @click.option("--thumbnail", is_flag=True, help="Store a small picture of the pair in the file (private by default).")
-@click.option("--preview", is_flag=True, help="Also write EDIT.png: before | after | starting text | learned.")
+@click.option("--preview", is_flag=True, help="Write EDIT.png while learning: before | after | step 0 | ... | best.")
+@click.option("--plot", is_flag=True, help="Write EDIT.svg while learning: the losses as curves.")
+@click.option("--log-dir", metavar="DIR", help="Write logs for TensorBoard to DIR.")
 @editor_options
 @json_option
 def learn(
@@ -48,6 +52,7 @@ def learn(
     after: str | None,
     output: str,
     more: Sequence[tuple[str, str]],
+    folders: Sequence[str],
     recipe: str,
     init: str | None,
     captioner: str | None,
@@ -56,6 +61,8 @@ def learn(
     assignments: Sequence[str],
     title: str,
     preview: bool,
+    plot: bool,
+    log_dir: str | None,
     thumbnail: bool,
     as_json: bool,
     **options: Any,
@@ -70,23 +77,26 @@ def learn(
     from ..edit_file import save_edit
     from ..gallery import thumbnail_of
     from ..recipes import read_recipe
+    from .observe import Observers
 
     path = edit_path(output)
     chosen = read_recipe(recipe)
     settings = _settings(chosen, assignments, init=init, captioner=captioner, tokens=tokens)
-    pairs = _pairs(chosen, before, after, more)
+    pairs, photos = _pairs(chosen, before, after, more, folders)
     labels = {name: options.pop(name) for name in ("description", "author", "tags")}
     labels |= {"license": options.pop("license_"), "title": title or path.stem}
-    editor = load_editor(options)
-    startup = time.perf_counter() - STARTED
-    started = time.perf_counter()
-    last, interrupted = _learn(editor, pairs, settings, seed)
-    edit = dataclasses.replace(last.best(), **labels, thumbnail=thumbnail_of(pairs[0]) if thumbnail else "")
-    seconds = time.perf_counter() - started
-    save_edit(edit, path)
-    report = _learn_report(edit, path, last, interrupted, seconds=seconds, startup=startup)
-    if preview:
-        report["preview"] = str(_write_preview(editor, edit, pairs[0], path.with_suffix(".png"), seed))
+    with contextlib.closing(Observers(path, preview=preview, plot=plot, log_dir=log_dir)) as observers:
+        editor = load_editor(options)
+        startup = time.perf_counter() - STARTED
+        observers.start(editor, pairs[0], settings.steps, seed)
+        started = time.perf_counter()
+        last, interrupted = _learn(editor, pairs, settings, seed, observers.see)
+        edit = dataclasses.replace(last.best(), **labels, thumbnail=thumbnail_of(pairs[0]) if thumbnail else "")
+        seconds = time.perf_counter() - started - observers.seconds
+        save_edit(edit, path)
+        observers.finish(edit)
+    report = _learn_report(edit, path, last, interrupted, seconds=seconds, startup=startup) | observers.files
+    report |= {"left_out": photos} if photos else {}
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -138,31 +148,49 @@ def _settings(recipe: "Recipe", assignments: Sequence[str], **named: Any) -> "In
     return override(override(recipe.settings, **parse(recipe.settings, assignments)), **named)
 
 
-def _pairs(recipe: "Recipe", before: str | None, after: str | None, more: Sequence[tuple[str, str]]) -> "list[Pair]":
+def _pairs(
+    recipe: "Recipe",
+    before: str | None,
+    after: str | None,
+    more: Sequence[tuple[str, str]],
+    folders: Sequence[str],
+) -> "tuple[list[Pair], list[str]]":
+    """The examples, and the photos in their folders that are half of none."""
     from ..images import Pair
+    from ..pairs import find_pairs
 
     if before and not after:
         raise UsageError(f"{before} is the picture before the edit; the one after it is missing")
     paths: list[tuple[str | Path, str | Path]] = [(before, after)] if before and after else []
     paths += [recipe.pair] if recipe.pair and not paths else []
-    paths += more
+    found = [find_pairs(folder) for folder in folders]
+    paths += [*more, *(pair for one in found for pair in one.pairs)]
     if not paths:
-        raise UsageError("expected BEFORE and AFTER, two pictures of one frame")
-    return [Pair.open(*pair) for pair in paths]
+        raise UsageError("expected BEFORE and AFTER, two pictures of one frame, or a folder of such with --pairs")
+    return [Pair.open(*pair) for pair in paths], [photo for one in found for photo in one.photos]
 
 
-def _learn(editor: "Editor", pairs: "Sequence[Pair]", settings: "InversionSettings", seed: int) -> "tuple[Step, bool]":
-    """Run the loop with a progress line; True when Ctrl-C ended it early."""
+def _learn(
+    editor: "Editor",
+    pairs: "Sequence[Pair]",
+    settings: "InversionSettings",
+    seed: int,
+    see: "Callable[[Step], None]" = lambda step: None,
+) -> "tuple[Step, bool]":
+    """Run the loop with a progress line, showing every step to `see`; True when Ctrl-C ended it early."""
     from ..inversion import invert_steps
 
     last: Step | None = None
+    probe: float | None = None  # as last looked at; always before the first update
     with progress("looking for a starting text", None) as note:
         steps = invert_steps(editor, pairs, settings, seed=seed, watch=note)
     with progress("learning", settings.steps) as advance:
         try:
             for last in steps:
+                probe = last.probe if last.probe is not None else probe
                 if last.step:
-                    advance(f"explained {last.explained:.0%}")
+                    advance(f"loss {last.loss:.3g} probe {probe:.3g} explained {last.explained:.0%}")
+                see(last)
         except KeyboardInterrupt:
             if last is None:
                 raise
@@ -193,23 +221,11 @@ def _print_learned(report: dict[str, Any], edit: "Edit") -> None:
         f"{report['startup_seconds']:.1f} s; explains {report['explained']:.0%} of what no instruction leaves, the "
         f"starting text '{edit.init_text}' {report['explained_start']:.0%}"
     )
+    for photo in report.get("left_out", ()):
+        click.echo(f"{photo} was left out: it has no picture after, and is taken for a photo to try the edit on")
     if full := edit.training.get("init_caption"):
         click.echo(f"the caption '{full}' was shortened to what the editor's text encoder takes")
     if report["explained"] < LOW_EXPLAINED:
         click.echo(
             "warning: little was explained; do the two pictures show one frame? Try --init or more steps", err=True
         )
-
-
-def _write_preview(editor: "Editor", edit: "Edit", pair: "Pair", path: Path, seed: int) -> Path:
-    from ..application import apply as apply_edits
-    from ..gallery import contact_sheet
-    from ..images import save_image
-
-    words = edit.init_text or "no words"
-    row = [("before", pair.before), ("after", pair.after)]
-    if edit.init_text:
-        row.append((f"start: {words}", apply_edits(editor, None, pair.before, text=edit.init_text, seed=seed)))
-    row.append(("learned", apply_edits(editor, edit, pair.before, seed=seed)))
-    save_image(contact_sheet([row]), path)
-    return path

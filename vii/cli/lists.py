@@ -2,36 +2,64 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
+from ..errors import UsageError
 from .common import json_option, printable
 
 
 @click.command()
-@click.argument("edit_file", metavar="EDIT")
+@click.argument("file", metavar="EDIT|PICTURE")
 @click.option("--thumbnail", metavar="FILE", help="Write the picture stored in the file to FILE.")
 @json_option
-def show(edit_file: str, thumbnail: str | None, as_json: bool) -> None:
-    """Show what an edit file holds. EDIT is a file, or the name of one in the library."""
+def show(file: str, thumbnail: str | None, as_json: bool) -> None:
+    """Show what an edit file holds, or how a picture was made.
+
+    EDIT is a file, or the name of one in the library; PICTURE is a PNG that 'vii apply' wrote.
+    """
+    description = _picture(file, thumbnail) if file.lower().endswith(".png") else _edit(file, thumbnail)
+    if as_json:
+        click.echo(json.dumps(description))
+        return
+    for key, value in description.items():
+        if value not in ("", [], {}, None):
+            click.echo(f"{key.replace('_', ' '):>24}  {printable(_line(value))}")
+
+
+def _picture(file: str, thumbnail: str | None) -> dict[str, Any]:
+    from ..record import read_record
+
+    if thumbnail:
+        raise UsageError(f"{file}: --thumbnail is for edit files, this is a picture")
+    return read_record(file)
+
+
+def _edit(file: str, thumbnail: str | None) -> dict[str, Any]:
     from ..edit_file import describe_edit, load_edit
+    from ..hub import origin
     from ..library import find_edit
 
-    edit = load_edit(find_edit(edit_file))
+    path = find_edit(file)
+    edit = load_edit(path)
     description = describe_edit(edit)
+    if pulled_from := origin(path):
+        description["pulled_from"] = pulled_from
     if thumbnail:
         from ..gallery import save_thumbnail
 
         save_thumbnail(edit.thumbnail, Path(thumbnail))
         description["thumbnail_written_to"] = thumbnail
-    if as_json:
-        click.echo(json.dumps(description))
-        return
-    for key, value in description.items():
-        if value not in ("", [], {}):
-            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            text = ", ".join(shown) if isinstance(shown, list) else str(shown)
-            click.echo(f"{key.replace('_', ' '):>24}  {printable(text)}")
+    return description
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, list):
+        return ("; " if any(isinstance(item, dict | list) for item in value) else ", ").join(map(_line, value))
+    return str(value)
 
 
 @click.command()

@@ -156,11 +156,16 @@ class StableDiffusion:
 
     @torch.no_grad()
     def sample(self, predict: Predict, shape: tuple[int, ...], settings: SamplingSettings, noise: Noise) -> Tensor:
-        """The loop of diffusers' pipelines: noise of `shape` to a picture `(3, h, w)` in [0, 1], on the CPU."""
+        """The loop of diffusers' pipelines: noise of `shape` to a picture `(3, h, w)` in [0, 1], on the CPU.
+
+        Every random number is asked for by the timestep whose noise level it makes: the initial noise by the first, the
+        noise that an ancestral step adds by the one stepped to. With a bank these are the noises that training put on
+        the example at these timesteps (VISII, section 4.3).
+        """
         scheduler = self._make_scheduler(settings.scheduler)
         scheduler.set_timesteps(settings.num_inference_steps, device=self.device)
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-        latents = noise.draw((1, *shape), self.num_timesteps - 1).to(self.device)
+        latents = noise.draw((1, *shape), int(scheduler.timesteps[0])).to(self.device)
         latents = latents * scheduler.init_noise_sigma
         stepped_to = [int(t) for t in scheduler.timesteps[1:]] + [0]
         for timestep, following in zip(scheduler.timesteps, stepped_to, strict=True):

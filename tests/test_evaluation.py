@@ -1,0 +1,413 @@
+"""`vii eval`: which folders it reads, every measure against its formula, what it keeps, and the command."""
+
+import csv
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import picture
+from torch.nn.functional import normalize
+
+import vii
+from vii.cli import main
+from vii.editors.loading import EMBEDDED_MODEL
+from vii.editors.toy import ToyEditor
+from vii.errors import EditorError, EditorMismatch, ImageError, RecipeError, UsageError
+from vii.evaluation import MEASURES, Judges, Way, evaluate, load_judges, read_cases, ways_for
+from vii.evaluation import report as summary
+from vii.images import fit, resize
+from vii.metrics import psnr, ssim
+
+FAST = vii.InversionSettings(recipe="fast", init="none", tokens=3, steps=4, probe_size=2, batch_size=2)
+
+
+class Counting(ToyEditor):
+    """The toy editor, which counts how often it is trained through and asked for a picture."""
+
+    losses = edits = 0
+
+    def loss(self, *arguments, **options):
+        self.losses += 1
+        return super().loss(*arguments, **options)
+
+    def edit(self, *arguments, **options):
+        self.edits += 1
+        return super().edit(*arguments, **options)
+
+
+def pictures(folder, *names, height=32, width=32):
+    """Write pictures of these names; that of an edited frame is a darker one of the same frame."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame, _, half = path.stem.rpartition("_")
+        seed = sum(map(ord, frame or path.stem))
+        vii.save_image(picture(seed, height, width) * (0.5 if half in ("1", "after") else 1), path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    """A tiny CLIP with random weights, in transformers' form."""
+    from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+    torch.manual_seed(0)
+    tokenizer = CLIPTokenizer.from_pretrained(EMBEDDED_MODEL / "tokenizer", model_max_length=32)
+    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ids = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "max_position_embeddings": 32}
+    vision = {**size, "image_size": 32, "patch_size": 8}
+    folder = tmp_path_factory.mktemp("models") / "clip"
+    CLIPModel(CLIPConfig(text_config={**size, **ids}, vision_config=vision, projection_dim=16)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def dino_folder(tmp_path_factory):
+    """A tiny vision transformer with random weights."""
+    from transformers import ViTConfig, ViTModel
+
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8
+    )
+    folder = tmp_path_factory.mktemp("models") / "dino"
+    ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def lpips(tmp_path, monkeypatch):
+    """A stand-in for the package, and AlexNet's weights in their place: the distance is the mean difference."""
+
+    class Lpips(torch.nn.Module):
+        def __init__(self, net, verbose):
+            super().__init__()
+            assert net == "alex"
+
+        def forward(self, first, second):
+            assert first.shape[:2] == (1, 3)
+            return (first - second).abs().mean()
+
+    monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=Lpips))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    weights = tmp_path / "hub/checkpoints/alexnet-owt-7be5be79.pth"
+    weights.parent.mkdir(parents=True)
+    return weights
+
+
+# Folders
+
+
+def test_the_authors_layout(tmp_path):
+    folder = pictures(tmp_path / "cat", "0_0.png", "0_1.png", "10_0.png", "2_0.png", "2_1.png", "9_0.png")
+    (folder / "._0_0.png").write_bytes(b"")
+    (folder / "notes.txt").write_text("x")
+    (case,) = read_cases(folder)
+    assert case.name == "cat"
+    assert case.examples == ((folder / "0_0.png", folder / "0_1.png"),)
+    assert [photo.name for photo in case.photos] == ["2_0", "9_0", "10_0"]
+    assert [photo.truth for photo in case.photos] == [folder / "2_1.png", None, None]
+    (more,) = read_cases(folder, examples=2)
+    assert more.examples[1] == (folder / "2_0.png", folder / "2_1.png")
+    assert [photo.name for photo in more.photos] == ["9_0", "10_0"]
+
+
+@pytest.mark.parametrize(
+    ("names", "photo"),
+    [
+        (["a_before.png", "a_after.png", "b_before.png", "b_after.png"], "b_before"),
+        (["a_start.png", "a_end.png", "b_start.png", "b_end.png"], "b_start"),
+        (["before/a.png", "before/b.png", "after/a.png", "after/b.png"], "before/b"),
+    ],
+)
+def test_other_layouts_take_the_first_pair_as_the_example(tmp_path, names, photo):
+    (case,) = read_cases(pictures(tmp_path, *names))
+    assert len(case.examples) == 1
+    assert [(found.name, bool(found.truth)) for found in case.photos] == [(photo, True)]
+
+
+def test_a_folder_of_folders_is_a_case_each(tmp_path):
+    for name in ("dog", "cat"):
+        pictures(tmp_path / name, "0_0.png", "0_1.png", "1_0.png")
+    assert [case.name for case in read_cases(tmp_path)] == ["cat", "dog"]
+    pictures(tmp_path / "bad", "0_0.png", "photo.png")
+    with pytest.raises(ImageError, match=r"bad: no before/after pairs .*found 0_0.png, photo.png"):
+        read_cases(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "error", "message"),
+    [
+        ([], {}, ImageError, "expected an example pair 0_0 and 0_1.*found no pictures"),
+        (["0_0.png", "1_0.png"], {}, ImageError, "no before/after pairs"),
+        (["0_0.png", "0_1.png"], {}, UsageError, "nothing to test on.*1 pairs, of which 1"),
+        (["0_0.png", "0_1.png", "1_0.png"], {"examples": 2}, UsageError, "expected 2 example pairs, found 1"),
+        (["0_0.png", "0_1.png", "eval_100.png"], {}, ImageError, "without a partner.*eval_100.png"),
+        (["0_0.png", "0_1.png", "1_1.png"], {}, ImageError, "without a partner.*1_1.png"),
+    ],
+)
+def test_folders_that_are_refused(tmp_path, names, options, error, message):
+    with pytest.raises(error, match=message):
+        read_cases(pictures(tmp_path, *names), **options)
+
+
+def test_folders_that_are_not_there(tmp_path):
+    with pytest.raises(ImageError, match="found nothing"):
+        read_cases(tmp_path / "none")
+    with pytest.raises(ImageError, match="found a file"):
+        read_cases(pictures(tmp_path, "0_0.png") / "0_0.png")
+
+
+# Measures
+
+
+def cosine(first, second):
+    """Written out: the sum of products over the product of lengths."""
+    first, second = first.double(), second.double()
+    return float((first * second).sum() / (first.square().sum() * second.square().sum()).sqrt())
+
+
+def test_every_measure_is_its_formula(tmp_path, clip_folder, dino_folder, lpips):
+    """One run of the toy editor with everything on; each figure again from the files it is made of."""
+    lpips.write_bytes(b"")
+    editor = ToyEditor()
+    folder = pictures(tmp_path / "cat", "0_0.png", "0_1.png", "1_0.png", "1_1.png", height=40, width=60)
+    judges = load_judges(editor, clip_folder, dino_folder)
+    assert judges.missing == ()
+    assert judges.names == {"clip": clip_folder, "lpips": "AlexNet, lpips 0.1", "dino": dino_folder}
+    words = ("a photo", "a photo at night")
+    ways = [Way("no edit"), Way("fast", FAST)]
+    nothing, row = evaluate(editor, read_cases(folder), ways, judges, tmp_path / "out", cycle=True, words=words)
+    assert set(row.measures) == {measure.name for measure in MEASURES}
+    assert None not in row.measures.values()
+
+    before, after, photo, truth = (vii.load_image(folder / f"{name}.png") for name in ("0_0", "0_1", "1_0", "1_1"))
+    result = vii.load_image(row.result)
+    edit = vii.invert(editor, [vii.Pair(before, after)], FAST)
+    assert (result - vii.apply(editor, edit, photo)).abs().max() < 1 / 255
+    photo, truth = resize(photo, 32, 32), resize(truth, 32, 32)
+
+    def features(*images):
+        return judges.clip.image_features([fit(image, 32, 1) for image in images])
+
+    a, b, x, y = features(before, after, photo, result)
+    na, nb, nx, ny = normalize(torch.stack([a, b, x, y]).double(), dim=1)
+    s, t = normalize(judges.clip.text_features(words).double(), dim=1)
+    back = vii.invert(editor, [vii.Pair(after, before)], FAST)
+    again = vii.invert(editor, [vii.Pair(photo, result)], FAST)
+    returned, repeated = (
+        (vii.apply(editor, learned, image) * 255).round() / 255 for learned, image in ((back, result), (again, before))
+    )
+    goal = resize(after, 32, 32)
+    expected = {
+        "visual_clip": cosine(nb - na, ny - nx),
+        "visual_clip_raw": cosine(b - a, y - x),
+        "image_clip": cosine(x, y),
+        "text_clip": cosine(t - s, ny - nx),
+        "psnr": psnr(result, truth),
+        "ssim": ssim(result, truth),
+        "lpips": float(2 * (result - truth).abs().mean()),  # of pictures in [-1, 1]
+        "dino": cosine(*judges.dino([result, truth])),
+        "cycle_image_psnr": psnr(returned, photo),
+        "cycle_image_clip": cosine(*judges.clip.image_features([returned, photo])),
+        "cycle_image_lpips": float(2 * (returned - photo).abs().mean()),
+        "cycle_prompt_psnr": psnr(repeated, goal),
+        "cycle_prompt_clip": cosine(*judges.clip.image_features([repeated, goal])),
+        "cycle_prompt_lpips": float(2 * (repeated - goal).abs().mean()),
+    }
+    assert row.measures == pytest.approx(expected, abs=1e-4)
+    assert row.explained == edit.training["explained"]
+    assert nothing.result is None
+    assert nothing.measures["image_clip"] == pytest.approx(1)
+    assert nothing.measures["visual_clip"] == 0
+    assert nothing.measures["cycle_image_psnr"] is None
+
+
+def test_dino_features_are_the_class_tokens_of_transformers_own_model(dino_folder, toy):
+    from transformers import ViTModel
+
+    judges = load_judges(toy, dino=dino_folder)
+    image = picture(3, 32, 32)
+    pixels = (image - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(
+        3, 1, 1
+    )
+    with torch.no_grad():
+        expected = ViTModel.from_pretrained(dino_folder)(pixel_values=pixels[None]).last_hidden_state[:, 0]
+    torch.testing.assert_close(judges.dino([image]), expected)
+
+
+def test_several_examples_give_the_mean_direction(tmp_path, clip_folder, toy):
+    folder = pictures(tmp_path, "0_0.png", "0_1.png", "1_0.png", "1_1.png", "2_0.png")
+    (tmp_path / "1_1.png").unlink()
+    vii.save_image(1 - picture(1, 32, 32), tmp_path / "1_1.png")
+    judges = load_judges(toy, clip_folder, truths=False)
+    _, row = evaluate(toy, read_cases(folder, 2), [Way("no edit"), Way("fast", FAST)], judges, tmp_path / "out")
+    names = ("0_0", "0_1", "1_0", "1_1", "2_0")
+    images = [*(vii.load_image(folder / f"{name}.png") for name in names), vii.load_image(row.result)]
+    a, b, c, d, x, y = normalize(judges.clip.image_features(images).double(), dim=1)
+    assert row.measures["visual_clip"] == pytest.approx(cosine((b - a + d - c) / 2, y - x), abs=1e-5)
+
+
+def test_what_cannot_be_measured_is_said_in_a_sentence_each(toy, lpips, monkeypatch):
+    judges = load_judges(toy)
+    assert [sentence.partition(":")[0] for sentence in judges.missing] == ["no CLIP measures", "no LPIPS", "no DINO"]
+    assert "--measure-clip" in judges.missing[0]
+    assert str(lpips.parent) in judges.missing[1]  # the package is there, the weights are not
+    assert "hf download facebook/dino-vits16" in judges.missing[2]
+    assert judges.clip is judges.lpips is judges.dino is None
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    assert "pip install lpips" in load_judges(toy).missing[1]
+    assert len(load_judges(toy, truths=False).missing) == 1
+    assert len(load_judges(toy, truths=False, cycle=True).missing) == 2
+    with pytest.raises(EditorError, match="leave --dino away"):
+        load_judges(toy, dino="none/such")
+
+
+# Runs
+
+
+def test_a_second_run_makes_nothing_again_and_another_condition_does(tmp_path, clip_folder):
+    folder = pictures(tmp_path / "cat", "0_0.png", "0_1.png", "1_0.png", "2_0.png")
+    editor, judges = Counting(), load_judges(ToyEditor(), clip_folder, truths=False)
+    ways = [Way("no edit"), Way("fast", FAST)]
+
+    def run(**options):
+        editor.losses = editor.edits = 0
+        rows = list(evaluate(editor, read_cases(folder), ways, judges, tmp_path / "out", **options))
+        return rows, (editor.losses, editor.edits)
+
+    first, work = run()
+    assert work[0] > 0
+    assert work[1] == 2
+    assert run() == (first, (0, 0))
+    first[-1].result.unlink()
+    assert run() == (first, (0, 1))
+    for options in ({"seed": 1}, {"conditions": {"dtype": "bfloat16"}}):
+        assert run(**options)[1] == work
+    (folder / "0_1.png").unlink()
+    vii.save_image(picture(5, 32, 32), folder / "0_1.png")
+    assert run()[1] == work
+    assert run(cycle=True)[1][1] == 2 * 2
+
+
+def test_ways_are_no_edit_an_edit_file_and_recipes(toy_edit, tmp_path):
+    assert [way.name for way in ways_for()] == ["no edit", "default"]
+    assert [way.name for way in ways_for(edit=("bands", toy_edit))] == ["no edit", "bands"]
+    both = ways_for(["visii"], ("bands", toy_edit))
+    assert [(way.name, bool(way.recipe), bool(way.edit)) for way in both][1:] == [
+        ("bands", False, True),
+        ("visii", True, False),
+    ]
+    (tmp_path / "bands.toml").write_text("")
+    with pytest.raises(UsageError, match="'bands' is compared already"):
+        ways_for([str(tmp_path / "bands.toml")], ("bands", toy_edit))
+    (tmp_path / "words.toml").write_text('[inversion]\ninit = "{words}"')
+    with pytest.raises(RecipeError, match="only 'vii bench' has"):
+        ways_for([str(tmp_path / "words.toml")])
+
+
+def test_what_makes_no_sense_is_refused_before_anything_is_learned(tmp_path, toy, tiny, toy_edit, clip_folder):
+    folder = pictures(tmp_path / "cat", "0_0.png", "0_1.png", "1_0.png")
+    cases, ways = read_cases(folder), [Way("fast", FAST)]
+    clip = load_judges(toy, clip_folder, truths=False)
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match="nothing to measure"):
+        evaluate(toy, cases, ways, Judges(), out)
+    with pytest.raises(UsageError, match="--text needs a CLIP"):
+        evaluate(toy, cases, ways, Judges(), out, words=("a", "b"), cycle=True)
+    with pytest.raises(UsageError, match="add --recipe"):
+        evaluate(toy, cases, [Way("bands", edit=toy_edit)], clip, out, cycle=True)
+    with pytest.raises(EditorMismatch):
+        evaluate(tiny, cases, [Way("bands", edit=toy_edit)], clip, out)
+    pictures(folder, "1_1.png", height=64)
+    with pytest.raises(ImageError, match="must show the same frame"):
+        evaluate(toy, read_cases(folder), ways, clip, out)
+    assert not out.exists()
+
+
+def test_every_case_counts_the_same(tmp_path, clip_folder, toy):
+    pictures(tmp_path / "a", "0_0.png", "0_1.png", "1_0.png", "2_0.png")
+    pictures(tmp_path / "b", "0_0.png", "0_1.png", "3_0.png")
+    judges = load_judges(toy, clip_folder, truths=False)
+    rows = list(evaluate(toy, read_cases(tmp_path), [Way("fast", FAST)], judges, tmp_path / "out"))
+    one, two, three = (row.measures["image_clip"] for row in rows)
+    found = summary(rows, judges, {})
+    assert found["means"]["fast"]["image_clip"] == pytest.approx(((one + two) / 2 + three) / 2, abs=1e-5)
+    assert found["measures"]["image_clip"]["measured_with"] == clip_folder
+    assert set(found["means"]["fast"]) == {"visual_clip", "visual_clip_raw", "image_clip"}
+
+
+# The command
+
+
+def run(*arguments, code=0):
+    """Run `vii eval`; what it printed on stdout and stderr."""
+    result = CliRunner().invoke(main, ["eval", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+def test_the_command_writes_csv_json_a_sheet_and_a_table(tmp_path, clip_folder, toy_edit):
+    folder = pictures(tmp_path / "cat", "0_0.png", "0_1.png", "1_0.png", "1_1.png", "2_0.png")
+    (tmp_path / "fast.toml").write_text('[inversion]\ninit = "none"\ntokens = 3\nsteps = 4\nprobe_size = 2\n')
+    vii.save_edit(toy_edit, tmp_path / "bands.safetensors")
+    out = tmp_path / "out"
+    options = [folder, "-o", out, "--editor", "toy", "--measure-clip", clip_folder, "--recipe", tmp_path / "fast.toml"]
+    options += ["--edit", tmp_path / "bands.safetensors", "--text", "a photo", "a dark photo"]
+    text, missing = run(*options)
+    assert "Means over 2 photos" in text
+    assert f"clip measured with {clip_folder}" in text
+    assert "no DINO" in missing
+    found = json.loads((out / "results.json").read_text())
+    assert json.loads(run(*options, "--json")[0]) == found
+    assert [(row["way"], row["photo"]) for row in found["rows"]] == [
+        (way, photo) for way in ("no edit", "bands", "fast") for photo in ("1_0", "2_0")
+    ]
+    lines = list(csv.DictReader((out / "results.csv").open()))
+    assert len(lines) == 6
+    assert {line["clip_model"] for line in lines} == {clip_folder}
+    assert float(lines[2]["text_clip"]) == found["rows"][2]["text_clip"]
+    assert [bool(line["psnr"]) for line in lines] == [True, False] * 3
+    assert all((out / row["result"]).exists() for row in found["rows"][2:])
+    assert vii.load_image(out / "contact-sheet.png").shape[0] == 3
+    assert not list(out.rglob("*.part"))
+
+
+def test_the_command_with_a_tiny_instruct_pix2pix_and_a_cycle(tmp_path, tiny_folder, clip_folder):
+    """The editor's own CLIP measures; half a dozen edits are learned in two steps each."""
+    for name in ("cat", "dog"):
+        pictures(tmp_path / "set" / name, "0_0.png", "0_1.png", "1_0.png")
+    (tmp_path / "fast.toml").write_text(
+        '[inversion]\ninit = "none"\ntokens = 3\nsteps = 2\nprobe_size = 2\nbatch_size = 1\n'
+    )
+    (tmp_path / "model.json").write_text("{}")
+    out = tmp_path / "out"
+    text, _ = run(
+        *(tmp_path / "set", "-o", out, "--editor", "ip2p", "--model", tiny_folder, "--clip", clip_folder),
+        *("--recipe", tmp_path / "fast.toml", "--cycle", "--device", "cpu"),
+    )
+    assert "Means over 2 cases with 2 photos" in text
+    assert "| cycle, prompt, CLIP" in text
+    assert sorted(path.name for path in out.glob("contact*")) == ["contact-sheet-cat.png", "contact-sheet-dog.png"]
+    assert len(list((out / "edits").iterdir())) == 2 * 3
+
+
+def test_the_command_refuses_in_one_line(tmp_path, clip_folder):
+    folder = pictures(tmp_path / "cat", "0_0.png", "0_1.png", "1_0.png")
+    for arguments, message in (
+        ([tmp_path / "none", "--editor", "toy"], "expected a folder, found nothing"),
+        ([folder, "--editor", "toy"], "nothing to measure"),
+        ([folder, "--recipe", "defualt"], "did you mean 'default'"),
+        ([folder, "--edit", tmp_path / "x.safetensors"], "no such edit file"),
+        ([folder, "--editor", "toy", "--measure-clip", tmp_path / "x"], "with --measure-clip"),
+    ):
+        out, err = run(*arguments, "-o", tmp_path / "out", code=1)
+        assert out == ""
+        assert message in err
+        assert len(err.strip().splitlines()) == 1

@@ -1,0 +1,99 @@
+"""`vii eval`: how well an edit carries over to other photos, with or without a right answer."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .common import editor_of, editor_options, fail, json_option, load_editor, progress
+
+
+@click.command(name="eval")
+@click.argument("folder")
+@click.option("-o", "--output", default="vii-eval", show_default=True, metavar="DIR", help="Where to write.")
+@click.option("--recipe", "recipes", multiple=True, metavar="NAME|FILE", help="Repeatable. [default: default]")
+@click.option("--edit", "edit_file", metavar="FILE|NAME", help="An edit learned before, instead of or beside recipes.")
+@click.option("--examples", type=click.IntRange(1), default=1, show_default=True, help="Pairs to learn from.")
+@click.option("--text", "words", nargs=2, metavar="BEFORE AFTER", help="Descriptions, for the CLIP direction of texts.")
+@click.option("--cycle", is_flag=True, help="There and back, as ImageBrush does; learns an edit more for every photo.")
+@click.option("--measure-clip", metavar="ID|FOLDER", help="CLIP to measure with, instead of the editor's own.")
+@click.option("--dino", metavar="ID|FOLDER", help="DINO model that is here already. [default: facebook/dino-vits16]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of learning and of sampling.")
+@editor_options
+@json_option
+def evaluate(
+    folder: str,
+    output: str,
+    recipes: Sequence[str],
+    edit_file: str | None,
+    examples: int,
+    words: tuple[str, str] | None,
+    cycle: bool,
+    measure_clip: str | None,
+    dino: str | None,
+    seed: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Learn from the example of FOLDER, apply to its photos, measure.
+
+    FOLDER holds the pair 0_0 and 0_1, photos to test on 1_0, 2_0, ... and, where the right answer is known, 1_1, 2_1,
+    ...; or pairs named otherwise ('vii learn --pairs' reads the same), of which the first is the example and the others
+    are photos and truths; or folders of these, each an edit of its own.
+
+    Writes results.csv, results.json, contact sheets, and the edits and pictures, which a later run uses again. LPIPS and
+    DINO are measured where their packages and weights are there; nothing is downloaded for them.
+    """
+    from .. import __version__
+    from .. import evaluation as library
+    from ..edit_file import load_edit
+    from ..files import make_folder, replacing
+    from ..images import save_image
+    from ..library import find_edit
+
+    cases = library.read_cases(folder, examples)
+    path = find_edit(edit_file) if edit_file else None
+    edit = load_edit(path) if path else None
+    ways = library.ways_for(recipes, (path.stem, edit) if path and edit else None)
+    out = Path(output)
+    make_folder(out)
+    conditions = {name: options[name] for name in ("clip", "dtype", "device")}
+    editor = load_editor(editor_of(edit, options))
+    truths = any(photo.truth for case in cases for photo in case.photos)
+    judges = library.load_judges(editor, measure_clip, dino, truths=truths, cycle=cycle, own_clip=options["clip"])
+    found = library.evaluate(
+        editor, cases, ways, judges, out, seed=seed, cycle=cycle, words=words, conditions=conditions
+    )
+    rows = []
+    with progress("evaluating", len(ways) * sum(len(case.photos) for case in cases)) as advance:
+        for row in found:
+            rows.append(row)
+            advance(f"{row.case}: {row.way} on {row.photo.name}")
+    facts = {
+        "vii": __version__,
+        "editor": f"{editor.name} ({editor.space.model}), weights {editor.space.fingerprint}",
+        "cases": [case.name for case in cases],
+        "examples": examples,
+        "words": words,
+        "seed": seed,
+        "conditions": conditions,
+        "ways": {way.name: way.identity() for way in ways},
+    }
+    record = library.report(rows, judges, facts)
+    files = {"results.csv": library.csv_text(rows, judges), "results.json": json.dumps(record, indent=1)}
+    for name, text in files.items():
+        with replacing(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
+    sheets = [out / ("contact-sheet.png" if len(cases) == 1 else f"contact-sheet-{case.name}.png") for case in cases]
+    for case, place in zip(cases, sheets, strict=True):
+        save_image(library.sheet(case, rows), place)
+    if as_json:
+        click.echo(files["results.json"])
+        return
+    click.echo(library.table(rows).markdown())
+    measured = [f"{network} measured with {name}" for network, name in judges.names.items()]
+    click.echo("\n" + "\n".join([*measured, *(str(out / name) for name in files), *map(str, sheets)]))
+    for sentence in judges.missing:
+        fail(sentence)

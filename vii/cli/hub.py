@@ -1,0 +1,87 @@
+"""`vii push` and `vii pull`: edit files to and from the Hub."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ..errors import UsageError
+from .common import edit_path, json_option, printable
+
+
+@click.command()
+@click.argument("edits", nargs=-1, required=True, metavar="EDIT...")
+@click.argument("repo", metavar="USER/NAME")
+@click.option("--picture", "pictures", multiple=True, metavar="FILE", help="A picture for the card; repeatable.")
+@click.option("--private", is_flag=True, help="Make a repository that only you can read.")
+@click.option("--force", is_flag=True, help="Replace the card, and edits of the same name, that it has.")
+@click.option("--dry-run", metavar="DIR", help="Write what would be uploaded into DIR instead.")
+@json_option
+def push(
+    edits: Sequence[str],
+    repo: str,
+    pictures: Sequence[str],
+    private: bool,
+    force: bool,
+    dry_run: str | None,
+    as_json: bool,
+) -> None:
+    """Upload edits to a repository on the Hugging Face Hub, with a card that says how to use them.
+
+    EDIT is a file, or the name of one in the library. The repository is made where there is none, and public unless
+    --private is given. Pictures are those in the edit files and those named with --picture, no others. The token is the
+    one of 'hf auth login' or HF_TOKEN.
+    """
+    from .. import hub
+    from ..library import find_edit
+
+    files = hub.prepare([find_edit(edit) for edit in edits], repo, pictures)
+    if dry_run:
+        written = [str(path) for path in hub.write_files(files, Path(dry_run))]
+        click.echo(json.dumps({"paths": written}) if as_json else "\n".join(written))
+        return
+    pushed = hub.push(files, repo, private=private, force=force)
+    if as_json:
+        report = {"url": pushed.url, "commit": pushed.commit, "files": pushed.files, "card_kept": pushed.card_kept}
+        click.echo(json.dumps(report))
+        return
+    click.echo(f"{pushed.url}   {', '.join(pushed.files)}\nvii pull {repo}@{pushed.commit}")
+    if pushed.card_kept:
+        click.echo("the card that was there has been kept; --force writes a new one", err=True)
+
+
+@click.command()
+@click.argument("reference", metavar="USER/NAME[@REV]")
+@click.option("--name", metavar="NAME", help="Which edit, where the repository holds several.")
+@click.option("-o", "--output", metavar="FILE", help="Where to write (.safetensors); into the library if not given.")
+@click.option("--as", "keep_as", metavar="NAME", help="Name in the library; the file's own if not given.")
+@click.option("--force", is_flag=True, help="Replace a file, or an edit in the library, of that name.")
+@json_option
+def pull(reference: str, name: str | None, output: str | None, keep_as: str | None, force: bool, as_json: bool) -> None:
+    """Fetch an edit from a repository on the Hugging Face Hub, into the library or to FILE.
+
+    REV is a branch, tag or commit. The file is checked like any other edit file, and pinned: the command that fetches
+    exactly it again is printed, and 'vii show' tells where an edit of the library came from.
+    """
+    from .. import hub
+
+    if output and keep_as:
+        raise UsageError("give -o or --as, not both: --as names an edit in the library")
+    path = edit_path(output) if output else None
+    pulled = hub.pull(reference, path, name=name, keep_as=keep_as, force=force)
+    if as_json:
+        report = {
+            "path": str(pulled.path),
+            "bytes": pulled.path.stat().st_size,
+            "repo": pulled.repo,
+            "commit": pulled.commit,
+            "file": pulled.file,
+            "sha256": pulled.sha256,
+        }
+        click.echo(json.dumps(report))
+        return
+    chosen = f" --name {shlex.quote(pulled.file.removesuffix('.safetensors'))}"
+    click.echo(f"{pulled.path}   {pulled.path.stat().st_size / 1000:.0f} kB\n{pulled.source()}")
+    click.echo(printable(f"exactly this again: vii pull {pulled.repo}@{pulled.commit}{chosen}"))

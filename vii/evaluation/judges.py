@@ -1,0 +1,151 @@
+"""The networks that measure. CLIP is that of the editor or one that is named; LPIPS and DINO are used where their packages
+and weights are on this machine, and nothing is downloaded for them.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..clip import load_clip, preprocess
+from ..editor import Editor, JointSpace
+from ..errors import EditorError
+from ..libraries import quiet
+from .measures import CLIP, DINO, LPIPS
+
+DINO_MODEL = "facebook/dino-vits16"
+# The statistics of ImageNet, for folders without a preprocessor_config.json.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, eq=False)
+class Judges:
+    """What measures, and what could not be had.
+
+    Attributes:
+        clip: the joint space, or None.
+        lpips: two pictures `(3, h, w)` in [0, 1] of one size -> their distance, or None.
+        dino: pictures `(3, h, w)` in [0, 1] -> class tokens `(n, p)`, or None.
+        names: network, as in `Measure.network` -> which one it is.
+        missing: for each that could not be had, one sentence that says why and what to do.
+    """
+
+    clip: JointSpace | None = None
+    lpips: Callable[[Tensor, Tensor], float] | None = None
+    dino: Callable[[Sequence[Tensor]], Tensor] | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+
+def load_judges(
+    editor: Editor,
+    clip: str | None = None,
+    dino: str | None = None,
+    *,
+    truths: bool = True,
+    cycle: bool = False,
+    own_clip: str | None = None,
+) -> Judges:
+    """The networks to measure with.
+
+    Args:
+        editor: its joint space is used where no CLIP is named.
+        clip: see `vii.clip.load_clip`.
+        dino: a DINO model in transformers' form, by folder or by an id that is in the cache; `DINO_MODEL` if not given.
+        truths: whether there is a truth to compare with; only then is DINO looked for, and LPIPS then and for a cycle.
+        cycle: whether a cycle is measured.
+        own_clip: what to call the editor's own CLIP; by default it is named after the editor's model.
+
+    Raises:
+        EditorError: the CLIP or DINO model that is named cannot be loaded.
+    """
+    device = editor.instruct("").rows.device
+    names: dict[str, str] = {}
+    missing: list[str] = []
+    joint = load_clip(clip, device, "give a folder or an id with --measure-clip") if clip else editor.joint
+    if joint is None:
+        missing.append(
+            f"no CLIP measures: the editor '{editor.name}' has no CLIP of its own; name one with --measure-clip"
+        )
+    else:
+        names[CLIP] = clip or own_clip or f"the editor's own ({editor.space.model})"
+    distance = tokens = None
+    if truths or cycle:
+        distance, why = _lpips(device)
+        if distance is None:
+            missing.append(why)
+        else:
+            names[LPIPS] = "AlexNet, lpips 0.1"
+    if truths:
+        tokens, why = _dino(dino or DINO_MODEL, device)
+        if tokens is None and dino:
+            raise EditorError(f"{why}; leave --dino away to do without")
+        if tokens is None:
+            missing.append(why)
+        else:
+            names[DINO] = dino or DINO_MODEL
+    return Judges(joint, distance, tokens, names, tuple(missing))
+
+
+def _lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] | None, str]:
+    """Zhang et al. 2018, AlexNet; its package loads the backbone from torchvision, which would download it."""
+    try:
+        import lpips
+        from torchvision.models import AlexNet_Weights
+    except ImportError:
+        return None, "no LPIPS: the package is not there; pip install lpips"
+    weights = Path(torch.hub.get_dir()) / "checkpoints" / AlexNet_Weights.DEFAULT.url.rpartition("/")[2]
+    if not weights.is_file():
+        return (
+            None,
+            f"no LPIPS: AlexNet's weights are not there; put {AlexNet_Weights.DEFAULT.url} into {weights.parent}",
+        )
+    with redirect_stdout(StringIO()):  # it prints what it loads
+        network: Any = lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False).to(device)
+
+    def distance(first: Tensor, second: Tensor) -> float:
+        with torch.no_grad():
+            pictures = [(2 * image.float() - 1).unsqueeze(0).to(device) for image in (first, second)]
+            return float(network(*pictures))
+
+    return distance, ""
+
+
+def _dino(model: str, device: torch.device) -> tuple[Callable[[Sequence[Tensor]], Tensor] | None, str]:
+    """Class token of a DINO vision transformer, as DreamBooth (arXiv 2208.12242) compares pictures."""
+    from transformers import AutoModel
+
+    try:
+        with quiet():
+            network: Any = AutoModel.from_pretrained(model, local_files_only=True, dtype=torch.float32)
+            size = int(network.config.image_size)
+            mean, std = _statistics(model)
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if Path(model).exists() else "not in the cache"
+        return None, f"no DINO: the model '{model}' is not to be had here ({reason}); hf download {model}"
+    network = network.eval().requires_grad_(False).to(device)
+
+    def tokens(images: Sequence[Tensor]) -> Tensor:
+        with torch.no_grad():
+            pixels = torch.stack([preprocess(image.to(device), size, mean, std) for image in images])
+            found: Tensor = network(pixel_values=pixels).last_hidden_state[:, 0]
+            return found
+
+    return tokens, ""
+
+
+def _statistics(model: str) -> tuple[Sequence[float], Sequence[float]]:
+    from huggingface_hub import try_to_load_from_cache
+
+    name = "preprocessor_config.json"
+    found = Path(model) / name if Path(model).is_dir() else try_to_load_from_cache(model, name)
+    if not isinstance(found, str | Path) or not Path(found).is_file():
+        return MEAN, STD
+    content = json.loads(Path(found).read_text(encoding="utf-8"))
+    return content.get("image_mean", MEAN), content.get("image_std", STD)

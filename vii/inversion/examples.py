@@ -1,0 +1,131 @@
+"""The pairs as an editor sees them: every view encoded once, what is drawn from them, and the loss on it."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..diffusion import BANKED, Noise
+from ..editor import Editor, Encoding
+from ..images import Pair
+from ..instruction import Instruction
+from .settings import InversionSettings
+from .views import views
+
+# The probe set's seed: far from seeds that people choose, so that no run trains on its own probes.
+PROBE_SEED = 0x7669_6900
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples to judge an instruction on, b of them.
+
+    Attributes:
+        t: `(b,)` noise levels in [0, 1).
+        which: `(b,)`, for each the index of an encoded view.
+        noise: for each a tensor of the noise shape of its view; views of two sizes may stand in one batch.
+    """
+
+    t: Tensor
+    which: Tensor
+    noise: list[Tensor]
+
+
+class Examples:
+    """The pairs, and the views that the augmentation makes of them, encoded.
+
+    Attributes:
+        encoded: (before, after) of every view; those of one pair follow each other, the pair as it is first.
+        views: how many a pair has.
+        pairs: how many pairs.
+    """
+
+    def __init__(self, editor: Editor, pairs: Sequence[Pair], augment: str = "none", seed: int = 0) -> None:
+        """Encode every view once, so that a step of learning costs the same whatever the augmentation.
+
+        Args:
+            editor: a frozen editor.
+            pairs: one or more, of any sizes.
+            augment: see `views`.
+            seed: decides the views.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        made = [views(pair, augment, generator) for pair in pairs]
+        self.editor, self.views, self.pairs = editor, len(made[0]), len(made)
+        self.encoded = [(editor.encode(view.before), editor.encode(view.after)) for some in made for view in some]
+
+    def draws(self, settings: InversionSettings, seed: int) -> Iterator[Batch]:
+        """What each update learns from.
+
+        Pair and view are drawn independently of the noise level: with the authors' `pair = t % n` some levels only ever
+        see one of the pairs. Every pair is as likely as any other, and so is every view of it.
+        """
+        b = settings.batch_size
+        generator = torch.Generator().manual_seed(seed)
+        noises = Noise(seed, bank=settings.noise in BANKED)
+        permutation = settings.timesteps == "permutation"
+        total = settings.steps * b
+        order = torch.randperm(total if permutation else 0, generator=generator)
+        for step in range(settings.steps):
+            if permutation:
+                t = (order[step * b : (step + 1) * b] + 0.5) / total
+            else:
+                t = (torch.randperm(b, generator=generator) + torch.rand(b, generator=generator)) / b
+            which = torch.randint(self.pairs, (b,), generator=generator) * self.views
+            if self.views > 1:
+                which += torch.randint(self.views, (b,), generator=generator)
+            yield self._batch(t.clamp(max=1 - 1e-6), which, noises)
+
+    def probes(self, size: int) -> Batch:
+        """The fixed set that progress is judged on: the pairs as they are, all at the same number of noise levels.
+
+        Args:
+            size: samples, at least; made a multiple of the number of pairs, so that each pair counts the same.
+
+        Returns:
+            equally spaced levels, dealt out to the pairs in turn. Neither these nor the noise depend on a run's seed.
+        """
+        count = -(-size // self.pairs) * self.pairs
+        which = torch.arange(count) % self.pairs * self.views
+        return self._batch((torch.arange(count) + 0.5) / count, which, Noise(PROBE_SEED))
+
+    def loss(self, batch: Batch, instruction: Instruction, guidance: Any = None) -> Tensor:
+        """Denoising loss `(b,)` of every sample; see `Editor.loss` for `instruction` and `guidance`.
+
+        Samples of one picture size go through the networks together, whatever pair they belong to; pairs of several
+        aspect ratios take one pass for each of their sizes.
+        """
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, noise in enumerate(batch.noise):
+            groups.setdefault(tuple(noise.shape), []).append(index)
+        parts = []
+        for members in groups.values():
+            chosen = [self.encoded[view] for view in batch.which[members].tolist()]
+            before, after = (stack(encodings) for encodings in zip(*chosen, strict=True))
+            noise = torch.stack([batch.noise[index] for index in members])
+            parts.append(self.editor.loss(before, after, instruction, batch.t[members], noise, guidance))
+        order = torch.tensor([index for members in groups.values() for index in members])
+        return torch.cat(parts)[order.argsort()]
+
+    def _batch(self, t: Tensor, which: Tensor, noises: Noise) -> Batch:
+        """With the noise of every sample: of the shape of its view and, from a bank, of its timestep."""
+        timesteps = (t * self.editor.num_timesteps).long().tolist()
+        shapes = [self.encoded[view][1].noise_shape for view in which.tolist()]
+        return Batch(
+            t, which, [noises.draw(shape, timestep) for shape, timestep in zip(shapes, timesteps, strict=True)]
+        )
+
+
+def stack(encodings: Sequence[Encoding]) -> Any:
+    """Encodings of pictures of one size -> one encoding of all of them, a picture for each sample of a batch.
+
+    Where all are the same one it is given back as it is; it then stands for every sample.
+    """
+    first: Any = encodings[0]
+    if all(encoding is first for encoding in encodings):
+        return first
+    names = [field.name for field in dataclasses.fields(first)]
+    return type(first)(**{name: torch.cat([getattr(encoding, name) for encoding in encodings]) for name in names})

@@ -1,0 +1,143 @@
+"""Which files of a folder are before/after pairs: the layouts in use, told by names alone.
+
+The authors of the paper write `0_0.png` and `0_1.png`, where a `1_0.png` alone is a photo to try the edit on, and not
+half a pair; data sets of edits are shared as `*_start`/`*_end`, as `*_before`/`*_after`, or as two folders.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ImageError
+from .images import SUFFIXES
+
+# How many names an error lists.
+LISTED = 8
+HINT = (
+    "N_0 and N_1; NAME_before and NAME_after; NAME_start and NAME_end; folders before/ and after/ with the same names"
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way of naming.
+
+    Attributes:
+        name: as people write it.
+        before: pattern of the picture before, without its suffix; the group, which may be missing, names the pair.
+        after: likewise.
+        photos: whether a picture before without one after is a photo to try the edit on.
+    """
+
+    name: str
+    before: str
+    after: str
+    photos: bool = False
+
+
+LAYOUTS = (
+    Layout("N_0 and N_1", r"([^/]+)_0", r"([^/]+)_1", photos=True),
+    Layout("NAME_before and NAME_after", r"(?:([^/]+)[_-])?before", r"(?:([^/]+)[_-])?after"),
+    Layout("NAME_start and NAME_end", r"(?:([^/]+)[_-])?start", r"(?:([^/]+)[_-])?end"),
+    Layout("before/NAME and after/NAME", r"before/(.+)", r"after/(.+)"),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds.
+
+    Attributes:
+        pairs: paths before and after, in the order of their names, numbers by their value.
+        photos: pictures that the layout keeps for trying the edit on; no half of a pair.
+        layout: name of the layout.
+    """
+
+    pairs: list[tuple[str, str]]
+    photos: list[str]
+    layout: str
+
+
+def find_pairs(folder: str | Path) -> Found:
+    """The pairs in a folder; `match_pairs` on what lies in it and in its subfolders `before` and `after`.
+
+    Raises:
+        ImageError: there is no such folder, no layout fits, several do, or a picture has no partner.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ImageError(
+            f"{folder}: expected a folder of pairs, {'found a file' if folder.exists() else 'found nothing'}"
+        )
+    # Hidden files are other programs' (macOS leaves a '._0_0.png' beside a '0_0.png').
+    halves = [path for path in folder.iterdir() if path.is_dir() and path.name.lower() in ("before", "after")]
+    pictures = [
+        path.relative_to(folder).as_posix()
+        for path in (*folder.iterdir(), *(path for half in halves for path in half.iterdir()))
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+    try:
+        found = match_pairs(pictures)
+    except ImageError as error:
+        raise ImageError(f"{folder}: {error}") from None
+    pairs = [(str(folder / before), str(folder / after)) for before, after in found.pairs]
+    return Found(pairs, [str(folder / photo) for photo in found.photos], found.layout)
+
+
+def match_pairs(names: Iterable[str]) -> Found:
+    """Sort the names of a folder's pictures into pairs, by the one layout of `LAYOUTS` that they follow.
+
+    Args:
+        names: relative to the folder, with `/`; all of pictures. Suffixes may differ within a pair, case does not
+            matter.
+
+    Raises:
+        ImageError: no layout has a pair among them, two have, two pictures would be the same half of a pair, or a
+            picture belongs to no pair.
+    """
+    names = sorted(names, key=_order)
+    fitting = []
+    for layout in LAYOUTS:
+        before, after = _halves(names, layout.before), _halves(names, layout.after)
+        if before.keys() & after.keys():
+            fitting.append((layout, before, after))
+    if not fitting:
+        found = f"found {_listed(names)}" if names else f"found no pictures ({', '.join(SUFFIXES)})"
+        raise ImageError(f"no before/after pairs in this folder; expected {HINT}; {found}")
+    if len(fitting) > 1:
+        layouts = "; ".join(
+            f"{layout.name} ({_listed([*before.values(), *after.values()], 2)})" for layout, before, after in fitting
+        )
+        raise ImageError(f"pictures named in {len(fitting)} ways: {layouts}; keep each kind in a folder of its own")
+    layout, before, after = fitting[0]
+    pairs = [(name, after[key]) for key, name in before.items() if key in after]
+    photos = [name for key, name in before.items() if key not in after] if layout.photos else []
+    taken = {name for pair in pairs for name in pair} | set(photos)
+    if odd := [name for name in names if name not in taken]:
+        raise ImageError(f"without a partner among pairs named {layout.name}: {_listed(odd)}; complete or remove them")
+    return Found(pairs, photos, layout.name)
+
+
+def _halves(names: Sequence[str], pattern: str) -> Mapping[str, str]:
+    """What names a pair -> the picture that is this half of it."""
+    found: dict[str, str] = {}
+    for name in names:
+        match = re.fullmatch(pattern, name.rpartition(".")[0], re.IGNORECASE)
+        if not match:
+            continue
+        key = (match[1] or "").lower()
+        if key in found:
+            raise ImageError(f"{found[key]} and {name} would be the same half of a pair; remove one")
+        found[key] = name
+    return found
+
+
+def _order(name: str) -> list[tuple[int, str]]:
+    """Sorts `10_0` after `9_0`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
+
+
+def _listed(names: Sequence[str], count: int = LISTED) -> str:
+    more = len(names) - count
+    return ", ".join(names[:count]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,129 @@
+"""What a result says about how it was made: the text chunks that `vii apply` puts into its PNGs, and reading them back.
+
+`parameters` is one line as other tools write and show it; `vii` is JSON, specified in README.md. Neither holds a path,
+the photo's name or a date: the same command gives the same bytes wherever it runs.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .edit_file import Edit
+from .editor import Editor
+from .errors import ImageError
+from .images import read_text
+
+SCHEMA = 1
+MAX_TEXT = 64_000
+# Of these the numbers depend on the version.
+PACKAGES = ("torch", "diffusers")
+# What other tools call a setting.
+LABELS = {
+    "num_inference_steps": "Steps",
+    "scheduler": "Sampler",
+    "guidance_scale": "CFG scale",
+    "image_guidance_scale": "Image CFG scale",
+    "controlnet_conditioning_scale": "ControlNet scale",
+}
+
+
+def record(
+    editor: Editor,
+    edits: Sequence[tuple[str, float, Edit]],
+    settings: Any,
+    *,
+    text: str = "",
+    join_text: bool = False,
+    seed: int = 0,
+    reuse_noise: bool = False,
+    region: str | Sequence[int] | None = None,
+    full_size: bool = False,
+    size: tuple[int, int],
+) -> dict[str, Any]:
+    """How one picture was made, as plain values that JSON can hold.
+
+    Args:
+        editor: that made it.
+        edits: name, weight and edit, in their order; the name is for people, the hash of the tokens tells which it was.
+        settings: the editor's settings that it was sampled with.
+        text: see `vii.apply`, as are `join_text`, `seed`, `reuse_noise` and `full_size`.
+        join_text: likewise.
+        seed: likewise.
+        reuse_noise: likewise.
+        region: "mask", or the box `x, y, w, h` in pixels of the photo, or None for the whole picture.
+        full_size: likewise.
+        size: width and height of the result.
+    """
+    versions = {"vii": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    return {
+        "schema": SCHEMA,
+        "versions": versions,
+        "editor": editor.name,
+        "base_model": editor.space.model,
+        "base_model_revision": editor.space.revision,
+        "base_model_fingerprint": editor.space.fingerprint,
+        "edits": [{"name": name, "weight": weight, "sha256": edit.sha256()} for name, weight, edit in edits],
+        "text": text,
+        "join_text": join_text,
+        "settings": dataclasses.asdict(settings),
+        "seed": seed,
+        "reuse_noise": reuse_noise,
+        "region": region if region is None or isinstance(region, str) else list(region),
+        "full_size": full_size,
+        "size": list(size),
+    }
+
+
+def chunks(made: Mapping[str, Any]) -> dict[str, str]:
+    """A record as the two text chunks of a PNG, for `vii.save_image(..., text=...)`."""
+    names = ", ".join(f"{edit['name']}:{edit['weight']:g}" for edit in made["edits"])
+    parameters = {
+        **{label: made["settings"].get(name) for name, label in LABELS.items()},
+        "Seed": made["seed"],
+        "Size": "{}x{}".format(*made["size"]),
+        "Model": made["base_model"],
+        "Edits": names or None,
+        "Version": f"vii {made['versions']['vii']}",
+    }
+    line = ", ".join(f"{key}: {_quoted(value)}" for key, value in parameters.items() if value is not None)
+    text = made["text"]
+    return {"parameters": f"{text}\n{line}" if text else line, "vii": json.dumps(dict(made))}
+
+
+def _quoted(value: Any) -> str:
+    """Values with a comma, a colon or a line end stand in quotes, as the readers of this line expect."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:\n"') else text
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """What a picture says about how it was made; of one that another tool made, its `parameters` alone.
+
+    The values are somebody else's: show them, and trust them no further.
+
+    Raises:
+        ImageError: no PNG, or one that says nothing that can be read.
+    """
+    path, found = Path(path), read_text(path)
+    for key in ("vii", "parameters"):
+        if len(found.get(key, "")) > MAX_TEXT:
+            raise ImageError(f"{path}: its {key} have {len(found[key]):,} characters, at most {MAX_TEXT:,} are read")
+    if "vii" not in found:
+        if "parameters" in found:
+            return {"parameters": found["parameters"]}
+        raise ImageError(f"{path}: it does not say how it was made; expected a PNG written by 'vii apply'")
+    try:
+        made = json.loads(found["vii"])
+    except (ValueError, RecursionError):
+        raise ImageError(f"{path}: its record of how it was made is not valid JSON") from None
+    if not isinstance(made, dict) or not isinstance(made.get("schema"), int):
+        raise ImageError(f"{path}: its record of how it was made has no schema number")
+    if made["schema"] > SCHEMA:
+        raise ImageError(
+            f"{path}: its record of how it was made has schema {made['schema']}, this vii reads {SCHEMA}; update vii"
+        )
+    return made
