@@ -23,7 +23,8 @@ from vii.card import model_card
 from vii.edit_file import MAX_BYTES, to_bytes
 from vii.errors import EditFileError, HubError, OutputError, UsageError
 from vii.gallery import thumbnail_of
-from vii.hub import PULLED, Pushed, origin, prepare, pull, push
+from vii.hub import Pushed, prepare, pull, push
+from vii.origins import PULLED, origin
 
 REPO = "ada/bands"
 
@@ -316,7 +317,7 @@ def test_bad_input_to_pull(hub, bands, tmp_path, library, monkeypatch):
         ("a/none", "no such repository"),
         ("a/gated", "access must be asked for"),
         ("a/empty@v9", "no such branch, tag or commit"),
-        ("a/empty", "no edit file there; .* found .gitattributes"),
+        ("a/empty", "no edit file there; .* found '.gitattributes'"),
         ("a/pickle", "this is a pickle"),
         ("a/other", r"a/other@[0-9a-f]{40}/x.safetensors: damaged"),
     ]

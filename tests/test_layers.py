@@ -16,7 +16,7 @@ LAYERS = [
     {"editor", "pairs"},
     {"edit_file", "clip"},
     {"editors.loading", "library", "record"},
-    {"editors.stable_diffusion", "card"},
+    {"editors.stable_diffusion", "card", "origins", "hub_errors"},
     {"editors.controlnet_files"},
     {"editors.toy", "editors.ip2p", "editors.controlnet"},
     {"editors", "metrics", "synthetic.pixels"},

@@ -5,15 +5,11 @@ those that the user names, which are decoded and encoded again so that no place 
 """
 
 import hashlib
-import json
 import re
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -22,17 +18,16 @@ from .edit_file import MAX_BYTES, SUFFIX, Edit, from_bytes, load_edit
 from .errors import EditFileError, HubError, OutputError, UsageError
 from .files import make_folder, replacing
 from .gallery import inside, thumbnail_image
+from .hub_errors import LOG_IN, one_line
 from .images import load_image, save_image
-from .library import add_edits, library_folder, safe_name
+from .library import add_edits, safe_name
+from .origins import remember
 
 CARD = "README.md"
 MAX_SIDE = 1024
 REPO = re.compile(r"[\w][\w.-]{0,95}/[\w][\w.-]{0,95}", re.ASCII)
 # Files of other kinds, hidden ones, and names that lead out of a folder are not looked at.
 EDIT_FILE = re.compile(r"(?:\w[\w .+-]*/)*\w[\w .+-]*\.safetensors")
-# In the library's folder: a line of JSON for every file that was pulled into it.
-PULLED = ".pulled.jsonl"
-LOG_IN = "log in with 'hf auth login', or set HF_TOKEN"
 
 
 @dataclass(frozen=True)
@@ -139,7 +134,7 @@ def push(
     if not (token := get_token()):
         raise HubError(f"{repo}: uploading needs a token that may write; {LOG_IN}")
     api = HfApi(endpoint=endpoint, token=token)
-    with _one_line(repo, "upload"):
+    with one_line(repo, "upload"):
         api.create_repo(repo, private=True if private else None, exist_ok=True)
         info = api.model_info(repo, files_metadata=True)
         if private and not info.private:
@@ -194,7 +189,7 @@ def pull(
     api = HfApi(endpoint=endpoint)
     # Not into the cache: what has not been checked is not kept, and a few kilobytes need none.
     with tempfile.TemporaryDirectory() as folder:
-        with _one_line(reference, "download"):
+        with one_line(reference, "download"):
             info = api.model_info(repo, revision=revision or None, files_metadata=True)
             file = _choose(repo, {item.rfilename: item.size for item in info.siblings or ()}, name)
             fetched = Path(api.hf_hub_download(repo, file, revision=info.sha, cache_dir=folder))
@@ -216,36 +211,8 @@ def pull(
             path = add_edits([copy], keep_as, replace=force, option="--as")[0].path
     pulled = Pulled(path, repo, str(info.sha), file, hashlib.sha256(data).hexdigest())
     if not output:
-        _remember(pulled)
+        remember(pulled.sha256, pulled.source())
     return pulled
-
-
-def origin(path: Path) -> str:
-    """`REPO@COMMIT/FILE` of a file of the library that was pulled and has not changed since; empty for any other."""
-    try:
-        lines = (path.parent / PULLED).read_text(encoding="utf-8").splitlines()
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
-    for line in reversed(lines):
-        try:
-            noted = json.loads(line)
-            if noted["sha256"] == digest:
-                return f"{noted['repo']}@{noted['commit']}/{noted['file']}"
-        except (ValueError, KeyError, TypeError):  # a line that a full disk cut short
-            continue
-    return ""
-
-
-def _remember(pulled: Pulled) -> None:
-    """Note where a file came from, by its hash, so that the note holds whatever the file is called later on."""
-    noted = {"sha256": pulled.sha256, "repo": pulled.repo, "commit": pulled.commit, "file": pulled.file}
-    path = library_folder() / PULLED
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(noted, sort_keys=True) + "\n")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _choose(repo: str, sizes: Mapping[str, int | None], name: str | None) -> str:
@@ -258,7 +225,7 @@ def _choose(repo: str, sizes: Mapping[str, int | None], name: str | None) -> str
     if not found:
         raise HubError(
             f"{repo}: no edit file there; expected a {SUFFIX} file of at most {MAX_BYTES:,} bytes, found "
-            f"{', '.join(sorted(sizes)[:5]) or 'nothing'}{', ...' if len(sizes) > 5 else ''}"
+            f"{', '.join(map(repr, sorted(sizes)[:5])) or 'nothing'}{', ...' if len(sizes) > 5 else ''}"
         )
     if name is None and len(found) > 1:
         raise HubError(f"{repo}: it holds several edits; choose one with --name: {', '.join(found)}")
@@ -272,45 +239,3 @@ def _choose(repo: str, sizes: Mapping[str, int | None], name: str | None) -> str
 def _check_repo(repo: str) -> None:
     if not REPO.fullmatch(repo) or ".." in repo or "--" in repo:
         raise UsageError(f"'{repo}' is no repository on the Hub: expected USER/NAME, such as ada/watercolor")
-
-
-@contextmanager
-def _one_line(repo: str, what: str) -> Iterator[None]:
-    """Turn whatever huggingface_hub and the network raise into one sentence that says what to do, and nothing else."""
-    from huggingface_hub import errors, utils
-
-    had_bars, level = not utils.are_progress_bars_disabled(), utils.logging.get_verbosity()
-    utils.disable_progress_bars()
-    utils.logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    except errors.GatedRepoError:
-        raise HubError(f"{repo}: access must be asked for on its page on the Hub; then {LOG_IN}") from None
-    except errors.RepositoryNotFoundError:
-        raise HubError(f"{repo}: no such repository; check the spelling, or, if it is private, {LOG_IN}") from None
-    except errors.RevisionNotFoundError:
-        raise HubError(f"{repo}: the repository has no such branch, tag or commit") from None
-    except errors.HfHubHTTPError as error:
-        raise HubError(f"{repo}: {_refusal(error, what)}") from None
-    # The last is the base class of what the HTTP library underneath raises, which changed with the versions.
-    except (OSError, ValueError, RuntimeError, errors.HfHubHTTPError.__bases__[0]) as error:
-        raise HubError(f"{repo}: {what} failed, for the Hub cannot be reached or read ({_reason(error)})") from None
-    finally:
-        utils.logging.set_verbosity(level)
-        if had_bars:
-            utils.enable_progress_bars()
-
-
-def _refusal(error: Any, what: str) -> str:
-    status = getattr(error.response, "status_code", None)
-    if status in (401, 403):
-        return f"the Hub refuses the {what}: the token is not valid, or may not do this; {LOG_IN}"
-    if status in (409, 412):
-        return f"somebody else changed it during the {what}; try again"
-    return f"the Hub answers with an error, {status} ({_reason(error)}); try again later"
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
