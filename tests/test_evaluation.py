@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -386,10 +387,11 @@ def test_the_command_with_a_tiny_instruct_pix2pix_and_a_cycle(tmp_path, tiny_fol
     (tmp_path / "fast.toml").write_text(
         '[inversion]\ninit = "none"\ntokens = 3\nsteps = 2\nprobe_size = 2\nbatch_size = 1\n'
     )
-    (tmp_path / "model.json").write_text("{}")
+    model = shutil.copytree(tiny_folder, tmp_path / "model")
+    (model / "vii.json").write_text('{"resolution": 32}')
     out = tmp_path / "out"
     text, _ = run(
-        *(tmp_path / "set", "-o", out, "--editor", "ip2p", "--model", tiny_folder, "--clip", clip_folder),
+        *(tmp_path / "set", "-o", out, "--editor", "ip2p", "--model", model, "--clip", clip_folder),
         *("--recipe", tmp_path / "fast.toml", "--cycle", "--device", "cpu"),
     )
     assert "Means over 2 cases with 2 photos" in text

@@ -43,8 +43,8 @@ def evaluate(
     ...; or pairs named otherwise ('vii learn --pairs' reads the same), of which the first is the example and the others
     are photos and truths; or folders of these, each an edit of its own.
 
-    Writes results.csv, results.json, contact sheets, and the edits and pictures, which a later run uses again. LPIPS and
-    DINO are measured where their packages and weights are there; nothing is downloaded for them.
+    Writes results.csv, results.json, contact sheets, and the edits and pictures, which a later run uses again. LPIPS
+    and DINO are measured where their packages and weights are there; nothing is downloaded for them.
     """
     from .. import __version__
     from .. import evaluation as library

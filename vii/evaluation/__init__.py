@@ -1,8 +1,9 @@
 """How well an edit carries over to photos for which there may be no right answer: the paper's own measures.
 
-`cases` reads the authors' folders: examples, test photos, truths where there are any. `ways` are what is compared: edits
-learned by recipes, an edit file, no edit. `run` learns, applies and measures (`measures`, with the networks of `judges`),
-and keeps pictures and edits so that a run that was stopped goes on; `report` puts it into tables, CSV, JSON and sheets.
+`cases` reads the authors' folders: examples, test photos, truths where there are any. `ways` are what is compared:
+edits learned by recipes, an edit file, no edit. `run` learns, applies and measures (`measures`, with the networks of
+`judges`); `store` keeps edits and pictures, so that a run that was stopped goes on; `report` makes tables, CSV, JSON
+and contact sheets of it.
 """
 
 from .cases import Case, Photo, read_cases

@@ -1,5 +1,7 @@
-"""The networks that measure. CLIP is that of the editor or one that is named; LPIPS and DINO are used where their packages
-and weights are on this machine, and nothing is downloaded for them.
+"""The networks that measure.
+
+CLIP is that of the editor or one that is named. LPIPS and DINO are used where their packages and weights are already
+there; nothing is downloaded for them.
 """
 
 import json

@@ -55,13 +55,13 @@ def evaluate(
 
     Edits are learned from, and applied to, the pictures as they are in their files, as `vii learn` and `vii apply` do.
     They are compared at the size of the result: photo and truth are scaled to it, the examples to the same area.
-    Results are kept as 8-bit pictures, and those are measured; edits and pictures that `folder` holds from a run with the
-    same version, weights, settings, recipe, pictures and seed are used again.
+    Results are kept as 8-bit pictures, and those are measured; edits and pictures that `folder` holds from a run with
+    the same version, weights, settings, recipe, pictures and seed are used again.
 
-    ImageBrush (arXiv 2308.00906) measures without a truth by going round: its image fidelity is FID(I, Phi(I' | E' -> E)),
-    its prompt fidelity FID(E', Phi(E | I -> I')), for the example E -> E', the photo I and its result I'. FID compares
-    sets; here each picture is compared with its own, by PSNR, CLIP and LPIPS. The first learns one edit more a case
-    and way, the second one edit more a photo.
+    ImageBrush (arXiv 2308.00906) measures without a truth by going round, for the example E -> E', the photo I and its
+    result I': its image fidelity is FID(I, Phi(I' | E' -> E)), its prompt fidelity FID(E', Phi(E | I -> I')). FID
+    compares sets; here each picture is compared with its own, by PSNR, CLIP and LPIPS. The first learns one edit more a
+    case and way, the second one edit more a photo. Of several examples the first is what a prompt cycle comes back to.
 
     Args:
         editor: to learn and apply with.
@@ -115,7 +115,9 @@ class _Run:
     def rows(self, cases: Sequence[Case], ways: Sequence[Way]) -> Iterator[Row]:
         for case in cases:
             pairs = [Pair.open(*pair) for pair in case.examples]
-            shown = self._features([pair.before for pair in pairs]), self._features([pair.after for pair in pairs])
+            shown = None
+            if self.judges.clip:
+                shown = self._features([pair.before for pair in pairs]), self._features([pair.after for pair in pairs])
             for way in ways:
                 label = f"{case.name}-{way.name}"
                 edit, back = way.edit, None
@@ -133,7 +135,7 @@ class _Run:
         way: Way,
         photo: Photo,
         example: Pair,
-        shown: tuple[Tensor | None, Tensor | None],
+        shown: tuple[Tensor, Tensor] | None,
         edit: Edit | None,
         back: Edit | None,
     ) -> Row:
@@ -145,7 +147,8 @@ class _Run:
         size = result.shape[-2:]
         before = resize(image, *size)
         measures: dict[str, float | None] = dict.fromkeys((measure.name for measure in MEASURES), None)
-        measures |= self._clip_measures(before, result, shown)
+        if shown:
+            measures |= self._clip_measures(before, result, shown)
         if truth is not None:
             measures |= self._truth_measures(result, resize(truth, *size))
         if back:
@@ -157,12 +160,8 @@ class _Run:
         explained = edit.training.get("explained") if edit else None
         return Row(case.name, way.name, photo, path, measures, explained)
 
-    def _clip_measures(
-        self, before: Tensor, result: Tensor, shown: tuple[Tensor | None, Tensor | None]
-    ) -> dict[str, float | None]:
+    def _clip_measures(self, before: Tensor, result: Tensor, shown: tuple[Tensor, Tensor]) -> dict[str, float | None]:
         start, end = self._features([before]), self._features([result])
-        if start is None or end is None or shown[0] is None or shown[1] is None:
-            return {}
         found: dict[str, float | None] = {"image_clip": similarity(start[0], end[0])}
         for name, normalised in (("visual_clip", True), ("visual_clip_raw", False)):
             asked = change(*shown, normalised=normalised)
@@ -189,10 +188,9 @@ class _Run:
             found[f"{name}_lpips"] = self.judges.lpips(picture, goal)
         return found
 
-    def _features(self, images: Sequence[Tensor]) -> Tensor | None:
+    def _features(self, images: Sequence[Tensor]) -> Tensor:
         """Image features `(n, p)` of pictures scaled to the editor's area."""
-        if not self.judges.clip:
-            return None
+        assert self.judges.clip is not None
         return self.judges.clip.image_features([fit(image, self.editor.resolution, 1) for image in images])
 
 

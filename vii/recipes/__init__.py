@@ -46,9 +46,9 @@ def load_recipe(name: str | Path, *, known_words: bool = False) -> InversionSett
 def read_recipe(name: str | Path, *, known_words: bool = False) -> Recipe:
     """A recipe by name, or by the path of a TOML file.
 
-    A file holds `description`, optionally `base` (the recipe it starts from, by name or by a path relative to the file;
-    `default` if not said), `[inversion]` (fields of `InversionSettings`) and `[pair]` (`before` and `after`, relative to
-    the file).
+    A file holds `description`, optionally `base` (the recipe it starts from, by name or by a path relative to the
+    file; `default` if not said), `[inversion]` (fields of `InversionSettings`) and `[pair]` (`before` and `after`,
+    relative to the file).
 
     Args:
         name: of the recipe, or a path that ends in `.toml`.
