@@ -7,8 +7,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 import vii
-from vii.curve import PANEL, TOP, _ticks, learning_curve
 from vii.inversion import InversionSettings
+from vii.progress.curve import PANEL, TOP, _ticks, learning_curve
 
 SVG = "{http://www.w3.org/2000/svg}"
 

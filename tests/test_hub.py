@@ -19,12 +19,12 @@ from PIL import Image
 from test_cli import refused, run
 
 import vii
-from vii.card import model_card
 from vii.edit_file import MAX_BYTES, to_bytes
 from vii.errors import EditFileError, HubError, OutputError, UsageError
 from vii.gallery import thumbnail_of
 from vii.hub import Pushed, prepare, pull, push
-from vii.origins import PULLED, origin
+from vii.hub.card import model_card
+from vii.hub.origins import PULLED, origin
 
 REPO = "ada/bands"
 

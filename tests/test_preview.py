@@ -6,7 +6,7 @@ import torch
 import vii
 from vii.gallery import contact_sheet
 from vii.inversion import InversionSettings
-from vii.preview import SNAPSHOTS, Preview, snapshot_steps
+from vii.progress.preview import SNAPSHOTS, Preview, snapshot_steps
 
 
 def test_few_steps_are_shown_evenly_from_the_first():

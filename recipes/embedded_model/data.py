@@ -66,7 +66,7 @@ def random_crop(photo: Image.Image, rng: np.random.Generator, size: int = SIZE) 
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
     """`(..., h, w, 3)` uint8 -> `(..., 3, h, w)` float in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, -3).float() / 255
+    return torch.from_numpy(np.array(pictures)).movedim(-1, -3).float() / 255
 
 
 def render(edit: SyntheticEdit, picture: np.ndarray) -> np.ndarray:

@@ -38,8 +38,8 @@ def _picture(file: str, thumbnail: str | None) -> dict[str, Any]:
 
 def _edit(file: str, thumbnail: str | None) -> dict[str, Any]:
     from ..edit_file import describe_edit, load_edit
+    from ..hub import origin
     from ..library import find_edit
-    from ..origins import origin
 
     path = find_edit(file)
     edit = load_edit(path)

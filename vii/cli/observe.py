@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..edit_file import Edit
     from ..editor import Editor
-    from ..event_log import EventLog
     from ..images import Pair
     from ..inversion import Step
-    from ..preview import Preview
+    from ..progress import EventLog, Preview
 
 
 class Observers:
@@ -34,7 +33,6 @@ class Observers:
             UsageError: `tensorboard` is not installed.
             OutputError: a file cannot be written.
         """
-        from .. import event_log
         from ..files import check_writable
 
         self.seconds = 0.0
@@ -50,11 +48,13 @@ class Observers:
         self._preview: Preview | None = None
         self._log: EventLog | None = None
         if log_dir:
-            self._log, self.files["log_dir"] = event_log.EventLog(Path(log_dir)), log_dir
+            from .. import progress
+
+            self._log, self.files["log_dir"] = progress.EventLog(Path(log_dir)), log_dir
 
     def start(self, editor: "Editor", pair: "Pair", steps: int, seed: int) -> None:
         """What only an editor can show: `steps` updates at most, learned from `pair`."""
-        from ..preview import Preview
+        from ..progress import Preview
 
         if self._picture:
             show = self._log.picture if self._log else None
@@ -87,8 +87,8 @@ class Observers:
             self._log.close()
 
     def _draw(self, path: Path) -> None:
-        from ..curve import learning_curve
         from ..files import replacing
+        from ..progress import learning_curve
 
         with replacing(path) as temporary:
             temporary.write_text(learning_curve(self._steps, self._title), encoding="utf-8")

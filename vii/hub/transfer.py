@@ -13,14 +13,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..edit_file import MAX_BYTES, SUFFIX, Edit, from_bytes, load_edit
+from ..errors import EditFileError, HubError, OutputError, UsageError
+from ..files import make_folder, replacing
+from ..gallery import inside, thumbnail_image
+from ..images import load_image, save_image
+from ..library import add_edits, safe_name
 from .card import model_card
-from .edit_file import MAX_BYTES, SUFFIX, Edit, from_bytes, load_edit
-from .errors import EditFileError, HubError, OutputError, UsageError
-from .files import make_folder, replacing
-from .gallery import inside, thumbnail_image
-from .hub_errors import LOG_IN, one_line
-from .images import load_image, save_image
-from .library import add_edits, safe_name
+from .failures import LOG_IN, one_line
 from .origins import remember
 
 CARD = "README.md"

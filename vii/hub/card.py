@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .edit_file import SUFFIX, Edit
-from .editors.loading import EMBEDDED_MODEL, read_manifest
+from ..edit_file import SUFFIX, Edit
+from ..editors.loading import EMBEDDED_MODEL, read_manifest
 
 # Licences that the Hub knows by their identifier; any other needs a name of its own beside "other".
 LICENSES = re.compile(

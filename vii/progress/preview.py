@@ -5,12 +5,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .application import apply
-from .edit_file import Edit
-from .editor import Editor
-from .gallery import contact_sheet
-from .images import Pair, save_image
-from .inversion import Step
+from ..application import apply
+from ..edit_file import Edit
+from ..editor import Editor
+from ..gallery import contact_sheet
+from ..images import Pair, save_image
+from ..inversion import Step
 
 # Pictures while learning: few, for each takes a whole sampling.
 SNAPSHOTS = 4

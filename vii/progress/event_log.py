@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from .errors import UsageError
-from .files import make_folder
-from .inversion import Step
+from ..errors import UsageError
+from ..files import make_folder
+from ..inversion import Step
 
 ADVICE = "choose another place with --log-dir"
 

@@ -4,7 +4,7 @@ import html
 import math
 from collections.abc import Sequence
 
-from .inversion import Step
+from ..inversion import Step
 
 WIDTH, PANEL, LEFT, RIGHT, TOP, GAP = 720, 180, 76, 20, 50, 44
 INK, FAINT, BLUE, RED = "#333", "#ddd", "#2b6cb0", "#c0392b"
