@@ -91,13 +91,6 @@ def test_the_recipes_of_the_repository_can_be_read():
             assert all(file.exists() for file in recipe.pair), path
 
 
-def test_the_noise_ablation_compares_two_recipes_that_differ_in_nothing_else():
-    folder = Path(__file__).parent.parent / "recipes"
-    reuse, mild = (vii.load_recipe(folder / f"{name}.toml") for name in ("noise_reuse", "visii_mild"))
-    assert (reuse.noise, mild.noise) == ("reuse", "bank")
-    assert dataclasses.replace(reuse, noise="bank", recipe="visii_mild") == mild
-
-
 def test_shipped_recipe_files_say_nothing_that_is_not_a_field():
     assert sorted(path.name for path in FOLDER.glob("*.toml")) == ["default.toml", "visii.toml"]
 
