@@ -1,5 +1,7 @@
 """Joint spaces, and starting texts found in them."""
 
+import shutil
+
 import pytest
 import torch
 from conftest import picture
@@ -8,7 +10,7 @@ from PIL import Image
 import vii
 from vii.benchmark import square
 from vii.captions import nearest_phrases, starting_texts
-from vii.clip import load_clip, preprocess
+from vii.clip import load_clip, preprocess, remember_texts
 from vii.demo import demo_photos
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditorError, UsageError
@@ -78,6 +80,17 @@ def test_clip_models_that_cannot_be_loaded(name, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(EditorError, match=r"--clip none"):
         load_clip(name)
+
+
+def test_features_of_known_texts_are_read_and_those_of_others_computed(tmp_path, monkeypatch):
+    shutil.copytree(EMBEDDED_MODEL / "clip", tmp_path / "clip")
+    texts, others = ["make it sepia", "add a red frame"], ["make it sepia"]
+    computed = load_clip(str(tmp_path / "clip")).text_features(texts)
+    remember_texts(tmp_path / "clip", texts, ["make it night"])
+    clip = load_clip(str(tmp_path / "clip"))
+    torch.testing.assert_close(clip.text_features(others), computed[:1], atol=1e-5, rtol=0)
+    monkeypatch.delattr(clip, "model")
+    torch.testing.assert_close(clip.text_features(texts), computed, atol=5e-3, rtol=1e-3)
 
 
 WORDS = {

@@ -1,5 +1,6 @@
 """Joint image-text spaces: CLIP through transformers (a folder or an id) or through open_clip."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,14 +10,19 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from .editor import JointSpace
 from .errors import EditorError, UsageError
+from .files import replacing
 from .libraries import quiet
 
 TEXT_BATCH = 256
+# Features of texts that a model is always asked for, in its folder; see `remember_texts`.
+KNOWN_TEXTS = "texts.safetensors"
 # The statistics of OpenAI's CLIP, for folders without a preprocessor_config.json.
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 ADVICE = "give a folder or an id with --clip, or learn without the CLIP term: --clip none"
@@ -100,6 +106,7 @@ class TransformersClip:
         statistics = json.loads(processor.read_text(encoding="utf-8")) if processor.is_file() else {}
         self.mean, self.std = statistics.get("image_mean", MEAN), statistics.get("image_std", STD)
         self.captions: Sequence[str] = known.read_text(encoding="utf-8").splitlines() if known.is_file() else ()
+        self._known_texts = folder / KNOWN_TEXTS
 
     @torch.no_grad()
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
@@ -112,6 +119,8 @@ class TransformersClip:
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """See `JointSpace`."""
+        if (known := _known_features(self._known_texts, texts)) is not None:
+            return known.to(self.device, torch.float32)
         # Sorting by length keeps short phrases from being padded to the longest of all.
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         features = torch.empty(len(texts), self.model.config.projection_dim, device=self.device)
@@ -150,6 +159,30 @@ class TransformersClip:
 
         layer = self.model.text_model.get_input_embeddings()
         return _prompt_tower(self._words, count, tokenize, layer, encode)
+
+
+def remember_texts(folder: Path, *lists: Sequence[str]) -> None:
+    """Compute the text features of whole lists once and keep them in a model's folder, in half precision.
+
+    `TransformersClip.text_features` of exactly such a list is then read instead of computed, which takes seconds for
+    thousands of phrases.
+    """
+    (folder / KNOWN_TEXTS).unlink(missing_ok=True)
+    clip = TransformersClip(str(folder))
+    features = {_digest(texts): clip.text_features(texts).half().contiguous() for texts in lists}
+    with replacing(folder / KNOWN_TEXTS) as temporary:
+        save_file(features, temporary)
+
+
+def _known_features(path: Path, texts: Sequence[str]) -> Tensor | None:
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        return file.get_tensor(_digest(texts)) if _digest(texts) in file.keys() else None  # noqa: SIM118
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 class OpenClip:

@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderTiny, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from vii.clip import remember_texts
 from vii.synthetic import captions, phrases
 
 from .clip import processor
@@ -44,8 +45,10 @@ def package(
         _change(folder / part / "config.json", dtype="float32")
     manifest = {"name": name, "resolution": 128, "settings": SETTINGS, "clip": "clip", "phrases": "phrases.txt"}
     (folder / "vii.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    (folder / "phrases.txt").write_text("\n".join(phrases(PHRASES)) + "\n")
-    (folder / "clip/captions.txt").write_text("\n".join(captions(CAPTIONS)) + "\n")
+    texts = {"phrases.txt": phrases(PHRASES), "clip/captions.txt": captions(CAPTIONS)}
+    for path, lines in texts.items():
+        (folder / path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    remember_texts(folder / "clip", *texts.values())
 
 
 def _change(path: Path, **changes: Any) -> None:
