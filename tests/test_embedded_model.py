@@ -174,12 +174,12 @@ def _latents() -> unet.Latents:
     texts = torch.arange(5.0).view(5, 1, 1).expand(5, 3, 2)
     after = torch.arange(4.0, 12).view(8, 1, 1, 1).expand(8, 2, 4, 4)
     said = torch.tensor([[1, 2], [3, 4]] * 4)
-    return unet.Latents(torch.ones(4, 2, 4, 4), after, texts, said, scaling_factor=3.0)
+    return unet.Latents(torch.ones(4, 2, 4, 4), after, texts, said, scaling_factor=3.0, weights=torch.ones(2))
 
 
 def test_conditioning_is_dropped_as_configured() -> None:
     data = _latents()
-    settings = config.Unet(batch=4000, no_text=0.3, no_photo=0.2, no_both=0.1)
+    settings = config.Unet(batch=4000, no_text=0.3, no_photo=0.2, no_both=0.1, high_noise=1.5)
     sample, texts, photo, t, noise = unet.draw(data, settings, 6, torch.Generator().manual_seed(0))
     silent, blind = texts[:, 0, 0] == 0, photo[:, 0, 0, 0] == 0
     assert float((silent & ~blind).float().mean()) == pytest.approx(0.3, abs=0.03)
@@ -192,6 +192,14 @@ def test_conditioning_is_dropped_as_configured() -> None:
     assert set(texts[odd, 0, 0].tolist()) == {3, 4}
     assert noise.std() == pytest.approx(1, abs=0.01)
     assert float((t > 500).float().mean()) == pytest.approx(0.5 ** (1 / 1.5), abs=0.03)
+
+
+def test_channels_count_by_what_their_errors_are_worth_in_pixels(pairs: data.Pairs) -> None:
+    components = autoencoder.fit_components(pairs, channels=12, whitening=0.4, pictures=40)
+    decode = torch.linalg.pinv(components.weight.flatten(1))  # (192, 12)
+    worth = torch.stack([(decode @ error).square().sum() for error in torch.eye(12)])
+    torch.testing.assert_close(unet.channel_weights(components, 1.0), worth / worth.mean(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(unet.channel_weights(components, 0.0), torch.ones(12))
 
 
 def test_configurations_are_checked(tmp_path: Path) -> None:

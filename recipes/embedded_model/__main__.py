@@ -44,7 +44,7 @@ def run(config: Config, photos: Path, held_out: Path, output: Path, name: str) -
     components = _components(output / "components.safetensors", pairs, config)
     vae = autoencoder.build(components, config.autoencoder.width, config.autoencoder.blocks)
     joint, tokenizer = clip.train_clip(pairs, config, output)
-    latents = unet.encode(pairs, components, vae.config.scaling_factor, joint, tokenizer, config.device)
+    latents = unet.encode(pairs, components, vae.config.scaling_factor, joint, tokenizer, config)
     denoiser = unet.train_unet(latents, config, output)
     del latents
     photos_held_out = torch.stack(

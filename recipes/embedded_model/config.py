@@ -94,7 +94,8 @@ class Unet:
         average: decay of the average of the weights that is kept as the result.
         no_text: share of samples without an instruction, whose answer is the photo itself.
         no_photo, no_both: shares of samples without the photo, and without either (InstructPix2Pix, section 3.2.1).
-        high_noise: timesteps are `1000 (1 - u ** high_noise)`; above 1 prefers noisy ones.
+        high_noise: timesteps are `1000 (1 - u ** high_noise)`; above 1 prefers noisy ones, where an edit is decided.
+        pixel_weight: channels count by what their errors are worth in pixels, to this power; 0 for all alike.
         compile: use torch.compile.
     """
 
@@ -109,7 +110,8 @@ class Unet:
     no_text: float = 0.06
     no_photo: float = 0.03
     no_both: float = 0.03
-    high_noise: float = 1.5
+    high_noise: float = 4.0
+    pixel_weight: float = 0.5
     compile: bool = True
 
 

@@ -71,6 +71,7 @@ class Latents:
         texts: `(texts, positions, width)`, the states of every different text; the first is the empty one.
         said: `(pairs, phrasings)`, rows of `texts`.
         scaling_factor: of the autoencoder.
+        weights: `(c,)`, how much an error of each channel counts; 1 on average.
     """
 
     before: Tensor
@@ -78,6 +79,7 @@ class Latents:
     texts: Tensor
     said: Tensor
     scaling_factor: float
+    weights: Tensor
 
     @property
     def edits(self) -> int:
@@ -90,9 +92,15 @@ class Latents:
 
 @torch.no_grad()
 def encode(
-    pairs: Pairs, components: Components, scaling_factor: float, clip: CLIPModel, tokenizer: CLIPTokenizer, device: str
+    pairs: Pairs,
+    components: Components,
+    scaling_factor: float,
+    clip: CLIPModel,
+    tokenizer: CLIPTokenizer,
+    config: Config,
 ) -> Latents:
     """Everything that training reads, computed once."""
+    device = config.device
 
     def latents(pictures: np.ndarray, scale: float) -> Tensor:
         batches = (components.encode(to_tensor(pictures[i : i + 1000])) * scale for i in range(0, len(pictures), 1000))
@@ -103,8 +111,19 @@ def encode(
     print(f"UNet: {len(pairs)} pairs, {len(rows)} different texts", flush=True)
     texts = text_states(clip.to(device), tokenizer, rows, device)
     return Latents(
-        latents(pairs.before, 1), latents(pairs.after, scaling_factor), texts, said.to(device), scaling_factor
+        latents(pairs.before, 1),
+        latents(pairs.after, scaling_factor),
+        texts,
+        said.to(device),
+        scaling_factor,
+        channel_weights(components, config.unet.pixel_weight).to(device),
     )
+
+
+def channel_weights(components: Components, exponent: float) -> Tensor:
+    """`(c,)` with mean 1: what an error of each channel is worth in pixels, to this power."""
+    worth = components.weight.flatten(1).norm(dim=1) ** -2  # the directions are orthogonal
+    return worth**exponent / (worth**exponent).mean()
 
 
 def draw(data: Latents, settings: Unet, known: int, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -153,7 +172,8 @@ def train_unet(data: Latents, config: Config, folder: Path) -> UNet2DConditionMo
         return predicted.float() - training_target(PREDICTION, sample, noise, alpha_bar[t])
 
     def losses(generator: torch.Generator) -> dict[str, Tensor]:
-        return {"loss": errors(compiled, *draw(data, settings, known, generator)).square().mean()}
+        squared = errors(compiled, *draw(data, settings, known, generator)).square()
+        return {"loss": (squared.mean((0, 2, 3)) * data.weights).mean(), "mse": squared.mean().detach()}
 
     def report() -> str:
         return "unseen pairs: " + ", ".join(f"t {t} {error:.4f}" for t, error in validate(errors, unet, data).items())
