@@ -104,7 +104,7 @@ def bare_pace(editor: Ip2pEditor, batch_size: int, updates: int) -> Pace:
     noisy = torch.randn(shape, generator=generator).to(editor.device, editor.dtype)
     noisy = noisy.contiguous(memory_format=torch.channels_last)
     timesteps = torch.linspace(0, editor.num_timesteps - 1, batch_size).long().to(editor.device)
-    rows = editor.instruct(WORDS).rows.to(editor.device, editor.dtype).requires_grad_(True)
+    rows = editor.instruct(WORDS).encoded().rows.to(editor.device, editor.dtype).requires_grad_(True)
 
     def update() -> None:
         rows.grad = None
