@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import editor_options, json_option, load_editor, progress
+from .common import editor_options, json_option, load_editor, progress, space_option
 
 # What --quick takes of each half of the edits, and how many photos to test on.
 FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
@@ -31,6 +31,7 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
 )
 @click.option("--pixels", type=int, default=512, show_default=True, help="Side of the picture for --speed sd15.")
 @click.option("--updates", type=click.IntRange(1), default=20, show_default=True, help="Updates to time for --speed.")
+@space_option
 @editor_options
 @json_option
 def bench(
@@ -95,6 +96,7 @@ def bench(
     scores = [result.score for result in results]
     facts = {
         "editor": f"{editor.name} ({editor.space.model}), weights {editor.space.fingerprint}",
+        "space": editor.space.kind,
         "photos": ", ".join(photos),
         "seeds": ", ".join(map(str, chosen_seeds)),
     }
