@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import vii
 from vii.cli import main
+from vii.diffusion import Noise
 from vii.editor import INPUT_EMBEDDING, SPACES
 from vii.editors.ip2p import Ip2pSettings
 from vii.editors.loading import EMBEDDED_MODEL, fingerprint
@@ -127,7 +128,7 @@ def test_the_gradient_reaches_the_free_rows_and_nothing_else(request, name, guid
     editor.loss(*encodings, start.with_tokens(tokens), torch.tensor([0.3, 0.7]), noise, guidance).sum().backward()
     assert (tokens.grad.abs().sum(1) > 0).all()
     assert torch.equal(start.rows, rows[0])
-    modules = (editor.unet, editor.vae, editor.text_encoder if hasattr(editor, "text_encoder") else editor.unet)
+    modules = (editor.unet, editor.vae, editor._parts.text_encoder)
     assert all(parameter.grad is None for module in modules for parameter in module.parameters())
 
 
@@ -140,15 +141,14 @@ def test_the_loss_of_a_text_is_that_after_the_encoder(tiny, before, pair):
 def test_the_encoder_runs_once_a_loss_and_once_a_branch_of_an_edit(before, pair):
     """Not once for every branch of a guided loss, nor for every step of sampling."""
     encoding, calls = before.encode(pair.before), []
-    before.instruct("")
-    before.loss(encoding, encoding, before.instruct(""), torch.tensor([0.5]), torch.randn(1, *encoding.noise_shape))
+    assert before._parts.null_rows.shape == (77, 32)  # computed once an editor
     hook = before.text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
     try:
         settings = Ip2pSettings(num_inference_steps=3)
         start = before.instruct(TEXT)
         noise = torch.randn(2, *encoding.noise_shape)
-        before.edit(encoding, [(start, 1.0), (start, 0.5)], settings, vii.diffusion.Noise(0))  # and the empty text
-        assert len(calls) <= 3
+        before.edit(encoding, [(start, 1.0), (start, 0.5)], settings, Noise(0))
+        assert len(calls) == 2
         calls.clear()
         before.loss(encoding, encoding, start, torch.tensor([0.5, 0.6]), noise, settings)
         assert len(calls) == 1
@@ -355,6 +355,8 @@ def test_exports_that_mean_nothing_are_refused(tmp_path, tiny, edit):
     for name in ("", "two words", "x" * 80, "\x1b[2J"):
         with pytest.raises(UsageError, match="expected a token name"):
             export_textual_inversion(edit, path, "diffusers-ti", name=name)
+    with pytest.raises(OutputError, match="up to a space"):
+        export_textual_inversion(edit, tmp_path / "two words.safetensors", "comfyui")
     with pytest.raises(OutputError, match=r"named \*\.safetensors"):
         export_textual_inversion(edit, tmp_path / "w.bin", "a1111")
     assert not path.exists()
@@ -392,5 +394,8 @@ def test_edits_of_before_are_as_they_were(embedded):
     old = vii.load_edit(path)
     assert old.space == embedded.space
     old.check_space(embedded.space)
-    rows = old.instruction(embedded.instruct(old.init_text)).rows
-    assert torch.equal(rows[old.start + len(old.tokens) :], embedded.instruct(old.init_text).rows[-len(rows) + 21 :])
+    start, stop = embedded.instruct(old.init_text), old.start + len(old.tokens)
+    rows = old.instruction(start).rows
+    assert torch.equal(rows[: old.start], start.rows[: old.start])
+    assert torch.equal(rows[old.start : stop], old.tokens)
+    assert torch.equal(rows[stop:], start.rows[stop:])

@@ -12,12 +12,12 @@ from .editor import INPUT_EMBEDDING
 from .errors import OutputError, UsageError
 from .files import replacing
 
-DIFFUSERS = "diffusers-ti"
+DIFFUSERS, COMFYUI = "diffusers-ti", "comfyui"
 # Formats, and what reads them.
 TEXTUAL_INVERSION = {
     DIFFUSERS: "load_textual_inversion of diffusers",
     "a1111": "AUTOMATIC1111",
-    "comfyui": "ComfyUI",
+    COMFYUI: "ComfyUI",
 }
 # The one tensor of an embedding file of AUTOMATIC1111, ComfyUI and kohya's scripts; they go by the name of the file.
 EMBEDDING = "emb_params"
@@ -72,7 +72,7 @@ def export_textual_inversion(edit: Edit, path: str | Path, kind: str, name: str 
 
     Raises:
         UsageError: see `check_textual_inversion`; or a placeholder that cannot be one, or for a program that has none.
-        OutputError: the name does not end in `.safetensors`, or it cannot be written.
+        OutputError: the name does not end in `.safetensors`, ComfyUI could not read it, or it cannot be written.
     """
     check_textual_inversion(edit, kind)
     path = Path(path)
@@ -80,6 +80,8 @@ def export_textual_inversion(edit: Edit, path: str | Path, kind: str, name: str 
         raise OutputError(f"{path}: files of this format are named *{SUFFIX}")
     if name is not None and kind != DIFFUSERS:
         raise UsageError(f"{TEXTUAL_INVERSION[kind]} calls an embedding by the name of its file; got token name {name}")
+    if kind == COMFYUI and re.search(r"\s", path.stem):
+        raise OutputError(f"{path}: ComfyUI reads the name of an embedding up to a space; choose another name")
     chosen = token_name(edit) if name is None else name
     if not chosen.isprintable() or not 0 < len(chosen) <= MAX_NAME + 2 or re.search(r"\s", chosen):
         raise UsageError(f"expected a token name of 1 to {MAX_NAME + 2} characters without spaces, got {chosen!r}")
@@ -93,4 +95,4 @@ def export_textual_inversion(edit: Edit, path: str | Path, kind: str, name: str 
     written = {key: value for key, value in metadata.items() if value}
     with replacing(path) as temporary:
         temporary.write_bytes(tensor_bytes(chosen if kind == DIFFUSERS else EMBEDDING, edit.tokens, written))
-    return {DIFFUSERS: chosen, "comfyui": f"embedding:{path.stem}"}.get(kind, path.stem)
+    return {DIFFUSERS: chosen, COMFYUI: f"embedding:{path.stem}"}.get(kind, path.stem)

@@ -135,13 +135,14 @@ def _speed(
     from dataclasses import asdict
 
     from ..benchmark.speed import compare, random_stable_diffusion, table
+    from ..editors import space_kind
     from ..editors.ip2p import Ip2pEditor
     from ..errors import UsageError
     from ..recipes import load_recipe
 
     recipe = load_recipe(recipes[0] if recipes else "default")
     if what == "sd15":
-        editor: Any = random_stable_diffusion(pixels, options["device"], options["dtype"])
+        editor: Any = random_stable_diffusion(pixels, options["device"], options["dtype"], space_kind(options["space"]))
     else:
         editor = load_editor(options)
         if not isinstance(editor, Ip2pEditor):

@@ -77,11 +77,9 @@ def load_editor(name: str = "embedded", *, space: str | None = None, **options: 
     """
     if name not in EDITORS:
         raise EditorError(unknown_name("editor", name, EDITORS))
-    if space is not None and space not in SPACES:
-        raise UsageError(unknown_name("space", space, SPACES))
     given = {key: value for key, value in options.items() if value is not None}
-    if space is not None and SPACES[space] != ENCODER_OUTPUT:  # the one that every editor has
-        given["space"] = SPACES[space]
+    if (kind := space_kind(space)) != ENCODER_OUTPUT:  # which every editor has
+        given["space"] = kind
     try:
         return EDITORS[name].build(**given)
     except TypeError as error:
@@ -94,3 +92,14 @@ def load_editor(name: str = "embedded", *, space: str | None = None, **options: 
                 f"got {space}"
             ) from None
         raise UsageError(f"the editor '{name}' does not take {unexpected[1]}") from None
+
+
+def space_kind(space: str | None) -> str:
+    """The kind of space that an option names: a value of `vii.editor.SPACES`.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if space is not None and space not in SPACES:
+        raise UsageError(unknown_name("space", space, SPACES))
+    return SPACES[space] if space else ENCODER_OUTPUT
