@@ -26,12 +26,12 @@ from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditFileError, EditorMismatch, OutputError, UsageError
 from vii.interop import (
     MAX_BYTES,
-    TEXTUAL_INVERSION,
     export_npz,
     import_prompt_embeds,
     prompt_embeds,
     read_prompt_embeds,
 )
+from vii.textual_inversion import TEXTUAL_INVERSION
 
 CAPTION = "make it a watercolor"
 ROOT = Path(__file__).parent.parent

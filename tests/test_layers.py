@@ -40,7 +40,7 @@ LAYERS = [
     {"inversion.settings"},
     {"inversion.examples"},
     {"inversion.loop"},
-    {"inversion", "application", "interop"},
+    {"inversion", "application", "interop", "textual_inversion"},
     {"recipes", "gallery", "demo", "progress.curve", "progress.event_log"},
     {"progress.preview", "hub.transfer"},
     {"html", "doctor", "hub", "comfyui", "progress"},

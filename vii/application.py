@@ -61,11 +61,13 @@ def apply(
 
     Raises:
         EditorMismatch: an edit was learned for another instruction space.
-        UsageError: nothing to do, a text too long, no noise to reuse, or a setting this editor does not have.
+        UsageError: nothing to do, edits of two kinds of space, a text too long, no noise to reuse, or a setting this
+            editor does not have.
     """
     weighted = _weighted(edits)
     if not weighted and not text:
         raise UsageError("nothing to apply: expected an edit, or a text, or both")
+    check_together([edit for edit, _ in weighted])
     for edit, _ in weighted:
         edit.check_space(editor.space, any_model=any_model)
     chosen = recommended_settings(editor, weighted[0][0] if weighted else None, **settings)
@@ -74,6 +76,21 @@ def apply(
     if full_size:
         result = resize(result, *image.shape[-2:])
     return result if mask is None else composite(result, image, mask)
+
+
+def check_together(edits: Sequence[Edit]) -> None:
+    """Refuse edits that no one editor can apply, before one is loaded.
+
+    Raises:
+        UsageError: they were learned in instruction spaces of different kinds.
+    """
+    kinds = {edit.space.kind: edit for edit in edits}
+    if len(kinds) > 1:
+        found = " and ".join(f"{kind} ({edit.title or edit.init_text or 'untitled'})" for kind, edit in kinds.items())
+        raise UsageError(
+            f"expected edits of one kind of instruction space, got {found}; an editor works in one at a time: apply "
+            "one after the other, or learn one of them again in the space of the other (vii learn --space)"
+        )
 
 
 def branches(

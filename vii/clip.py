@@ -275,15 +275,15 @@ def _prompt_tower(
         raise UsageError(f"a prompt of {count} tokens does not fit: this CLIP model takes {len(slots)}")
 
     def features(embeddings: Tensor) -> Tensor:
-        with _embedded(layer, slots, embeddings):
+        with embeddings_replaced(layer, slots, embeddings):
             return encode(ids)[0]
 
     return PromptTower(list(words.values()), weight.detach()[list(words)].float(), features)
 
 
 @contextmanager
-def _embedded(layer: torch.nn.Module, slots: Tensor, embeddings: Tensor) -> Iterator[None]:
-    """The layer gives `embeddings` at the places `slots`, whatever the ids there, for the duration."""
+def embeddings_replaced(layer: torch.nn.Module, slots: Tensor, embeddings: Tensor) -> Iterator[None]:
+    """The layer gives `embeddings (k, d)` at the places `slots (k,)`, whatever the ids there, for the duration."""
 
     def replace(layer: torch.nn.Module, inputs: Any, output: Tensor) -> Tensor:
         return output.index_copy(1, slots, embeddings[None].to(output))

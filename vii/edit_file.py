@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .editor import Space
+from .editor import SPACES, Space
 from .errors import EditFileError, EditorMismatch, OutputError
 from .files import replacing
 from .instruction import Instruction
@@ -36,7 +36,7 @@ class Edit:
         space: the instruction space they were learned in.
         editor: name of the editor.
         init_text: the starting text; needed to rebuild the rows around the tokens, for CLIP is causal and the rows
-            after them depend on it.
+            after them depend on it. Input embeddings do not; there it only tells what learning started from.
         start: position of the first learned row.
         resolution: pixels a side at which it was learned.
         settings: recommended sampling settings of the editor, by name.
@@ -69,11 +69,13 @@ class Edit:
     def instruction(self, start: Instruction) -> Instruction:
         """The full conditioning: the rows of the starting text with the learned ones in their place.
 
+        In the space of input embeddings only what precedes the learned rows is of that text; see `with_span`.
+
         Args:
             start: the editor's instruction for `init_text`.
         """
         span = (self.start, self.start + len(self.tokens))
-        return Instruction(start.rows, span, start.extras).with_tokens(self.tokens.to(start.rows))
+        return start.with_span(*span).with_tokens(self.tokens.to(start.rows))
 
     def check_space(self, space: Space, *, any_model: bool = False) -> None:
         """Refuse an editor in whose space the tokens mean nothing.
@@ -90,7 +92,7 @@ class Edit:
             if wanted != got:
                 raise EditorMismatch(
                     f"this edit was learned for {self._origin()}, with {name} {wanted}; the editor at hand "
-                    f"({space.model}) has {name} {got}. Load the editor it was learned with"
+                    f"({space.model}) has {name} {got}. Load the editor it was learned with{self._space_option(name)}"
                 )
         if self.space.fingerprint != space.fingerprint and not any_model:
             raise EditorMismatch(
@@ -102,6 +104,11 @@ class Edit:
     def sha256(self) -> str:
         """Hex digest of the tokens, as in the header's `modelspec.hash_sha256`."""
         return hashlib.sha256(_data(self.tokens)).hexdigest()
+
+    def _space_option(self, name: str) -> str:
+        """How to load an editor with this kind of space, where it is the kind that differs."""
+        option = next((option for option, kind in SPACES.items() if kind == self.space.kind), None)
+        return f': load_editor(..., space="{option}")' if name == "kind" and option else ""
 
     def _origin(self) -> str:
         return f"the editor '{self.editor}' ({self.space.model})"
@@ -126,10 +133,15 @@ def to_bytes(edit: Edit) -> bytes:
     Written out rather than through the safetensors library, whose metadata comes in an order that differs from run to
     run; the result is read back with that library.
     """
-    data = _data(edit.tokens)
+    return tensor_bytes("tokens", edit.tokens, _metadata(edit))
+
+
+def tensor_bytes(name: str, tensor: Tensor, metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file with one tensor, written in float32; see `to_bytes`."""
+    data = _data(tensor)
     header = {
-        "__metadata__": _metadata(edit),
-        "tokens": {"dtype": "F32", "shape": list(edit.tokens.shape), "data_offsets": [0, len(data)]},
+        "__metadata__": dict(metadata),
+        name: {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [0, len(data)]},
     }
     text = json.dumps(header, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

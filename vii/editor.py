@@ -1,6 +1,6 @@
 """The seam between the method and the models: what an editor must offer. No code lives here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,13 +9,18 @@ from torch import Tensor
 from .diffusion import Noise
 from .instruction import Instruction
 
+ENCODER_OUTPUT, INPUT_EMBEDDING = "encoder_output", "input_embedding"
+# What an editor with a text encoder can be asked for -> kind of its instruction space.
+SPACES: Mapping[str, str] = {"output": ENCODER_OUTPUT, "input": INPUT_EMBEDDING}
+
 
 @dataclass(frozen=True)
 class Space:
     """Identity of an instruction space; written into edit files and checked when they are used.
 
     Attributes:
-        kind: where the learned rows live: `encoder_output`.
+        kind: where the learned rows live: `encoder_output`, what the networks read, or `input_embedding`, what the
+            text encoder reads in place of its table of tokens, without position embeddings.
         encoder: class of the text encoder.
         width: d, features of a row.
         length: n, rows of an instruction.
@@ -61,7 +66,10 @@ class JointSpace(Protocol):
         """Texts -> `(n, p)`."""
 
     def project(self, rows: Tensor) -> Tensor:
-        """Encoder-output rows `(n, d)` -> `(p,)`: the text projection of their mean (the authors' pooling)."""
+        """Encoder-output rows `(n, d)` -> `(p,)`: the text projection of their mean (the authors' pooling).
+
+        Of an instruction in another space these are the rows of `Instruction.encoded`.
+        """
 
 
 class Editor(Protocol):
@@ -106,7 +114,7 @@ class Editor(Protocol):
         Args:
             before: encoding of the picture to edit: of one for all samples, fields `(1, ...)`, or of one for each.
             after: encoding of the edited picture, of the same shape.
-            instruction: the instruction to judge.
+            instruction: the instruction to judge, as `instruct` gives it or encoded.
             t: `(b,)` noise levels in [0, 1).
             noise: `(b, *noise_shape)`, standard normal.
             guidance: settings whose guidance is applied inside the loss; None compares the instruction's own

@@ -97,7 +97,7 @@ def show_edits(
     Args:
         entries: the edit files.
         photos: name -> `(3, h, w)` in [0, 1].
-        load: gives the editor for an edit; called once for each editor and model that the edits name.
+        load: gives the editor for an edit; called once for each editor, space and model that the edits name.
         seed: of all random numbers; the same for each photo.
         any_model: see `Edit.check_space`.
 
@@ -110,7 +110,8 @@ def show_edits(
             yield Shown(entry, problem=entry.problem)
             continue
         edit = entry.edit
-        by_model.setdefault((edit.editor, edit.space.model, edit.space.revision), []).append((entry, edit))
+        key = edit.editor, edit.space.kind, edit.space.model, edit.space.revision
+        by_model.setdefault(key, []).append((entry, edit))
     for group in by_model.values():
         try:
             editor = load(group[0][1])

@@ -2,9 +2,12 @@
 
 The learned rows are always a small leaf `(k, d)`; the full conditioning is assembled from it by the pure functions
 here. Nothing in this module knows a model.
+
+Rows are what the networks of an editor read, or, where an instruction has an `Encoder`, what is before it: token
+embeddings, which `Instruction.encoded` turns into the former.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,18 +17,35 @@ from .errors import UsageError
 
 
 @dataclass(frozen=True, eq=False)
+class Encoder:
+    """What stands between the rows of an instruction and the networks, where these are its input embeddings.
+
+    Attributes:
+        encode: rows `(n, d)` -> rows `(n, d')` that the networks read; differentiable in the rows.
+        ending: `(n, d)`, what follows the last word of any text: the rows of EOS, then padding.
+        scale: standard deviation of the entries of the embeddings; learning rates are in units of it.
+    """
+
+    encode: Callable[[Tensor], Tensor]
+    ending: Tensor
+    scale: float
+
+
+@dataclass(frozen=True, eq=False)
 class Instruction:
     """The conditioning of an editor for one instruction.
 
     Attributes:
-        rows: `(n, d)`; in the encoder-output space of CLIP: BOS, the words, EOS, then padding.
+        rows: `(n, d)`; of CLIP: BOS, the words, EOS, then padding.
         free: `(start, stop)`, the rows that belong to the words and may be replaced: after BOS, before EOS.
         extras: what the model needs besides (a pooled vector, say), by name; kept as it is.
+        encoder: turns the rows into what the networks read; None where they are that already.
     """
 
     rows: Tensor
     free: tuple[int, int]
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    encoder: Encoder | None = None
 
     def __post_init__(self) -> None:
         """Check that the free rows exist."""
@@ -38,11 +58,22 @@ class Instruction:
         """The free rows `(k, d)`."""
         return self.rows[self.free[0] : self.free[1]]
 
+    @property
+    def scale(self) -> float:
+        """The size of a row's entries, in units of which learning rates are: about 1 after a text encoder."""
+        return 1.0 if self.encoder is None else self.encoder.scale
+
+    def encoded(self) -> "Instruction":
+        """The instruction as the networks read it, differentiable in the rows; itself where it is that already.
+
+        Editors do this with whatever they are given. Who uses one instruction several times does it once before.
+        """
+        return self if self.encoder is None else replace(self, rows=self.encoder.encode(self.rows), encoder=None)
+
     def with_length(self, k: int) -> "Instruction":
         """The same rows with exactly `k` of them free, so that `k` tokens can be learned from any starting text.
 
-        CLIP is causal, so rows after the words (EOS and padding) are functions of the words too; a longer span takes
-        them in, a shorter one leaves the last words as part of the frozen tail.
+        See `with_span` for what becomes of a text with fewer or more tokens.
 
         Raises:
             UsageError: `k` is less than 1, or there is no room for it before a last frozen row.
@@ -50,7 +81,26 @@ class Instruction:
         room = len(self.rows) - self.free[0] - 1
         if not 1 <= k <= room:
             raise UsageError(f"cannot learn {k} tokens: this editor has room for 1 to {room}")
-        return replace(self, free=(self.free[0], self.free[0] + k))
+        return self.with_span(self.free[0], self.free[0] + k)
+
+    def with_span(self, start: int, stop: int) -> "Instruction":
+        """The same text with the rows from `start` to before `stop` free.
+
+        After a text encoder the frozen rows stay as they are. CLIP is causal, so those after the words (EOS and
+        padding) are functions of the words too; a longer span takes them in, a shorter one leaves the last words as
+        part of the frozen tail.
+
+        Before an encoder the rows after the span become EOS and padding whatever was there: a longer span starts with
+        the embeddings of EOS and padding where the words have ended, and of a longer text the last words are cut off.
+        Nothing but the free rows then tells one text from another, so that they alone, in a prompt of their own, are
+        the whole instruction in any program that reads textual inversions.
+        """
+        if self.encoder is None:
+            return replace(self, free=(start, stop))
+        if stop >= len(self.rows):
+            raise UsageError(f"{stop - start} tokens from row {start} on leave none of {len(self.rows)} rows for EOS")
+        rows = torch.cat([self.rows[:stop], self.encoder.ending[: len(self.rows) - stop]])
+        return replace(self, rows=rows, free=(start, stop))
 
     def with_tokens(self, tokens: Tensor) -> "Instruction":
         """The same rows with the free ones replaced by `tokens (k, d)`, differentiable in `tokens`."""

@@ -7,14 +7,14 @@ import pickle
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .edit_file import MAX_BYTES, MAX_NORM, Edit
-from .editor import Editor
-from .editors.stable_diffusion import instruct, space_of
+from .editor import ENCODER_OUTPUT, INPUT_EMBEDDING, Editor
+from .editors.stable_diffusion import encoder_of, instruct, space_of
 from .errors import EditFileError, OutputError, UsageError
 from .files import replacing
 
@@ -23,12 +23,6 @@ AUTHORS_SETTINGS = {"num_inference_steps": 20, "guidance_scale": 7.5, "image_gui
 # Relative distance up to which two rows are of the same text. On the embedded model half precision moves rows by
 # 0.06 %, and "an" in place of "a" in the caption one of those after it by 7 %.
 SAME_ROWS = 0.01
-# Formats of files that hold rows of a text encoder's input embeddings, and what reads them.
-TEXTUAL_INVERSION = {
-    "diffusers-ti": "load_textual_inversion of diffusers",
-    "a1111": "AUTOMATIC1111",
-    "comfyui": "ComfyUI",
-}
 
 
 def read_prompt_embeds(path: str | Path) -> Tensor:
@@ -104,6 +98,11 @@ def import_prompt_embeds(editor: Editor, path: str | Path, caption: str | None =
         UsageError: a caption without words, or too long.
     """
     rows, space = read_prompt_embeds(path), editor.space
+    if space.kind != ENCODER_OUTPUT:
+        raise UsageError(
+            f"the authors' files hold rows of a text encoder's output; this editor's instructions are of kind "
+            f"{space.kind}. Load it without space=..."
+        )
     if rows.shape != (space.length, space.width):
         raise EditFileError(
             f"{path}: it holds {tuple(rows.shape)} rows, the editor '{editor.name}' ({space.model}) has "
@@ -142,24 +141,6 @@ def _distance(rows: Tensor, expected: Tensor) -> float:
     return float(((rows - expected).norm(dim=1) / expected.norm(dim=1)).max())
 
 
-def refuse_textual_inversion(edit: Edit, kind: str) -> NoReturn:
-    """Refuse an export that would load elsewhere and mean nothing there.
-
-    Args:
-        edit: any edit: all are learned in the output of a text encoder.
-        kind: a key of `TEXTUAL_INVERSION`.
-
-    Raises:
-        UsageError: always.
-    """
-    raise UsageError(
-        f"{kind} holds rows of a text encoder's input embeddings, and this edit's belong to the "
-        f"{edit.space.kind.replace('_', ' ')} of {edit.space.encoder}: {TEXTUAL_INVERSION[kind]} would take them, for "
-        "the width is the same, and draw something else. Export it with --format npz, whose prompt_embeds go where "
-        "the text encoder's output goes, or use vii.interop.prompt_embeds"
-    )
-
-
 def export_npz(edit: Edit, editor: Editor, path: str | Path, *, any_model: bool = False) -> None:
     """Write an edit as plain arrays that `numpy.load` reads without pickle.
 
@@ -182,14 +163,14 @@ def export_npz(edit: Edit, editor: Editor, path: str | Path, *, any_model: bool 
     if path.suffix != ".npz":
         raise OutputError(f"{path}: files of this format are named *.npz")
     edit.check_space(editor.space, any_model=any_model)
-    rows = edit.instruction(editor.instruct(edit.init_text)).rows
+    rows = edit.instruction(editor.instruct(edit.init_text)).encoded().rows
     arrays: dict[str, Any] = {
         "tokens": edit.tokens.numpy(),
         "start": np.array(edit.start),
         "init_text": np.array(edit.init_text),
         "base_model": np.array(edit.space.model),
         "prompt_embeds": rows[None].cpu().numpy(),
-        "negative_prompt_embeds": editor.instruct("").rows[None].cpu().numpy(),
+        "negative_prompt_embeds": editor.instruct("").encoded().rows[None].cpu().numpy(),
     }
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
@@ -220,6 +201,11 @@ def prompt_embeds(edit: Edit, pipeline: Any, *, any_model: bool = False) -> Tens
             f"the pipeline is in {text_encoder.dtype}, in which its weights cannot be told from others; load it in "
             "float32, or pass any_model=True if it is the model that the edit was learned with"
         )
-    edit.check_space(space_of(text_encoder, tokenizer, networks, type(pipeline).__name__), any_model=any_model)
-    rows = edit.instruction(instruct(edit.init_text, tokenizer, text_encoder)).rows
+    before_encoder = edit.space.kind == INPUT_EMBEDDING
+    kind = INPUT_EMBEDDING if before_encoder else ENCODER_OUTPUT
+    space = space_of(text_encoder, tokenizer, networks, type(pipeline).__name__, kind=kind)
+    edit.check_space(space, any_model=any_model)
+    encoder = encoder_of(tokenizer, text_encoder) if before_encoder else None
+    with torch.no_grad():  # the pipeline is somebody's own, and need not be frozen
+        rows = edit.instruction(instruct(edit.init_text, tokenizer, text_encoder, encoder)).encoded().rows
     return rows[None].to(text_encoder.device, text_encoder.dtype)

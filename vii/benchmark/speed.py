@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..editor import ENCODER_OUTPUT
 from ..editors.ip2p import Ip2pEditor
 from ..editors.loading import EMBEDDED_MODEL, pick_device, pick_dtype
 from ..errors import UsageError
@@ -45,7 +46,9 @@ class Pace:
     peak_gigabytes: float
 
 
-def random_stable_diffusion(resolution: int, device: str | None = None, dtype: str | None = None) -> Ip2pEditor:
+def random_stable_diffusion(
+    resolution: int, device: str | None = None, dtype: str | None = None, space: str = ENCODER_OUTPUT
+) -> Ip2pEditor:
     """InstructPix2Pix of Stable Diffusion 1.5's size (860 M parameters in the UNet) with random weights.
 
     As slow and as large as the real one, and good for nothing else. The tokenizer is that of the embedded editor.
@@ -54,6 +57,7 @@ def random_stable_diffusion(resolution: int, device: str | None = None, dtype: s
         resolution: pixels a side; the real one works at 512.
         device: see `load_ip2p`.
         dtype: see `load_ip2p`.
+        space: see `load_ip2p`.
     """
     import diffusers
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -78,6 +82,7 @@ def random_stable_diffusion(resolution: int, device: str | None = None, dtype: s
         resolution=resolution,
         device=where,
         dtype=pick_dtype(dtype, where),
+        space=space,
     )
 
 
@@ -104,7 +109,7 @@ def bare_pace(editor: Ip2pEditor, batch_size: int, updates: int) -> Pace:
     noisy = torch.randn(shape, generator=generator).to(editor.device, editor.dtype)
     noisy = noisy.contiguous(memory_format=torch.channels_last)
     timesteps = torch.linspace(0, editor.num_timesteps - 1, batch_size).long().to(editor.device)
-    rows = editor.instruct(WORDS).rows.to(editor.device, editor.dtype).requires_grad_(True)
+    rows = editor.instruct(WORDS).encoded().rows.to(editor.device, editor.dtype).requires_grad_(True)
 
     def update() -> None:
         rows.grad = None

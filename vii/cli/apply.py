@@ -78,7 +78,7 @@ def apply(
     and every result keeps its photo's stem with .png. A photo that cannot be read is reported and the others are done.
     """
     from ..application import apply as apply_edits
-    from ..application import recommended_settings, reuses_noise
+    from ..application import check_together, recommended_settings, reuses_noise
     from ..images import load_image, save_image
     from ..record import chunks, record
 
@@ -92,6 +92,7 @@ def apply(
     corners = _parse_box(box)
     sampling = {name: options.pop(name) for name in SAMPLING}
     weighted = [(edit, weight) for _, edit, weight in edits]
+    check_together([edit for edit, _ in weighted])
     named = [(path.stem, weight, edit) for path, edit, weight in edits]
     editor = load_editor(editor_of(edits[0][1] if edits else None, options))
     used = recommended_settings(editor, weighted[0][0] if weighted else None, **sampling)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import editor_options, json_option, load_editor, progress
+from .common import editor_options, json_option, load_editor, progress, space_option
 
 # What --quick takes of each half of the edits, and how many photos to test on.
 FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
@@ -31,6 +31,7 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
 )
 @click.option("--pixels", type=int, default=512, show_default=True, help="Side of the picture for --speed sd15.")
 @click.option("--updates", type=click.IntRange(1), default=20, show_default=True, help="Updates to time for --speed.")
+@space_option
 @editor_options
 @json_option
 def bench(
@@ -95,6 +96,7 @@ def bench(
     scores = [result.score for result in results]
     facts = {
         "editor": f"{editor.name} ({editor.space.model}), weights {editor.space.fingerprint}",
+        "space": editor.space.kind,
         "photos": ", ".join(photos),
         "seeds": ", ".join(map(str, chosen_seeds)),
     }
@@ -133,13 +135,14 @@ def _speed(
     from dataclasses import asdict
 
     from ..benchmark.speed import compare, random_stable_diffusion, table
+    from ..editors import space_kind
     from ..editors.ip2p import Ip2pEditor
     from ..errors import UsageError
     from ..recipes import load_recipe
 
     recipe = load_recipe(recipes[0] if recipes else "default")
     if what == "sd15":
-        editor: Any = random_stable_diffusion(pixels, options["device"], options["dtype"])
+        editor: Any = random_stable_diffusion(pixels, options["device"], options["dtype"], space_kind(options["space"]))
     else:
         editor = load_editor(options)
         if not isinstance(editor, Ip2pEditor):

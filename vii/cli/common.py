@@ -72,6 +72,11 @@ def editor_options(command: Command) -> Command:
     return command
 
 
+space_option = click.option(
+    "--space",
+    metavar="output|input",
+    help="Learn what the text encoder gives (the default), or what it reads, for 'vii export' to other programs.",
+)
 # The editor that the authors' own files were learned with.
 AUTHORS_EDITOR = "ip2p"
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
@@ -86,8 +91,14 @@ def load_editor(options: dict[str, Any]) -> "Editor":
 
 
 def editor_of(edit: "Edit | None", options: dict[str, Any]) -> dict[str, Any]:
-    """Editor options, completed from an edit: the editor and the weights it was learned with."""
-    if edit is None or options.get("editor"):
+    """Editor options, completed from an edit: the editor, the space and the weights it was learned with."""
+    from ..editor import INPUT_EMBEDDING
+
+    if edit is None:
+        return options
+    if edit.space.kind == INPUT_EMBEDDING and not options.get("space"):
+        options = options | {"space": "input"}
+    if options.get("editor"):
         return options
     own: dict[str, Any] = {"editor": edit.editor}
     # A hub id can be fetched again; the name of somebody's folder cannot.

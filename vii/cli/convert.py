@@ -1,4 +1,4 @@
-"""`vii import` and `vii export`: from the authors' files, and to plain arrays."""
+"""`vii import` and `vii export`: from the authors' files, to plain arrays, and to textual inversions."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ..errors import OutputError, UsageError
 from .common import AUTHORS_EDITOR, edit_path, editor_of, editor_options, json_option, load_editor
 
 FORMATS = ("npz", "diffusers-ti", "a1111", "comfyui")
@@ -52,26 +53,48 @@ def import_(file: str, caption: str | None, output: str, title: str, as_json: bo
 
 @click.command()
 @click.argument("edit_file", metavar="EDIT")
-@click.option("--format", "kind", required=True, type=click.Choice(FORMATS), help="npz: plain arrays, for any program.")
-@click.option("-o", "--output", metavar="FILE", help="Where to write; EDIT's name with .npz, here, if not given.")
-@click.option("--any-model", is_flag=True, help="Accept an edit learned with other weights of the same shape.")
+@click.option("--format", "kind", required=True, type=click.Choice(FORMATS), help="What to write; see above.")
+@click.option("-o", "--output", metavar="FILE", help="Where to write; if not given, a name made of EDIT's, here.")
+@click.option("--token-name", metavar="NAME", help="diffusers-ti: what stands for it in a prompt. [default: <title>]")
+@click.option("--any-model", is_flag=True, help="npz: accept an edit learned with other weights of the same shape.")
 @editor_options
 @json_option
-def export(edit_file: str, kind: str, output: str | None, any_model: bool, as_json: bool, **options: Any) -> None:
+def export(
+    edit_file: str,
+    kind: str,
+    output: str | None,
+    token_name: str | None,
+    any_model: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Write an edit for other programs. EDIT is a file, or the name of one in the library.
 
     npz holds the learned tokens and the whole text embeddings that a diffusion model is given. The formats of textual
-    inversion hold input embeddings of a text encoder; edits are learned in its output, so these are refused.
+    inversion, diffusers-ti, a1111 and comfyui, hold input embeddings of a text encoder, and are for edits learned with
+    'vii learn --space input'; others are refused.
     """
     from ..edit_file import load_edit
     from ..files import check_writable
-    from ..interop import export_npz, refuse_textual_inversion
+    from ..interop import export_npz
     from ..library import find_edit
+    from ..textual_inversion import check_textual_inversion, export_textual_inversion
 
     source = find_edit(edit_file)
     edit = load_edit(source)
     if kind != "npz":
-        refuse_textual_inversion(edit, kind)
+        check_textual_inversion(edit, kind)
+        path = Path(output or f"{source.stem}-embedding.safetensors")
+        if path.resolve() == source.resolve():
+            raise OutputError(f"{path} is the edit itself and would be overwritten; choose another place with -o")
+        check_writable(path)
+        prompt = export_textual_inversion(edit, path, kind, token_name)
+        report = {"path": str(path), "bytes": path.stat().st_size, "prompt": prompt}
+        size = f"{path}   {path.stat().st_size / 1000:.0f} kB"
+        click.echo(json.dumps(report) if as_json else f"{size}\nin a prompt: {prompt}")
+        return
+    if token_name is not None:
+        raise UsageError(f"--token-name is for --format diffusers-ti; npz has no prompt, got '{token_name}'")
     path = Path(output or f"{source.stem}.npz")
     check_writable(path)
     editor = load_editor(_completed(editor_of(edit, options), EXACT))

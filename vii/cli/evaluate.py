@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import editor_of, editor_options, fail, json_option, load_editor, progress
+from .common import editor_of, editor_options, fail, json_option, load_editor, progress, space_option
 
 
 @click.command(name="eval")
@@ -21,6 +21,7 @@ from .common import editor_of, editor_options, fail, json_option, load_editor, p
 @click.option("--measure-clip", metavar="ID|FOLDER", help="CLIP to measure with, instead of the editor's own.")
 @click.option("--dino", metavar="ID|FOLDER", help="DINO model that is here already. [default: facebook/dino-vits16]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of learning and of sampling.")
+@space_option
 @editor_options
 @json_option
 def evaluate(
@@ -74,6 +75,7 @@ def evaluate(
     facts = {
         "vii": __version__,
         "editor": f"{editor.name} ({editor.space.model}), weights {editor.space.fingerprint}",
+        "space": editor.space.kind,
         "cases": [case.name for case in cases],
         "examples": examples,
         "words": words,

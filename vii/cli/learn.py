@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .common import STARTED, edit_path, editor_options, json_option, load_editor, progress
+from .common import STARTED, edit_path, editor_options, json_option, load_editor, progress, space_option
 
 if TYPE_CHECKING:
     from ..edit_file import Edit
@@ -45,6 +45,7 @@ LOW_EXPLAINED = 0.2
 @click.option("--preview", is_flag=True, help="Write EDIT.png while learning: before | after | step 0 | ... | best.")
 @click.option("--plot", is_flag=True, help="Write EDIT.svg while learning: the losses as curves.")
 @click.option("--log-dir", metavar="DIR", help="Write logs for TensorBoard to DIR.")
+@space_option
 @editor_options
 @json_option
 def learn(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vii.edit_file import Edit, load_edit
+from vii.editor import ENCODER_OUTPUT
 from vii.errors import EditorMismatch, UsageError
 from vii.files import make_folder
 from vii.instruction import Instruction, join
@@ -81,6 +82,11 @@ def conditioning(edit: Edit, clip: Any, text: str = "") -> list[Any]:
         clip: ComfyUI's CLIP object.
         text: words; as plain text, without ComfyUI's emphasis and embeddings.
     """
+    if edit.space.kind != ENCODER_OUTPUT:
+        raise UsageError(
+            f"this edit is of kind {edit.space.kind}, before the text encoder, and needs no node: write it with 'vii "
+            "export EDIT --format comfyui -o NAME.safetensors' to models/embeddings, and embedding:NAME in a prompt"
+        )
     start, encoded = _instruction(edit, clip, edit.init_text)
     learned = edit.instruction(start)
     if text:

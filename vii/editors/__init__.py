@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..editor import Editor
+from ..editor import ENCODER_OUTPUT, SPACES, Editor
 from ..errors import EditorError, UsageError, unknown_name
 
 
@@ -60,26 +60,46 @@ EDITORS: Mapping[str, EditorEntry] = {
 }
 
 
-def load_editor(name: str = "embedded", **options: Any) -> Editor:
+def load_editor(name: str = "embedded", *, space: str | None = None, **options: Any) -> Editor:
     """Load an editor, frozen, on the best device there is.
 
     Args:
         name: a key of `EDITORS`.
+        space: where instructions are learned: in the "output" of the text encoder, which is what the networks read
+            (the default), or in its "input" embeddings, whose edits other programs load as textual inversions.
         options: `model` (hub id or folder), `revision`, `device` ("cuda", "mps", "cpu"), `dtype` ("float32",
             "bfloat16", "float16") and `clip` (see `vii.clip.load_clip`; "none" for no joint space), for the editors
             that load weights; `controlnet` (hub id or folder) for the one that has one.
 
     Raises:
         EditorError: an unknown name, or weights that cannot be loaded.
-        UsageError: an option that this editor does not have.
+        UsageError: an option that this editor does not have, or an unknown space.
     """
     if name not in EDITORS:
         raise EditorError(unknown_name("editor", name, EDITORS))
     given = {key: value for key, value in options.items() if value is not None}
+    if (kind := space_kind(space)) != ENCODER_OUTPUT:  # which every editor has
+        given["space"] = kind
     try:
         return EDITORS[name].build(**given)
     except TypeError as error:
         unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if not unexpected or unexpected[1] not in given:
             raise
+        if unexpected[1] == "space":
+            raise UsageError(
+                f"the editor '{name}' has no text encoder with input embeddings to learn in; expected space output, "
+                f"got {space}"
+            ) from None
         raise UsageError(f"the editor '{name}' does not take {unexpected[1]}") from None
+
+
+def space_kind(space: str | None) -> str:
+    """The kind of space that an option names: a value of `vii.editor.SPACES`.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if space is not None and space not in SPACES:
+        raise UsageError(unknown_name("space", space, SPACES))
+    return SPACES[space] if space else ENCODER_OUTPUT

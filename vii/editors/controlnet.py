@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion import NEGLIGIBLE, Noise, guidance_weights, guided
-from ..editor import JointSpace
+from ..editor import ENCODER_OUTPUT, JointSpace
 from ..instruction import Instruction
 from ..settings import override
 from .controlnet_files import BOTH, CONTROLNET, MODEL, check_fit, read_controlnet
@@ -76,6 +76,7 @@ class ControlnetEditor:
         phrases: Sequence[str] = (),
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        space: str = ENCODER_OUTPUT,
     ) -> None:
         """Freeze the parts and move them to a device; arguments as for `Ip2pEditor`, and these.
 
@@ -100,6 +101,7 @@ class ControlnetEditor:
             clip=clip,
             device=device,
             dtype=dtype,
+            space=space,
         )
         self.name, self.resolution, self.phrases = name, resolution, phrases
         self.settings = settings or ControlnetSettings()
@@ -134,6 +136,8 @@ class ControlnetEditor:
         Without `guidance` the ControlNet runs at the scale of `self.settings`.
         """
 
+        instruction = instruction.encoded()  # once, whatever the number of branches
+
         def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
             if guidance is None:
                 return self._predict(self.settings, noisy, before.pixels, instruction.rows, timesteps)
@@ -149,8 +153,9 @@ class ControlnetEditor:
         noise: Noise,
     ) -> Tensor:
         """See `Editor`; as diffusers' `StableDiffusionControlNetPipeline`, with any number of branches."""
+        encoded = [(instruction.encoded(), weight) for instruction, weight in branches]
         return self._parts.sample(
-            lambda noisy, timestep: self._guided(noisy, image.pixels, branches, timestep, settings),
+            lambda noisy, timestep: self._guided(noisy, image.pixels, encoded, timestep, settings),
             image.noise_shape,
             settings,
             noise,
@@ -168,7 +173,7 @@ class ControlnetEditor:
         timesteps: Tensor,
         settings: ControlnetSettings,
     ) -> Tensor:
-        """The guided prediction for `noisy (b, c, h, w)`."""
+        """The guided prediction for `noisy (b, c, h, w)` and encoded instructions."""
         rows = [self._parts.null_rows, *(instruction.rows for instruction, _ in branches)]
         weights = _weights(settings, [weight for _, weight in branches])
         return guided(
@@ -216,6 +221,7 @@ def load_controlnet(
     device: str | None = None,
     dtype: str | None = None,
     clip: str | None = None,
+    space: str = ENCODER_OUTPUT,
 ) -> ControlnetEditor:
     """Read Stable Diffusion and a ControlNet from folders in diffusers' layout or from a hub.
 
@@ -227,6 +233,7 @@ def load_controlnet(
         device: "cuda", "mps" or "cpu"; by default the first of these there is.
         dtype: "float32", "bfloat16" or "float16"; by default bfloat16 where CUDA has it, else float32.
         clip: joint space, see `vii.clip.load_clip`; by default the base model's own; "none" for none.
+        space: kind of the instruction space; a value of `vii.editor.SPACES`.
 
     Raises:
         EditorError: a model cannot be found, is not of this architecture, or the two do not fit.
@@ -246,4 +253,4 @@ def load_controlnet(
         "revision": BOTH.join(revisions) if any(revisions) else "",
         "settings": override(ControlnetSettings(), **read["settings"]),
     }
-    return ControlnetEditor(**read, controlnet=network, name=name, device=where, dtype=precision)
+    return ControlnetEditor(**read, controlnet=network, name=name, device=where, dtype=precision, space=space)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion import NEGLIGIBLE, Noise, guidance_weights, guided
-from ..editor import JointSpace
+from ..editor import ENCODER_OUTPUT, JointSpace
 from ..errors import EditorError
 from ..instruction import Instruction
 from ..settings import override
@@ -71,6 +71,7 @@ class Ip2pEditor:
         phrases: Sequence[str] = (),
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        space: str = ENCODER_OUTPUT,
     ) -> None:
         """Freeze the parts and move them to a device.
 
@@ -89,6 +90,7 @@ class Ip2pEditor:
             phrases: instructions this model knows.
             device: where everything runs.
             dtype: of the UNet and the text encoder.
+            space: kind of the instruction space; a value of `vii.editor.SPACES`.
 
         Raises:
             EditorError: the parts do not fit together.
@@ -110,6 +112,7 @@ class Ip2pEditor:
             clip=clip,
             device=device,
             dtype=dtype,
+            space=space,
         )
         self.name, self.resolution, self.phrases = name, resolution, phrases
         self.settings = settings or Ip2pSettings()
@@ -147,6 +150,8 @@ class Ip2pEditor:
         without the instruction carry no gradient and are computed without one.
         """
 
+        instruction = instruction.encoded()  # once, whatever the number of branches
+
         def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
             if guidance is None:
                 return self._predict(noisy, before.mean, instruction.rows, timesteps)
@@ -162,8 +167,9 @@ class Ip2pEditor:
         noise: Noise,
     ) -> Tensor:
         """See `Editor`; as diffusers' `StableDiffusionInstructPix2PixPipeline`, with any number of branches."""
+        encoded = [(instruction.encoded(), weight) for instruction, weight in branches]
         return self._parts.sample(
-            lambda noisy, timestep: self._guided(noisy, image.mean, branches, timestep, settings),
+            lambda noisy, timestep: self._guided(noisy, image.mean, encoded, timestep, settings),
             image.noise_shape,
             settings,
             noise,
@@ -184,7 +190,7 @@ class Ip2pEditor:
         timesteps: Tensor,
         settings: Ip2pSettings,
     ) -> Tensor:
-        """The guided prediction for `noisy (b, c, h, w)`, see `guidance_weights`."""
+        """The guided prediction for `noisy (b, c, h, w)` and encoded instructions, see `guidance_weights`."""
         unconditional, image, weights = guidance_weights(
             settings.guidance_scale, settings.image_guidance_scale, [weight for _, weight in branches]
         )
@@ -212,6 +218,7 @@ def load_ip2p(
     device: str | None = None,
     dtype: str | None = None,
     clip: str | None = None,
+    space: str = ENCODER_OUTPUT,
 ) -> Ip2pEditor:
     """Read an InstructPix2Pix model from a folder in diffusers' layout or from a hub.
 
@@ -222,6 +229,7 @@ def load_ip2p(
         device: "cuda", "mps" or "cpu"; by default the first of these there is.
         dtype: "float32", "bfloat16" or "float16"; by default bfloat16 where CUDA has it, else float32.
         clip: joint space, see `vii.clip.load_clip`; by default the model's own; "none" for none.
+        space: kind of the instruction space; a value of `vii.editor.SPACES`.
 
     Raises:
         EditorError: the model cannot be found, or is not of this architecture.
@@ -231,4 +239,4 @@ def load_ip2p(
     precision = pick_dtype(dtype, where)
     read = read_model(model, revision, clip, "InstructPix2Pix model")
     settings = override(Ip2pSettings(), **read.pop("settings"))
-    return Ip2pEditor(**read, name=name, settings=settings, device=where, dtype=precision)
+    return Ip2pEditor(**read, name=name, settings=settings, device=where, dtype=precision, space=space)

@@ -8,18 +8,18 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..clip import load_clip
+from ..clip import embeddings_replaced, load_clip
 from ..diffusion import Noise, add_noise, training_target
-from ..editor import JointSpace, Space
+from ..editor import ENCODER_OUTPUT, INPUT_EMBEDDING, JointSpace, Space
 from ..errors import UsageError, unknown_name
 from ..images import fit
-from ..instruction import Instruction
+from ..instruction import Encoder, Instruction
 from ..libraries import quiet
 from .loading import fingerprint
 
@@ -80,6 +80,7 @@ class StableDiffusion:
         clip: str | None,
         device: torch.device | str,
         dtype: torch.dtype,
+        space: str,
     ) -> None:
         """Freeze the parts, in place, and move them to the device.
 
@@ -94,16 +95,18 @@ class StableDiffusion:
             clip: see `vii.clip.load_clip`; None for no joint space.
             device: where everything runs.
             dtype: of the networks and the text encoder.
+            space: kind of the instruction space; a value of `vii.editor.SPACES`.
         """
         from diffusers import DDPMScheduler
 
         self.device, self.dtype = torch.device(device), dtype
-        self.space = space_of(text_encoder, tokenizer, networks, model, revision)
+        self.space = space_of(text_encoder, tokenizer, networks, model, revision, space)
         with quiet():  # diffusers advises against casting with to(), though nothing here is kept in float32
             for network in networks:
                 network.eval().requires_grad_(False).to(self.device, dtype).to(memory_format=torch.channels_last)
             self.text_encoder = text_encoder.eval().requires_grad_(False).to(self.device, dtype)
             self.vae = vae.eval().requires_grad_(False).to(self.device, torch.float32)
+        self._encoder = encoder_of(tokenizer, self.text_encoder) if space == INPUT_EMBEDDING else None
         self.tokenizer, self.scheduler, self._clip = tokenizer, scheduler, clip
         training = DDPMScheduler.from_config(scheduler.config)
         self.num_timesteps: int = training.config.num_train_timesteps
@@ -132,12 +135,12 @@ class StableDiffusion:
 
     def instruct(self, text: str) -> Instruction:
         """See `Editor`."""
-        return instruct(text, self.tokenizer, self.text_encoder)
+        return instruct(text, self.tokenizer, self.text_encoder, self._encoder)
 
     @cached_property
     def null_rows(self) -> Tensor:
-        """`(n, d)`, the rows of the empty text."""
-        return self.instruct("").rows
+        """`(n, d)`, the rows of the empty text, as the networks read them."""
+        return self.instruct("").encoded().rows
 
     def denoising_loss(self, clean: Tensor, t: Tensor, noise: Tensor, predict: Predict) -> Tensor:
         """Mean squared error `(b,)` in the space of the model's own prediction type.
@@ -184,15 +187,20 @@ class StableDiffusion:
 
 
 def space_of(
-    text_encoder: Any, tokenizer: Any, networks: Sequence[Any], model: str = "in memory", revision: str = ""
+    text_encoder: Any,
+    tokenizer: Any,
+    networks: Sequence[Any],
+    model: str = "in memory",
+    revision: str = "",
+    kind: str = ENCODER_OUTPUT,
 ) -> Space:
-    """The instruction space of a text encoder's output as these networks read it.
+    """The instruction space of a text encoder, its output or its input embeddings, as these networks read it.
 
     The networks belong to it: tokens are found by descending their loss. The same CLIP reads to InstructPix2Pix and to
     Stable Diffusion with a ControlNet, and tokens learned for one are still not meant for the other.
     """
     return Space(
-        "encoder_output",
+        kind,
         type(text_encoder).__name__,
         text_encoder.config.hidden_size,
         text_length(tokenizer, text_encoder),
@@ -207,9 +215,23 @@ def text_length(tokenizer: Any, text_encoder: Any) -> int:
     return int(min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings))
 
 
+def encoder_of(tokenizer: Any, text_encoder: Any) -> Encoder:
+    """A CLIP text encoder as what stands between its input embeddings and the networks."""
+    table = text_encoder.get_input_embeddings().weight.detach()
+    ids = tokenizer("", padding="max_length", max_length=text_length(tokenizer, text_encoder)).input_ids
+    # EOS, then padding, which is EOS again in some models and not in others.
+    return Encoder(partial(_encode, text_encoder), table[[*ids[1:], ids[-1]]].float(), float(table.float().std()))
+
+
 @torch.no_grad()
-def instruct(text: str, tokenizer: Any, text_encoder: Any) -> Instruction:
+def instruct(text: str, tokenizer: Any, text_encoder: Any, encoder: Encoder | None = None) -> Instruction:
     """Text -> the rows `(n, d)` of a CLIP text encoder's output, float32; free are those of the words.
+
+    Args:
+        text: words.
+        tokenizer: `CLIPTokenizer`.
+        text_encoder: `CLIPTextModel`.
+        encoder: the same as `encoder_of` gives it, for the rows of its input instead.
 
     Raises:
         UsageError: the text is longer than the encoder takes.
@@ -218,8 +240,21 @@ def instruct(text: str, tokenizer: Any, text_encoder: Any) -> Instruction:
     ids = tokenizer(text, padding="max_length", max_length=length, truncation=False).input_ids
     if len(ids) > length:
         raise UsageError(f"the text is {len(ids) - 2} tokens long, this editor takes {length - 2}: '{text[:40]}...'")
-    rows = text_encoder(torch.tensor([ids], device=text_encoder.device)).last_hidden_state[0]
-    return Instruction(rows.float(), (1, ids.index(tokenizer.eos_token_id, 1)))
+    free = (1, ids.index(tokenizer.eos_token_id, 1))
+    tokens = torch.tensor([ids], device=text_encoder.device)
+    if encoder is not None:
+        return Instruction(text_encoder.get_input_embeddings()(tokens)[0].float(), free, encoder=encoder)
+    return Instruction(text_encoder(tokens).last_hidden_state[0].float(), free)
+
+
+def _encode(text_encoder: Any, rows: Tensor) -> Tensor:
+    """Token embeddings `(n, d)` -> the rows `(n, d)` of a CLIP text encoder's output, float32, differentiable."""
+    # CLIPTextModel takes nothing but ids. Which ones does not matter: they are only looked up, and the lookup replaced.
+    ids = torch.zeros(1, len(rows), dtype=torch.long, device=text_encoder.device)
+    slots = torch.arange(len(rows), device=text_encoder.device)
+    with embeddings_replaced(text_encoder.get_input_embeddings(), slots, rows):
+        encoded: Tensor = text_encoder(ids).last_hidden_state[0]
+    return encoded.float()
 
 
 def pixel_multiple(vae: Any) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..edit_file import SUFFIX, Edit
+from ..editor import INPUT_EMBEDDING
 from ..editors.loading import EMBEDDED_MODEL, read_manifest
 
 # Licences that the Hub knows by their identifier; any other needs a name of its own beside "other".
@@ -103,6 +104,7 @@ def _usage(repo: str, edits: Mapping[str, Edit]) -> str:
     chosen = f" --name {shlex.quote(name)}" if len(edits) > 1 else ""
     options = f', model="{model}"' if _hub_models(edit) else ""
     options += f', revision="{edit.space.revision}"' if options and REVISION.fullmatch(edit.space.revision) else ""
+    space = ', space="input"' if edit.space.kind == INPUT_EMBEDDING else ""
     own = ""
     if not options and not _embedded(edit) and model != edit.editor:
         own = f"\nIt was learned with a model called {_plain(model)} that is on no hub: name a folder with `--model`.\n"
@@ -120,7 +122,7 @@ In Python:
 ```python
 import vii
 edit = vii.load_edit({file!r})
-editor = vii.load_editor({_short(edit.editor)!r}{options})
+editor = vii.load_editor({_short(edit.editor)!r}{options}{space})
 vii.save_image(vii.apply(editor, edit, vii.load_image("photo.jpg"), seed=0), "edited.png")
 ```
 {_diffusers(file, edit)}"""

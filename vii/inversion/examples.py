@@ -98,6 +98,7 @@ class Examples:
         Samples of one picture size go through the networks together, whatever pair they belong to; pairs of several
         aspect ratios take one pass for each of their sizes.
         """
+        instruction = instruction.encoded()  # once for all picture sizes
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, noise in enumerate(batch.noise):
             groups.setdefault(tuple(noise.shape), []).append(index)

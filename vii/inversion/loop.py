@@ -127,8 +127,8 @@ class _Run:
         yield self._report(0, math.nan, math.nan, None, self.best_loss, math.nan)
 
         for step in range(1, settings.steps + 1):
-            rate = optimizer.param_groups[0]["lr"] = learning_rate_at(step - 1, settings)
-            instruction = self.start.with_tokens(tokens)
+            rate = optimizer.param_groups[0]["lr"] = learning_rate_at(step - 1, settings) * self.start.scale
+            instruction = self.start.with_tokens(tokens).encoded()  # once for both terms of the loss
             mse = self._losses(next(draws), instruction).mean()
             loss, clip = settings.mse_weight * mse, None
             if self.direction is not None and self.editor.joint is not None:
@@ -172,17 +172,19 @@ class _Run:
         )
         if settings.init in INITS:
             found, texts = texts, [shorten(self.editor, text) for text in texts]
-        candidates = [(text, self.editor.instruct(text)) for text in texts]
+        candidates = [(text, self._free(self.editor.instruct(text))) for text in texts]
         text, start = min(candidates, key=lambda item: self.probe(item[1])) if len(candidates) > 1 else candidates[0]
         if settings.init in INITS and text not in found:
             self.init_caption = found[texts.index(text)]
-        if self.settings.tokens:
-            return text, start.with_length(self.settings.tokens)
         if not len(start.tokens):
             raise UsageError(
                 "tokens = 0 learns the rows of the starting text, and it is empty; give a text or a number"
             )
         return text, start
+
+    def _free(self, start: Instruction) -> Instruction:
+        """A starting text with the rows to learn marked free: as many as asked for, or those of its words."""
+        return start.with_length(self.settings.tokens) if self.settings.tokens else start
 
     def _clip_direction(self) -> Tensor | None:
         joint = self.editor.joint

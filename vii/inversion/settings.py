@@ -26,7 +26,8 @@ class InversionSettings:
         tokens: rows to learn; 0 for as many as the starting text has.
         steps: updates.
         batch_size: noisy samples an update.
-        learning_rate: of AdamW, at its highest.
+        learning_rate: of AdamW, at its highest, in units of the size of a row's entries: 1 after a text encoder, the
+            standard deviation of its table of tokens before it.
         learning_rate_schedule: "constant", or "cosine" down to zero over `steps`.
         warmup_steps: updates over which the learning rate rises linearly.
         weight_decay: of AdamW.
