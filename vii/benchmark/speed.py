@@ -90,14 +90,15 @@ def learning_pace(name: str, editor: Ip2pEditor, settings: InversionSettings, up
     """Time updates of the loop behind `invert`, probes included."""
     side = editor.resolution
     pair = Pair(*torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)))
-    settings = replace(settings, init=WORDS, steps=WARM_UP + updates, clip_weight=0.0)
+    settings = replace(settings, init=WORDS, steps=1 + WARM_UP + updates, clip_weight=0.0)
     loop = invert_steps(editor, [pair], settings)
-    next(loop)  # the starting text: everything that is done once lies before it
+    start = next(loop)  # the starting text: everything that is done once lies before it
+    first = next(loop)
+    branches = (first.samples - start.samples) // settings.batch_size
 
     def update() -> None:
         next(loop)
 
-    branches = editor.num_branches([1.0], editor.settings) if settings.guided_loss else 1
     return _pace(name, editor, settings.batch_size, branches, update, updates)
 
 
@@ -127,7 +128,7 @@ def compare(editor: Ip2pEditor, recipe: InversionSettings, updates: int) -> list
         recipe: ours.
         updates: timed ones of each.
     """
-    authors = replace(load_recipe("visii"), probe_every=WARM_UP + updates)
+    authors = replace(load_recipe("visii"), probe_every=2 + WARM_UP + updates)
     return [
         bare_pace(editor, recipe.batch_size, updates),
         learning_pace(f"recipe {recipe.recipe}", editor, recipe, updates),
