@@ -8,7 +8,11 @@ from .studio import Studio
 
 TITLE = "vii: edit images by example"
 STYLE = """
-.gradio-container { max-width: 1080px !important; margin: 0 auto !important }
+.gradio-container { max-width: 1080px !important; width: 100% !important; margin: 0 auto !important }
+.gradio-container main { width: 100% !important }
+.live:not(:has(p)), .quiet:not(:has(*)) { margin-bottom: calc(-1 * var(--layout-gap)) }
+#shelf .thumbnail-item { aspect-ratio: 2 / 1 }
+#shelf .grid-wrap { min-height: 0 }
 .say { margin: .25rem 0; line-height: 1.5 }
 .say.error { border-left: 4px solid #c62828; padding-left: .6rem }
 .say.warning { border-left: 4px solid #b26a00; padding-left: .6rem }

@@ -26,8 +26,8 @@ SHOWN = 1024
 def build(studio: Studio) -> gr.Dropdown:
     """Lay the page out and wire it; returns the field in which edits are picked."""
     photos = gr.Gallery(
-        label="Photos", type="filepath", interactive=True, sources=["upload", "clipboard"], columns=4, height=260,
-        object_fit="contain", buttons=[], elem_id="photos",
+        label="Photos", file_types=["image"], type="filepath", interactive=True, sources=["upload", "clipboard"],
+        columns=4, height=260, object_fit="contain", buttons=[], elem_id="photos",
     )  # fmt: skip
     example = gr.Button("Use the shipped photos", size="sm", elem_id="example-photos")
     picked = gr.Dropdown(

@@ -202,7 +202,7 @@ def duration(seconds: float) -> str:
     """Seconds for people.
 
     >>> duration(7.6), duration(95), duration(7300)
-    ('8 s', '1 min 35 s', '2 h 2 min')
+    ('8 s', '1 min 35 s', '2 h 1 min')
     """
     whole = round(seconds)
     if whole < 60:

@@ -46,7 +46,7 @@ def find(name: str | None) -> Entry:
 
 
 def cards(found: Sequence[Entry]) -> list[tuple[Image.Image, str]]:
-    """A picture and a caption for each: the file's own picture, or its name on a plain card."""
+    """A picture and a caption for each: the file's own picture, or a plain card."""
     return [(card(entry), entry.name if entry.edit else f"{entry.name} (cannot be used)") for entry in found]
 
 
@@ -58,7 +58,8 @@ def card(entry: Entry) -> Image.Image:
         except ImageError:
             pass  # a damaged picture does not make the edit unusable
     picture = Image.new("RGB", CARD, PAPER)
-    text, font = entry.name[:18], ImageFont.load_default(22)
+    text = "no picture" if entry.edit else "broken"
+    font = ImageFont.load_default(20)
     ImageDraw.Draw(picture).text((CARD[0] / 2, CARD[1] / 2), text, fill=INK, font=font, anchor="mm")
     return picture
 
