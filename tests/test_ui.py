@@ -199,6 +199,7 @@ def test_learning_reports_and_learns_what_the_library_learns(studio, free, toy, 
     learned = learn(Watched("learn", None), studio, toy_pair, settings, seed=3)
     assert [one.step for one in seen] == [0, 1, 2, 3, 4, 5, 6]
     assert seen[-1].left == 0
+    assert learned.progress.left is None
     assert seen[1].left is None
     assert [label for label, _ in learned.progress.pictures][:3] == ["before", "after", "step 0: no words"]
     assert learned.progress.pictures[-1][0].startswith("best: step ")
@@ -357,12 +358,18 @@ def test_results_have_safe_names_of_their_own(tmp_path):
 # Library
 
 
-def test_the_shelf_lists_searches_and_shows(held):
+def test_the_shelf_lists_searches_and_shows(held, tmp_path):
     assert [entry.name for entry in shelf.entries()] == ["bands", "broken", "stripes"]
     assert [entry.name for entry in shelf.entries("stri")] == ["stripes"]
     assert shelf.names_for("toy") == ["bands", "stripes"]
     assert shelf.names_for("embedded") == []
-    assert [caption for _, caption in shelf.cards(shelf.entries())] == ["bands", "broken (cannot be used)", "stripes"]
+    assert [caption for _, caption in shelf.cards(shelf.entries(), tmp_path)] == [
+        "bands",
+        "broken (cannot be used)",
+        "stripes",
+    ]
+    files = {path for path, _ in shelf.cards(shelf.entries(), tmp_path)}
+    assert len(files) == 2, "one file for each different picture"
     with pytest.raises(EditFileError, match=r"^broken: "):
         shelf.find("broken")
     for name in (None, "", "nothing", str(held / "bands.safetensors"), "bands.safetensors"):

@@ -231,7 +231,7 @@ def test_a_broken_file_is_not_imported_and_a_good_one_is(page, shelf, tmp_path):
     drop(page, "import", good)
     says(page, "library-status", "Imported: copied")
     page.locator("#search textarea, #search input").first.fill("copi")
-    says(page, "library-count", "^1 edit$")
+    says(page, "library-count", r"\b1 edit\b")
     pick(page, "edit", "copied")
     says(page, "facts", "Explained")
     assert fetched(page, page.locator("#share"), tmp_path / "x").name == "copied.safetensors"

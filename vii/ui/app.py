@@ -12,6 +12,7 @@ STYLE = """
 .gradio-container main { width: 100% !important }
 .live:not(:has(p)), .quiet:not(:has(*)) { margin-bottom: calc(-1 * var(--layout-gap)) }
 #shelf .thumbnail-item { aspect-ratio: 2 / 1 }
+#photos .thumbnail-item { aspect-ratio: 3 / 2 }
 #shelf .grid-wrap { min-height: 0 }
 .say { margin: .25rem 0; line-height: 1.5 }
 .say.error { border-left: 4px solid #c62828; padding-left: .6rem }
@@ -20,12 +21,13 @@ STYLE = """
 .bar { height: .8rem; border-radius: .4rem; background: var(--border-color-primary); overflow: hidden }
 .bar div { height: 100%; background: var(--color-accent) }
 .strip .wide { overflow-x: auto; display: flex; gap: .6rem }
-.strip figure { margin: 0; flex: none; max-width: 170px }
+.strip figure { margin: 0; flex: none; width: 130px }
+.strip img { width: 130px; height: auto }
 .strip figcaption { font-size: .85rem; overflow-wrap: anywhere }
 .facts { width: 100%; border-collapse: collapse }
 .facts caption { text-align: left; font-weight: 600; padding-bottom: .3rem }
 .facts th, .facts td { text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0; overflow-wrap: anywhere }
-.inset { padding: .6rem 1rem 0 }
+.inset { padding: .6rem 1rem 0; background: var(--block-background-fill) }
 #before, #after { min-width: 150px !important }
 #before .upload-container, #after .upload-container { min-height: 180px }
 """
@@ -58,8 +60,10 @@ SCRIPT = """
 
 
 def theme() -> gr.themes.Base:
-    """gradio's own, with the fonts that are there, so that none is fetched."""
-    return gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    """gradio's own, with the fonts that are there, so that none is fetched, and a colour on which white can be read."""
+    return gr.themes.Default(
+        primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    )
 
 
 def build(studio: Studio) -> gr.Blocks:

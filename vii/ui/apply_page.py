@@ -3,13 +3,11 @@
 from typing import Any
 
 import gradio as gr
-import numpy as np
-from PIL import Image
 
 from ..demo import FOLDER as DEMO
 from ..errors import ViiError
 from ..gallery import inside
-from ..images import load_image, to_pil
+from ..images import load_image, save_image
 from . import fragments
 from .applying import MAX_EDITS, MAX_WEIGHT, Applied, apply_to, files_of, mask_of, summary, wish_for
 from .learning import whole
@@ -63,7 +61,7 @@ def build(studio: Studio) -> gr.Dropdown:
     with gr.Column(visible=False) as outcome:
         choose = gr.Dropdown([], label="Result to compare", visible=False, elem_id="choose")
         slider = gr.ImageSlider(
-            label="Before and after", interactive=False, type="pil", format="png", buttons=["fullscreen"],
+            label="Before and after", interactive=False, type="filepath", format="png", buttons=["fullscreen"],
             elem_id="slider",
         )  # fmt: skip
         files = gr.File(
@@ -83,7 +81,9 @@ def build(studio: Studio) -> gr.Dropdown:
             paths = paths_of(values, studio)
             if not paths:
                 return None, ""
-            return {"background": _small(load_image(paths[0])), "layers": [], "composite": None}, ""
+            small = studio.new_folder() / "canvas.png"
+            save_image(inside(load_image(paths[0]), CANVAS), small)
+            return {"background": str(small), "layers": [], "composite": None}, ""
         except ViiError as problem:
             return None, error(problem, studio)
 
@@ -140,9 +140,17 @@ def build(studio: Studio) -> gr.Dropdown:
             files_of(applied),
         )
 
-    def compared(applied: Applied, name: str) -> tuple[Image.Image, Image.Image]:
+    def compared(applied: Applied, name: str) -> tuple[str, str]:
         result = next(result for result in applied.results if result.name == name)
-        return tuple(to_pil(inside(x, SHOWN) if max(x.shape) > SHOWN else x) for x in (result.before, result.after))  # type: ignore[return-value]
+        shown = []
+        for side, image in (("before", result.before), ("after", result.after)):
+            # Written once: gradio would write over what another request is being sent.
+            path = result.path.parent / "shown" / f"{name}-{side}.png"
+            if not path.exists():
+                path.parent.mkdir(exist_ok=True)
+                save_image(inside(image, SHOWN) if max(image.shape) > SHOWN else image, path)
+            shown.append(str(path))
+        return shown[0], shown[1]
 
     def other(known: str, name: str) -> Any:
         job = studio.jobs.find(known)
@@ -165,7 +173,3 @@ def build(studio: Studio) -> gr.Dropdown:
     stop.click(lambda known: stopped(studio, known), key, None, **PRIVATE)
     choose.input(other, [key, choose], slider, **PRIVATE)
     return picked
-
-
-def _small(image: Any) -> np.ndarray[Any, Any]:
-    return np.asarray(to_pil(inside(image, CANVAS)))

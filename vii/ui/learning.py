@@ -40,7 +40,7 @@ class Progress:
         loss: of the last update; NaN before the first.
         explained: of the best so far.
         seconds: since the first step was seen.
-        left: seconds that the rest will take at this pace; None before two updates.
+        left: seconds that the rest will take at this pace; None before two updates and at the end.
         pictures: of the strip so far.
     """
 
@@ -171,7 +171,7 @@ def learn(
     edit = last.best()
     if pictures:
         watch.draw(f"best: step {edit.training['best_step']}", edit)
-    final = dataclasses.replace(job.progress, pictures=tuple(watch.pictures), left=0.0)
+    final = dataclasses.replace(job.progress, pictures=tuple(watch.pictures), left=None)
     return Learned(edit, pair, final, stopped)
 
 

@@ -55,7 +55,13 @@ def build(studio: Studio, tabs: gr.Tabs, picked: gr.Dropdown, saved: Any, page: 
             told = "No edit has all these words." if words else "No edits yet: learn one, or import a file below."
         kept = current if current in names else None
         usable = names_for(studio.editor_name)
-        return (cards(found), gr.Dropdown(names, value=kept), fragments.say(told), names, gr.Dropdown(usable))
+        return (
+            cards(found, studio.folder / "cards"),
+            gr.Dropdown(names, value=kept),
+            fragments.say(told),
+            names,
+            gr.Dropdown(usable),
+        )
 
     def show(name: str | None) -> tuple[Any, ...]:
         hidden = (gr.Row(visible=False), gr.Row(visible=False))

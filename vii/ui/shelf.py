@@ -1,5 +1,6 @@
 """What the page *Library* does: list, search, show, import, remove. Edits go by their names, never by paths."""
 
+import hashlib
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -8,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..edit_file import describe_edit, load_edit
 from ..errors import EditFileError, ImageError, UsageError, ViiError, unknown_name
+from ..files import replacing
 from ..gallery import thumbnail_image
 from ..hub import origin
 from ..images import to_pil
@@ -45,9 +47,26 @@ def find(name: str | None) -> Entry:
         raise EditFileError(str(error).replace(str(held[name]), name)) from None
 
 
-def cards(found: Sequence[Entry]) -> list[tuple[Image.Image, str]]:
-    """A picture and a caption for each: the file's own picture, or a plain card."""
-    return [(card(entry), entry.name if entry.edit else f"{entry.name} (cannot be used)") for entry in found]
+def cards(found: Sequence[Entry], folder: Path) -> list[tuple[str, str]]:
+    """A picture and a caption for each edit.
+
+    Pictures go by their contents and are written once: gradio would write them anew at every listing, also while
+    another tab is being sent them.
+
+    Args:
+        found: the edits.
+        folder: for the pictures; made if it is not there.
+    """
+    folder.mkdir(exist_ok=True)
+    told = []
+    for entry in found:
+        source = entry.edit.thumbnail if entry.edit else "broken"
+        path = folder / f"{hashlib.sha256(source.encode()).hexdigest()}.png"
+        if not path.exists():
+            with replacing(path) as temporary:
+                card(entry).save(temporary, format="PNG")
+        told.append((str(path), entry.name if entry.edit else f"{entry.name} (cannot be used)"))
+    return told
 
 
 def card(entry: Entry) -> Image.Image:
