@@ -26,7 +26,8 @@ STYLE = """
 .strip figcaption { font-size: .85rem; overflow-wrap: anywhere }
 .facts { width: 100%; border-collapse: collapse }
 .facts caption { text-align: left; font-weight: 600; padding-bottom: .3rem }
-.facts th, .facts td { text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0; overflow-wrap: anywhere }
+.facts th, .facts td { text-align: left; vertical-align: top; padding: .3rem .6rem !important; overflow-wrap: anywhere;
+  border: 1px solid var(--border-color-primary) !important }
 .inset { padding: .6rem 1rem 0; background: var(--block-background-fill) }
 #before, #after { min-width: 150px !important }
 #before .upload-container, #after .upload-container { min-height: 180px }
@@ -61,8 +62,9 @@ SCRIPT = """
 
 def theme() -> gr.themes.Base:
     """gradio's own, with the fonts that are there, so that none is fetched, and a colour on which white can be read."""
-    return gr.themes.Default(
-        primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    return gr.themes.Default(primary_hue="blue", **fonts).set(
+        button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700"
     )
 
 

@@ -42,7 +42,7 @@ def build(studio: Studio, tabs: gr.Tabs, picked: gr.Dropdown, saved: Any, page: 
         keep = gr.Button("Keep it", elem_id="keep")
     done = live("library-status")
     imports = gr.File(
-        label="Import edit files (.safetensors); each is checked first", file_count="multiple", height=140,
+        label="Import edit files", file_count="multiple", height=170,
         elem_id="import",
     )  # fmt: skip
     shown = gr.State([])
