@@ -1,5 +1,7 @@
 """Small models and pictures shared by the tests. Nothing here needs a network, a GPU or more than a few seconds."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,16 @@ def picture(seed: int, height: int = 64, width: int = 64) -> Tensor:
     """A smooth random picture `(3, height, width)` in [0, 1]."""
     coarse = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")[0].clamp(0, 1)
+
+
+def bomb_png(side: int = 60_000) -> bytes:
+    """A PNG of a hundred bytes whose header claims `side` x `side` pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def tiny_pipeline(prediction_type: str = "epsilon", scheduler: str = "EulerAncestralDiscreteScheduler", seed: int = 0):

@@ -14,6 +14,7 @@ from .hub import pull, push
 from .learn import demo, learn
 from .library import library
 from .lists import editors, recipes, show
+from .ui import ui
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,6 +36,7 @@ for command in (
     apply,
     show,
     demo,
+    ui,
     bench,
     evaluate,
     editors,

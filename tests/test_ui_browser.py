@@ -1,0 +1,340 @@
+"""`vii ui` in a real browser: a headless Chromium, driven by Playwright, against the command as users start it."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import bomb_png, picture
+
+import vii
+from vii.demo import FOLDER as DEMO
+from vii.images import resize
+from vii.record import read_record
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="tests in a browser need: pip install playwright")
+pytest.importorskip("gradio", reason="the page needs gradio: pip install '.[ui]'")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="tests in a browser need chromium (apt install chromium)")
+
+ROOT = Path(__file__).parent.parent
+# Generous: these tests also run beside other work.
+PATIENCE = 90_000
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """A library with the shipped edits."""
+    folder = tmp_path_factory.mktemp("ui") / "library"
+    folder.mkdir()
+    for path in (ROOT / "learned_instructions").glob("*.safetensors"):
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(shelf, tmp_path_factory):
+    """The command itself, on a free port: its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    temporary = tmp_path_factory.mktemp("tmp")
+    environment = {**os.environ, "VII_LIBRARY": str(shelf), "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "vii", "ui", "--no-browser", "--port", str(port), "--device", "cpu"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    line = process.stdout.readline()
+    assert f"http://localhost:{port}/" in line
+    yield f"http://localhost:{port}/"
+    process.send_signal(signal.SIGINT)
+    process.wait(60)
+    assert not list(temporary.glob("vii-ui-*")), "uploads and results are deleted at the end"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    """A tab; afterwards, that it asked no other machine for anything and that no script failed."""
+    with browser.new_context(accept_downloads=True) as context:
+        yield opened(context, server)
+
+
+def opened(context, server):
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.foreign, page.faults = [], []
+    page.on("request", lambda request: page.foreign.append(request.url) if is_foreign(request.url, server) else None)
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.goto(server)
+    page.get_by_role("button", name="Learn", exact=True).wait_for()
+    page.wait_for_timeout(500)
+    return page
+
+
+def is_foreign(url, server):
+    return not url.startswith((server, "data:", "blob:", "about:", "chrome"))
+
+
+def open_tab(page, name):
+    page.get_by_role("tab", name=name).click()
+
+
+def drop(page, key, *paths):
+    page.locator(f"#{key} input[type=file]").first.set_input_files([str(path) for path in paths])
+
+
+def few_steps(page, section, key, count):
+    page.locator(f"#{section} button").first.click()
+    page.locator(f"#{key} input").fill(str(count))
+
+
+def pick(page, key, *names):
+    for name in names:
+        page.locator(f"#{key} input").click()
+        page.get_by_role("option", name=name, exact=True).click()
+    page.keyboard.press("Escape")
+
+
+def says(page, key, text):
+    sync_api.expect(page.locator(f"#{key}")).to_contain_text(re.compile(text), timeout=PATIENCE)
+
+
+def learn_example(page, steps):
+    page.locator("#example").click()
+    sync_api.expect(page.locator("#before img")).to_be_visible(timeout=PATIENCE)
+    sync_api.expect(page.locator("#after img")).to_be_visible(timeout=PATIENCE)
+    few_steps(page, "learn-settings", "steps", steps)
+    page.locator("#learn").click()
+
+
+def fetched(page, locator, tmp_path):
+    with page.expect_download() as caught:
+        locator.click()
+    path = tmp_path / caught.value.suggested_filename
+    caught.value.save_as(path)
+    return path
+
+
+def test_learn_save_and_download(page, shelf, tmp_path):
+    learn_example(page, 4)
+    says(page, "learn-status", "Learned in 4 steps")
+    assert page.locator("#strip img").count() >= 5
+    assert page.locator("[role=progressbar]").get_attribute("aria-valuenow") == "4"
+    page.locator("#name textarea, #name input").first.fill("my heat")
+    page.locator("#save").click()
+    says(page, "save-status", "Saved as 'my heat'")
+    path = fetched(page, page.locator("#download-edit"), tmp_path)
+    assert path.name == "my heat.safetensors"
+    assert path.read_bytes() == (shelf / "my heat.safetensors").read_bytes()
+    assert vii.load_edit(path).training["steps"] == 4
+    page.locator("#name textarea, #name input").first.fill("negative")
+    page.locator("#save").click()
+    says(page, "save-status", "another edit called 'negative'")
+    assert page.foreign == []
+    assert page.faults == []
+
+
+def test_cancel_keeps_the_best_so_far(page):
+    learn_example(page, 5000)
+    says(page, "learn-progress", r"step \d+ of 5000, loss .*, explained .*left")
+    page.locator("#learn-stop").click()
+    says(page, "learn-status", r"Stopped after \d+ of 5000 steps; the best so far is kept")
+    sync_api.expect(page.locator("#save")).to_be_visible()
+    sync_api.expect(page.locator("#learn")).to_be_enabled()
+
+
+def test_pictures_that_are_no_pair_are_doubted(page, tmp_path):
+    vii.save_image(vii.load_image(DEMO / "photos/cat.jpg"), tmp_path / "cat.png")
+    coffee = vii.load_image(DEMO / "photos/coffee.jpg")
+    height, width = vii.load_image(DEMO / "photos/cat.jpg").shape[-2:]
+    vii.save_image(coffee[:, :height, :width], tmp_path / "coffee.png")
+    vii.save_image(coffee[:, :100, :300], tmp_path / "wide.png")
+    drop(page, "before", tmp_path / "cat.png")
+    drop(page, "after", tmp_path / "wide.png")
+    says(page, "pair-note", "need the same shape")
+    page.locator("#learn").click()
+    says(page, "learn-status", "need the same shape")
+
+
+def test_apply_two_edits_and_words(page, tmp_path):
+    open_tab(page, "Apply")
+    drop(page, "photos", DEMO / "photos/cat.jpg", DEMO / "photos/coffee.jpg")
+    pick(page, "edits", "negative", "golden_hour")
+    weight = page.get_by_label("number input for Weight of negative")
+    weight.fill("0.5")
+    weight.press("Tab")
+    page.locator("#words textarea, #words input").first.fill("make it night")
+    few_steps(page, "apply-settings", "apply-steps", 2)
+    page.locator("#apply").click()
+    says(page, "apply-status", "2 of 2 photos done")
+    sync_api.expect(page.locator("#slider img").first).to_be_visible()
+    links = page.locator("#results a[download]")
+    assert links.count() == 3
+    archive = zipfile.ZipFile(fetched(page, links.nth(0), tmp_path))
+    assert sorted(archive.namelist()) == ["cat.png", "coffee.png"]
+    archive.extractall(tmp_path)
+    made = read_record(tmp_path / "cat.png")
+    assert [(edit["name"], edit["weight"]) for edit in made["edits"]] == [("negative", 0.5), ("golden_hour", 1.0)]
+    assert (made["text"], made["settings"]["num_inference_steps"]) == ("make it night", 2)
+    assert page.foreign == []
+    assert page.faults == []
+
+
+def test_apply_where_it_was_painted(page, tmp_path):
+    open_tab(page, "Apply")
+    drop(page, "photos", DEMO / "photos/cat.jpg")
+    pick(page, "edits", "negative")
+    few_steps(page, "apply-settings", "apply-steps", 2)
+    page.locator("#where button").first.click()
+    canvas = page.locator("#mask canvas").first
+    canvas.wait_for()
+    page.wait_for_timeout(2000)
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 30, y, steps=6)
+    page.mouse.up()
+    page.wait_for_timeout(1500)
+    page.locator("#apply").click()
+    says(page, "apply-status", "Done")
+    path = fetched(page, page.locator("#results a[download]").first, tmp_path)
+    assert read_record(path)["region"] == "mask"
+    edited, photo = vii.load_image(path), vii.load_image(DEMO / "photos/cat.jpg")
+    moved = (edited - resize(photo, *edited.shape[-2:])).abs().mean(0)
+    height, width = moved.shape
+    assert moved[:4].max() < 0.02
+    assert moved[height // 2, width // 2] > 0.02
+
+
+def test_a_broken_file_is_not_imported_and_a_good_one_is(page, shelf, tmp_path):
+    broken, good = tmp_path / "broken.safetensors", tmp_path / "copied.safetensors"
+    broken.write_bytes((shelf / "negative.safetensors").read_bytes()[:5000])
+    shutil.copy(shelf / "negative.safetensors", good)
+    open_tab(page, "Library")
+    drop(page, "import", broken)
+    says(page, "library-status", "broken.safetensors: damaged")
+    assert not (shelf / "broken.safetensors").exists()
+    drop(page, "import", good)
+    says(page, "library-status", "Imported: copied")
+    page.locator("#search textarea, #search input").first.fill("copi")
+    says(page, "library-count", r"\b1 edit\b")
+    pick(page, "edit", "copied")
+    says(page, "facts", "Explained")
+    assert fetched(page, page.locator("#share"), tmp_path / "x").name == "copied.safetensors"
+    page.locator("#remove").click()
+    page.locator("#really").click()
+    says(page, "library-status", "'copied' was removed")
+    assert not (shelf / "copied.safetensors").exists()
+
+
+def test_a_non_image_and_a_decompression_bomb_are_refused(page, tmp_path):
+    text, bomb = tmp_path / "text.png", tmp_path / "bomb.png"
+    text.write_text("no picture")
+    bomb.write_bytes(bomb_png())
+    fine = tmp_path / "fine.png"
+    vii.save_image(picture(1), fine)
+    drop(page, "after", fine)
+    drop(page, "before", text)
+    says(page, "pair-note", "text.png: not a picture that can be read")
+    page.locator("#before button[aria-label*=Clear], #before button[aria-label*=Remove]").first.click()
+    drop(page, "before", bomb)
+    says(page, "pair-note", "bomb.png: .*limit is 64,000,000 pixels")
+    page.locator("#learn").click()
+    says(page, "learn-status", "limit is 64,000,000 pixels")
+    open_tab(page, "Apply")
+    drop(page, "photos", bomb)
+    says(page, "apply-status", "limit is 64,000,000 pixels")
+
+
+def test_two_tabs_wait_for_each_other(page, browser, server):
+    with browser.new_context() as context:
+        other = opened(context, server)
+        learn_example(page, 5000)
+        says(page, "learn-progress", "step [1-9]")
+        learn_example(other, 3)
+        says(other, "learn-status", "Waiting for the job before it")
+        page.locator("#learn-stop").click()
+        says(page, "learn-status", "the best so far is kept")
+        says(other, "learn-status", "Learned in 3 steps")
+        says(page, "learn-status", "Stopped after")
+
+
+@pytest.mark.parametrize("header", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}])
+def test_foreign_hosts_and_origins_are_refused(server, header):
+    import urllib.error
+    import urllib.request
+
+    for path in ("", "config", "gradio_api/queue/join"):
+        request = urllib.request.Request(server + path, headers=header, data=b"{}" if "join" in path else None)
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=60)
+        assert caught.value.code == 403
+
+
+def test_another_page_cannot_reach_it(browser, server):
+    """As a page that its owner has open elsewhere: by fetch, as a picture, in a frame."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.route("http://evil.example/", lambda route: route.fulfill(body="<h1>evil</h1>", content_type="text/html"))
+        page.goto("http://evil.example/")
+        tried = page.evaluate(
+            """async (url) => {
+              const got = async (mode) => {
+                try { return (await fetch(url + 'config', {mode})).status } catch (error) { return 'refused' }
+              };
+              const frame = document.createElement('iframe');
+              frame.src = url;
+              document.body.append(frame);
+              await new Promise((done) => { frame.onload = done; setTimeout(done, 5000) });
+              return [await got('cors'), await got('no-cors')];
+            }""",
+            server,
+        )
+        assert tried == ["refused", "refused"]
+        assert all("vii" not in (frame.title() or "") for frame in page.frames[1:])
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pages_fit_their_window_and_everything_has_a_name(browser, server, width):
+    with browser.new_context(viewport={"width": width, "height": 844}) as context:
+        page = opened(context, server)
+        for tab in ("Learn", "Apply", "Library"):
+            open_tab(page, tab)
+            page.wait_for_timeout(1500)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
+            nameless = page.evaluate(
+                """() => [...document.querySelectorAll('button, input, textarea, select')]
+                  .filter((part) => part.offsetParent !== null && part.type !== 'file')
+                  .filter((part) => !(part.getAttribute('aria-label') || part.title || part.textContent.trim()
+                    || part.labels?.length || part.placeholder))
+                  .map((part) => part.outerHTML.slice(0, 200))"""
+            )
+            assert nameless == [], tab
+
+
+def test_the_keyboard_is_enough(page):
+    page.locator("#example").focus()
+    page.keyboard.press("Enter")
+    sync_api.expect(page.locator("#after img")).to_be_visible(timeout=PATIENCE)
+    page.locator("#learn").focus()
+    page.keyboard.press("Enter")
+    says(page, "learn-progress", "step")
+    page.locator("#learn-stop").focus()
+    page.keyboard.press("Space")
+    says(page, "learn-status", "kept|Learned")
+    assert page.locator("#learn-status").get_attribute("aria-live") == "polite"
+    assert page.faults == []

@@ -1,0 +1,63 @@
+"""What may stand in the requests of the page: no file but those that it was given, and no address to fetch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+MAX_JSON = 4_000_000
+MAX_DEPTH = 60
+
+
+class BodyRefused(Exception):  # noqa: N818 (an answer rather than a fault)
+    """A request whose body is not let through."""
+
+    def __init__(self, reason: str, *, too_large: bool = False) -> None:
+        super().__init__(reason)
+        self.too_large = too_large
+
+
+def inside(path: str, folder: Path) -> bool:
+    """Whether a path names something inside a folder, links followed."""
+    try:
+        found = Path(path).resolve()
+    except (OSError, ValueError, RuntimeError):
+        return False
+    return Path(path).is_absolute() and found != folder and found.is_relative_to(folder)
+
+
+def check_files(body: bytes, folder: Path) -> None:
+    """Refuse JSON that names a file outside the folder of uploads and results, or an address as a file.
+
+    gradio looks at paths itself, but fetches addresses that stand in their place.
+
+    Args:
+        body: of a request; empty, or JSON.
+        folder: resolved.
+
+    Raises:
+        BodyRefused: it names such a file, or cannot be read.
+    """
+    if not body:
+        return
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BodyRefused("refused: the body of this request is not JSON") from None
+    _check(found, folder, 0)
+
+
+def _check(value: Any, folder: Path, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise BodyRefused("refused: the body of this request is nested too deeply")
+    if isinstance(value, list):
+        for item in value:
+            _check(item, folder, depth + 1)
+    if isinstance(value, dict):
+        path = value.get("path")
+        if path is not None and "meta" in value and not (isinstance(path, str) and inside(path, folder)):
+            raise BodyRefused("refused: a file that was not given to this page")
+        # Files are known by their path; an address beside it would be decoded or fetched instead.
+        if path is None and "meta" in value and value.get("url"):
+            raise BodyRefused("refused: an address in the place of a file")
+        for item in value.values():
+            _check(item, folder, depth + 1)
