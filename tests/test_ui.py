@@ -437,7 +437,7 @@ def test_without_gradio_the_command_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "gradio", None)
     result = CliRunner().invoke(main, ["ui", "--no-browser"])
     assert result.exit_code == 1
-    assert "pip install 'vii[ui]'" in result.output
+    assert "pip install '.[ui]'" in result.output
     assert len(result.output.strip().splitlines()) == 1
 
 

@@ -19,7 +19,8 @@ from .studio import Studio
 PORTS = range(7860, 7880)
 MAX_FILE = 60_000_000
 MIN_TOKEN = 8
-INSTALL = "pip install 'vii[ui]'"
+# Not by name from a package index: what is called so there may be somebody else's.
+INSTALL = "pip install '.[ui]' in the folder of vii"
 WILDCARDS = ("0.0.0.0", "::")
 
 
