@@ -45,7 +45,7 @@ def build(studio: Studio, tabs: gr.Tabs, picked: gr.Dropdown, saved: Any, page: 
         label="Import edit files", file_count="multiple", height=170,
         elem_id="import",
     )  # fmt: skip
-    shown = gr.State([])
+    shown, dropped = gr.State([]), gr.State(None)
 
     def listed(words: str, current: str | None = None) -> tuple[Any, ...]:
         found = entries(words or "")
@@ -95,15 +95,19 @@ def build(studio: Studio, tabs: gr.Tabs, picked: gr.Dropdown, saved: Any, page: 
     def select(event: gr.SelectData, names: list[str]) -> Any:
         return names[event.index] if isinstance(event.index, int) and event.index < len(names) else gr.skip()
 
-    def added(values: Any) -> tuple[Any, Any]:
+    def taken(values: Any) -> tuple[Any, Any]:
+        # The field is free again before anything is said: files dropped while it is being emptied would be lost.
+        return values, None
+
+    def added(values: Any) -> Any:
         if not values:
-            return gr.skip(), gr.skip()
+            return gr.skip()
         try:
             names, refused = import_files(paths_of(values, studio), studio.folder)
         except ViiError as problem:
-            return error(problem, studio), None
+            return error(problem, studio)
         told = fragments.say(f"Imported: {', '.join(names)}.", "good") if names else ""
-        return told + "".join(fragments.say(line, "error") for line in refused), None
+        return told + "".join(fragments.say(line, "error") for line in refused)
 
     def removed(name: str | None) -> str:
         try:
@@ -126,7 +130,8 @@ def build(studio: Studio, tabs: gr.Tabs, picked: gr.Dropdown, saved: Any, page: 
     saved.then(listed, [search, chosen], listing, **PRIVATE)
     gallery.select(select, shown, chosen, **PRIVATE)
     chosen.change(show, chosen, [facts, actions, sure, share, use], **PRIVATE)
-    imports.upload(added, imports, [done, imports], **PRIVATE).then(listed, [search, chosen], listing, **PRIVATE)
+    checked = imports.upload(taken, imports, [dropped, imports], **PRIVATE).then(added, dropped, done, **PRIVATE)
+    checked.then(listed, [search, chosen], listing, **PRIVATE)
     drop.click(lambda: gr.Row(visible=True), None, sure, **PRIVATE)
     keep.click(lambda: gr.Row(visible=False), None, sure, **PRIVATE)
     really.click(removed, chosen, done, **PRIVATE).then(listed, [search, chosen], listing, **PRIVATE)
