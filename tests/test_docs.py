@@ -120,9 +120,9 @@ def test_every_shipped_edit_has_its_recipe_and_picture_and_fits_the_shipped_edit
     table = (ROOT / "learned_instructions/README.md").read_text(encoding="utf-8")
     for path in edits:
         edit = vii.load_edit(path)
-        assert edit.space == embedded.space, "run recipes/learned_instructions.py again"
+        assert edit.space == embedded.space, "run python -m recipes.learned_instructions"
         assert path.with_suffix(".png").exists()
-        recipe = ROOT / f"recipes/{path.stem}.toml"
+        recipe = ROOT / f"recipes/learned_instructions/{path.stem}.toml"
         assert edit.pairs == (vii.Pair.open(*read_recipe(recipe).pair).sha256(),)
         assert f"-o learned_instructions/{path.name}" in recipe.read_text(encoding="utf-8")
         assert f"| {edit.training['explained']:.0%} |" in next(x for x in table.splitlines() if f"`{path.stem}`" in x)

@@ -63,6 +63,28 @@ def test_pair_and_view_are_drawn_independently_of_the_noise_level(toy, toy_pair,
         assert shares.tolist() == pytest.approx([1 / kinds] * kinds, rel=0.2)
 
 
+@pytest.mark.parametrize("timesteps", ["stratified", "permutation"])
+def test_high_noise_puts_the_levels_where_it_says(toy, toy_pair, timesteps):
+    """`t = 1 - u^4`: half of all samples lie above 1 - 0.5^4, and every batch has one in each sixteenth of u."""
+    settings = {**FAST, "steps": 200, "batch_size": 16, "timesteps": timesteps, "high_noise": 4.0}
+    batches = list(Examples(toy, [toy_pair]).draws(InversionSettings(**settings), seed=0))
+    t = torch.cat([batch.t for batch in batches])
+    assert ((t >= 0) & (t < 1)).all()
+    levels = torch.tensor([0.1, 0.5, 0.9])
+    torch.testing.assert_close(torch.quantile(t, levels), 1 - (1 - levels) ** 4, atol=0.02, rtol=0)
+    if timesteps == "stratified":
+        for batch in batches[:5]:
+            assert sorted(((1 - batch.t) ** 0.25 * 16).floor().tolist()) == list(range(16))
+    probes = Examples(toy, [toy_pair]).probes(4, high_noise=4.0)
+    torch.testing.assert_close(probes.t, 1 - torch.tensor([0.125, 0.375, 0.625, 0.875]) ** 4)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_high_noise_must_be_positive(value):
+    with pytest.raises(vii.ViiError, match="high_noise"):
+        InversionSettings(high_noise=value)
+
+
 def test_every_pair_counts_the_same_in_the_probe_set(toy, toy_pair):
     other = vii.Pair(picture(5, 32, 32), picture(6, 32, 32))
     pairs, instruction = [toy_pair, other, toy_pair], toy.instruct("red green")

@@ -5,7 +5,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from torch import Tensor
 import vii
 from vii.files import make_folder
 from vii.gallery import contact_sheet
+from vii.images import spread
 from vii.metrics import psnr
 from vii.synthetic import FAMILIES, PLACES, SyntheticEdit, make, sample
 from vii.synthetic.words import HUES
@@ -122,14 +123,22 @@ def _object(words: Mapping[str, str]) -> SyntheticEdit:
     return make("shape", r=0.2, **{**words, "c": HUES[words["c"]]})
 
 
-def sheet(by_words: ByWords, photos: Mapping[str, Tensor]) -> Tensor:
-    """Each photo under twelve edits: before, the truth, by words."""
+def sheet_edits() -> list[SyntheticEdit]:
+    """Twelve edits of as many families, with random parameters."""
     rng = np.random.default_rng(3)
-    edits = [draw(name, rng) for name in SHEET]
+    return [draw(name, rng) for name in SHEET]
+
+
+def sheet(editor: vii.Editor, learned: Sequence[vii.Edit], photos: Mapping[str, Tensor]) -> Tensor:
+    """Each photo under twelve edits: the truth, by words, and by tokens learned from one pair of another photo."""
+    edits = sheet_edits()
     rows = []
     for name, photo in photos.items():
         rows.append([(name, photo), *((edit.instruction(), edit.apply(photo)) for edit in edits)])
-        rows.append([("", photo), *(("", by_words(edit.instruction(), photo)) for edit in edits)])
+        words = (vii.apply(editor, None, photo, text=edit.instruction(), seed=0) for edit in edits)
+        rows.append([("by words", photo), *(("", result) for result in words)])
+        tokens = (vii.apply(editor, edit, photo, seed=0) for edit in learned)
+        rows.append([("by tokens", photo), *(("", result) for result in tokens)])
     return contact_sheet(rows, cell=128)
 
 
@@ -137,7 +146,7 @@ def sheet(by_words: ByWords, photos: Mapping[str, Tensor]) -> Tensor:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--photos", required=True, type=click.Path(path_type=Path), help="Photos that nothing was trained on.")
 @click.option("--each", default=6, show_default=True, help="Pairs a family.")
-@click.option("--sheet-photos", type=click.Path(path_type=Path), help="Photos of a second sheet, to be shown.")
+@click.option("--sheet-photos", type=click.Path(path_type=Path), help="Photos of a second sheet, free to be shown.")
 @click.option("-o", "--output", default="embedded-evaluation", show_default=True, type=click.Path(path_type=Path))
 def main(model: Path, photos: Path, each: int, sheet_photos: Path | None, output: Path) -> None:
     """Tables of what MODEL does by words, and a sheet of pictures."""
@@ -164,11 +173,14 @@ def main(model: Path, photos: Path, each: int, sheet_photos: Path | None, output
         "objects": objects(by_words, held_out, 60),
     }
     (output / "evaluation.json").write_text(json.dumps(report, indent=1))
-    chosen = {path.stem[:18]: photo for path, photo in list(zip(paths, held_out, strict=True))[:: len(paths) // 8][:8]}
-    vii.save_image(sheet(by_words, chosen), output / "sheet.png")
+    example, *others = zip(paths, held_out, strict=True)
+    pairs = [vii.Pair(example[1], edit.apply(example[1])) for edit in sheet_edits()]
+    learned = [vii.invert(editor, [pair], seed=0) for pair in pairs]
+    chosen = {path.stem[:18]: photo for path, photo in spread(others, 8)}
+    vii.save_image(sheet(editor, learned, chosen), output / "sheet.png")
     if sheet_photos:
         shown = {p.stem: to_tensor(center_crop(open_photo(p))) for p in photo_paths(sheet_photos)[:8]}
-        vii.save_image(sheet(by_words, shown), output / "sheet-free.png")
+        vii.save_image(sheet(editor, learned, shown), output / "sheet-free.png")
     print(json.dumps({key: report[key] for key in report if key != "families"}, indent=1))
     print(f"{time.perf_counter() - started:.0f} s; {output}")
 

@@ -71,26 +71,29 @@ class Examples:
         order = torch.randperm(total if permutation else 0, generator=generator)
         for step in range(settings.steps):
             if permutation:
-                t = (order[step * b : (step + 1) * b] + 0.5) / total
+                u = (order[step * b : (step + 1) * b] + 0.5) / total
             else:
-                t = (torch.randperm(b, generator=generator) + torch.rand(b, generator=generator)) / b
+                u = (torch.randperm(b, generator=generator) + torch.rand(b, generator=generator)) / b
             which = torch.randint(self.pairs, (b,), generator=generator) * self.views
             if self.views > 1:
                 which += torch.randint(self.views, (b,), generator=generator)
-            yield self._batch(t.clamp(max=1 - 1e-6), which, noises)
+            yield self._batch(noise_levels(u, settings.high_noise), which, noises)
 
-    def probes(self, size: int) -> Batch:
+    def probes(self, size: int, high_noise: float = 1.0) -> Batch:
         """The fixed set that progress is judged on: the pairs as they are, all at the same number of noise levels.
 
         Args:
             size: samples, at least; made a multiple of the number of pairs, so that each pair counts the same.
+            high_noise: see `InversionSettings`.
 
         Returns:
-            equally spaced levels, dealt out to the pairs in turn. Neither these nor the noise depend on a run's seed.
+            levels spaced by the rule of `high_noise`, dealt out to the pairs in turn. Neither these nor the noise
+            depend on a run's seed.
         """
         count = -(-size // self.pairs) * self.pairs
         which = torch.arange(count) % self.pairs * self.views
-        return self._batch((torch.arange(count) + 0.5) / count, which, Noise(PROBE_SEED))
+        levels = noise_levels((torch.arange(count) + 0.5) / count, high_noise)
+        return self._batch(levels, which, Noise(PROBE_SEED))
 
     def loss(self, batch: Batch, instruction: Instruction, guidance: Any = None) -> Tensor:
         """Denoising loss `(b,)` of every sample; see `Editor.loss` for `instruction` and `guidance`.
@@ -118,6 +121,12 @@ class Examples:
         return Batch(
             t, which, [noises.draw(shape, timestep) for shape, timestep in zip(shapes, timesteps, strict=True)]
         )
+
+
+def noise_levels(u: Tensor, high_noise: float) -> Tensor:
+    """Levels `t (b,)` in [0, 1) from `u (b,)` in [0, 1]: `1 - u^p`, the even ones in their own order for p = 1."""
+    t = u if high_noise == 1 else 1 - u**high_noise
+    return t.clamp(max=1 - 1e-6)
 
 
 def stack(encodings: Sequence[Encoding]) -> Any:

@@ -33,6 +33,8 @@ class InversionSettings:
         weight_decay: of AdamW.
         timesteps: "stratified": every batch has one noise level in each of `batch_size` equal bins. "permutation":
             `steps * batch_size` equally spaced levels, each visited once in random order (the authors' way).
+        high_noise: p of the levels `t = 1 - u^p`, u as above: 1 spreads them evenly, more puts them where little is
+            seen of the answer and the instruction decides. Probes follow the same rule.
         noise: "fresh": drawn anew for every sample. "bank": one fixed noise a timestep, which can be reused when the
             edit is applied (the authors' way). "reuse": a bank, and the edit file says that applying is to reuse it
             (section 4.3 of the paper).
@@ -66,6 +68,7 @@ class InversionSettings:
     warmup_steps: int = 10
     weight_decay: float = 0.0
     timesteps: str = "stratified"
+    high_noise: float = 1.0
     noise: str = "fresh"
     augment: str = "none"
     mse_weight: float = 1.0
@@ -90,8 +93,9 @@ class InversionSettings:
         for name in ("tokens", "warmup_steps", "weight_decay", "patience", "min_improvement"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not self.learning_rate > 0 or not math.isfinite(self.learning_rate):
-            raise UsageError(f"learning_rate must be positive, got {self.learning_rate}")
+        for name in ("learning_rate", "high_noise"):
+            if not getattr(self, name) > 0 or not math.isfinite(getattr(self, name)):
+                raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
         if not -1 <= self.clip_cap <= 1:
             raise UsageError(f"clip_cap is a cosine in [-1, 1], got {self.clip_cap}")
         _ = self.search  # refuses what cannot be searched for

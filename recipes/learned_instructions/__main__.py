@@ -1,0 +1,105 @@
+"""Make `learned_instructions/`: draw the pairs, learn every edit from its recipe, with a picture of each and a table.
+
+`python -m recipes.learned_instructions [NAME ...]`; `--pairs` only draws the pairs. `vii learn --recipe
+recipes/learned_instructions/NAME.toml` makes one edit file.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+import vii
+from vii.benchmark import Subject, read_edits, square
+from vii.demo import DEMO_EDIT, demo_photos
+from vii.demo import FOLDER as DEMO
+from vii.gallery import edit_sheet
+from vii.metrics import psnr
+from vii.recipes import read_recipe
+
+HERE = Path(__file__).parent
+FOLDER = HERE.parents[1] / "learned_instructions"
+PAIR_SIDE = 256
+
+HEAD = """# Edit files that can be used at once
+
+Learned for the editor `embedded`, one pair each, by `python -m recipes.learned_instructions`. Try one:
+
+```bash
+vii apply learned_instructions/golden_hour.safetensors photo.jpg -o evening.png
+```
+
+Gain is the mean PSNR to the right answer over that of leaving the photo as it is, in dB, on the three photos of the
+demo, which nothing was learned from; `words` is the same for the closest instruction. On photos of yours:
+
+```bash
+vii bench --edits recipes/learned_instructions/edits.toml --photos FOLDER -o shipped
+```
+
+| edit | what it does | starting text | explained | gain | words | bytes |
+|---|---|---|---:|---:|---:|---:|
+"""
+
+
+def draw_pairs(subjects: Iterable[Subject]) -> None:
+    """One photo before, and after every edit by its formula."""
+    before = square(vii.load_image(DEMO / "astronaut.jpg"), PAIR_SIDE)
+    vii.save_image(before, DEMO / "before.png")
+    for subject in subjects:
+        path = DEMO / "after.png" if subject.name == DEMO_EDIT else HERE / f"pairs/{subject.name}.png"
+        vii.save_image(subject.source.edit.apply(before), path)
+
+
+def learn(editor: vii.Editor, name: str) -> None:
+    """Write the edit file of a recipe, and its picture."""
+    recipe = read_recipe(HERE / f"{name}.toml")
+    pair = vii.Pair.open(*recipe.pair)
+    edit = replace(vii.invert(editor, [pair], recipe.settings, seed=0), title=name, description=recipe.description)
+    vii.save_edit(edit, FOLDER / f"{name}.safetensors")
+    results = {key: (photo, vii.apply(editor, edit, photo, seed=0)) for key, photo in demo_photos().items()}
+    vii.save_image(edit_sheet(pair, results), FOLDER / f"{name}.png")
+
+
+def gains(editor: vii.Editor, subject: Subject, edit: vii.Edit) -> tuple[float, float]:
+    """Mean gain over no edit in dB on the photos of the demo: of the learned tokens, and of the closest words."""
+    tokens, words = [], []
+    for photo in demo_photos().values():
+        small = square(photo, editor.resolution)
+        truth = subject.source.edit.apply(small)
+        nothing = psnr(small, truth)
+        tokens.append(psnr(vii.apply(editor, edit, small, seed=0), truth) - nothing)
+        words.append(psnr(vii.apply(editor, None, small, text=subject.words, seed=0), truth) - nothing)
+    return sum(tokens) / len(tokens), sum(words) / len(words)
+
+
+def row(editor: vii.Editor, subject: Subject) -> str:
+    """One line of the table."""
+    path = FOLDER / f"{subject.name}.safetensors"
+    edit = vii.load_edit(path)
+    learned, said = gains(editor, subject, edit)
+    return (
+        f"| [`{subject.name}`]({subject.name}.png) | {edit.description} | {edit.init_text} | "
+        f"{edit.training['explained']:.0%} | {learned:+.1f} | {said:+.1f} | {path.stat().st_size:,} |\n"
+    )
+
+
+@click.command(help=__doc__)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--pairs", is_flag=True, help="draw the pairs and nothing else")
+def main(names: tuple[str, ...], pairs: bool) -> None:
+    """See the module."""
+    subjects = read_edits(HERE / "edits.toml")
+    if pairs:
+        draw_pairs(subjects)
+        return
+    editor = vii.load_editor("embedded")
+    for subject in subjects:
+        if not names or subject.name in names:
+            learn(editor, subject.name)
+            print(subject.name, flush=True)
+    (FOLDER / "README.md").write_text(HEAD + "".join(row(editor, subject) for subject in subjects), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
