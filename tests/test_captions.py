@@ -631,10 +631,12 @@ def test_learn_refuses_bad_captioners_in_one_line(tmp_path, pair, monkeypatch, w
     assert "pez_target must be one of" in refused(*learn, "--init", "pez", "--set", "pez_target=before")
 
 
-def test_list_names_every_init_and_so_does_the_readme(wheel):
-    from test_docs import README
+def test_list_names_every_init_and_so_does_the_page_on_learning(wheel):
+    from test_docs import DOCS, section
+
+    told = section(DOCS["vii/inversion/README.md"], "## The starting text")
 
     out = CliRunner().invoke(vii.cli.main, ["captioner", "list"]).output
     for name in INITS:
         assert f" {name} " in out
-        assert f"| `{name}` |" in README
+        assert f"| `{name}` |" in told

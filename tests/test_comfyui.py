@@ -122,7 +122,7 @@ def test_a_copy_of_the_folder_is_a_custom_node(tmp_path, pipeline, night, models
     """Loaded from `custom_nodes` the way ComfyUI loads a folder, under a module name made of its path."""
     folder = tmp_path / "ComfyUI" / "custom_nodes" / "vii_edits"
     shutil.copytree(Path(comfyui.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    assert sorted(path.name for path in folder.iterdir()) == ["__init__.py"]
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "__init__.py"]
     name = str(folder).replace(".", "_x_")
     spec = importlib.util.spec_from_file_location(name, folder / "__init__.py")
     module = importlib.util.module_from_spec(spec)

@@ -13,10 +13,18 @@ import vii
 from vii.cli import main
 from vii.demo import FOLDER as DEMO_FOLDER
 from vii.edit_file import to_bytes
+from vii.editors import EDITORS
 from vii.recipes import read_recipe
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+FOLDERS = ("README.md", "vii/**/*.md", "recipes/**/*.md", "learned_instructions/*.md")
+DOCS = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for pattern in FOLDERS
+    for path in sorted(ROOT.glob(pattern))
+}
+README, FORMATS, EDITORS_PAGE = DOCS["README.md"], DOCS["vii/FORMATS.md"], DOCS["vii/editors/README.md"]
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 
 def commands(group=main, prefix=""):
@@ -38,19 +46,95 @@ def test_every_command_has_help_and_is_in_the_readme():
                 assert parameter.help or parameter.name in ("seed",), f"{name} --{parameter.name}"
 
 
-def test_options_in_the_readme_exist():
-    parameters = [parameter for command in commands().values() for parameter in command.params]
-    options = {option for parameter in parameters for option in parameter.opts}
-    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(re.findall(r"^vii .*$", README, re.M))))
-    assert used
-    assert used <= options | {"--help"}
+def options_of(command):
+    found = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return found | {"--help"}
 
 
-def test_links_and_paths_in_the_readme_exist():
-    links = re.findall(r"\]\(([^)#:\s]+)\)", README)
-    assert links
-    for link in links:
-        assert (ROOT / link).exists(), link
+def spans(text):
+    """Code inside of lines, `as here`."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+
+
+def section(text, heading):
+    """What stands under a heading, up to the next one of its rank."""
+    rank = heading.split()[0]
+    return re.search(rf"^{re.escape(heading)}$(.*?)(?=^{rank} |\Z)", text, re.M | re.S).group(1)
+
+
+@pytest.mark.parametrize("page", DOCS)
+def test_commands_and_options_exist(page):
+    """Every command line, in a block or in a sentence, is of a command there is and gives it options that it has."""
+    known = commands()
+    inline = spans(DOCS[page])
+    lines = re.findall(r"^vii .*$", DOCS[page], re.M) + [span for span in inline if span.startswith("vii ")]
+    for line in lines:
+        words = line.split()[1:]
+        name = next((name for name in (" ".join(words[:2]), words[0]) if name in known), None)
+        assert name, line
+        assert set(OPTION.findall(line)) <= options_of(known[name]), line
+    anywhere = set().union(*map(options_of, known.values()))
+    for span in inline:
+        if span.startswith("--"):
+            assert set(OPTION.findall(span)) <= anywhere, span
+
+
+def test_the_pages_with_commands_are_among_those_looked_at():
+    for page in ("", "vii/inversion/", "vii/benchmark/", "vii/evaluation/", "vii/ui/", "vii/hub/", "vii/comfyui/"):
+        assert any(span.startswith("vii ") for span in spans(DOCS[f"{page}README.md"])), page
+    for page in ("README.md", "vii/FORMATS.md", "vii/inversion/README.md", "vii/hub/README.md"):
+        assert re.search(r"^vii .*--", DOCS[page], re.M), page
+
+
+def anchors(text):
+    """The names that GitHub gives to the headings of a page, for links within it."""
+    found = []
+    for heading in re.findall(r"^#{1,6} +(.+?)(?: +#+)? *$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
+        count = sum(re.fullmatch(re.escape(slug) + r"(-\d+)?", other) is not None for other in found)
+        found.append(f"{slug}-{count}" if count else slug)
+    return found
+
+
+def test_anchors_are_those_of_github():
+    text = "# The paper's `vii x`\n```bash\n# no heading\n```\n## A, b: c_d [e-f](g.md)\n### Twice ##\n### Twice\n#no\n"
+    assert anchors(text) == ["the-papers-vii-x", "a-b-c_d-e-f", "twice", "twice-1"]
+
+
+def relative_links(page):
+    found = re.findall(r"\]\(<?([^)\s>]+)>?\)", DOCS[page])
+    return [link for link in found if not re.match(r"[a-z][a-z0-9+.-]*:", link)]
+
+
+@pytest.mark.parametrize("page", DOCS)
+def test_links_lead_somewhere(page):
+    """Files and folders are there, inside the repository, and what follows `#` is a heading of that page."""
+    for link in relative_links(page):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), link
+        assert target.resolve().is_relative_to(ROOT.resolve()), link
+        if "#" in link:
+            assert anchor in anchors(DOCS[target.resolve().relative_to(ROOT.resolve()).as_posix()]), link
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    seen, waiting = set(), ["README.md"]
+    while waiting:
+        page = waiting.pop()
+        seen.add(page)
+        for link in relative_links(page):
+            target = ((ROOT / page).parent / link.partition("#")[0]).resolve()
+            name = target.relative_to(ROOT.resolve()).as_posix()
+            if name in DOCS and name not in seen:
+                waiting.append(name)
+    assert {page for page in DOCS if page.startswith("vii/") and page.endswith(("README.md", "FORMATS.md"))} <= seen
+
+
+def test_the_folder_for_comfyui_can_be_read_alone():
+    """It is copied to where nothing else of the repository is."""
+    assert not relative_links("vii/comfyui/README.md")
 
 
 def test_the_annotated_tree_names_what_is_there():
@@ -67,12 +151,24 @@ def test_the_annotated_tree_names_what_is_there():
     assert inside == modules
 
 
-def test_every_field_of_the_header_is_specified_in_the_readme(toy_edit):
+def test_every_field_of_the_header_is_specified(toy_edit):
+    specified = section(FORMATS, "## The edit file, format version 1")
     data = to_bytes(toy_edit)
     keys = set(re.findall(rb'"((?:vii|modelspec)\.[a-z_0-9]+)"', data))
     assert len(keys) > 15
     for key in keys:
-        assert f"`{key.decode()}`" in README, key
+        assert f"`{key.decode()}`" in specified, key
+
+
+def test_every_editor_and_every_member_of_one_is_described():
+    for name in EDITORS:
+        assert f"| `{name}` |" in README
+        assert f"| `{name}` |" in EDITORS_PAGE
+    contract = section(EDITORS_PAGE, "## Writing an editor")
+    members = {*vii.Editor.__annotations__, *(name for name in vars(vii.Editor) if not name.startswith("_"))}
+    assert {"name", "space", "joint", "encode", "loss"} <= members
+    for name in members:
+        assert re.search(rf"^\|[^|]*`{name}[`(]", contract, re.M), name
 
 
 def test_python_in_the_readme_runs(tmp_path, monkeypatch, toy, photo_file):

@@ -312,9 +312,10 @@ def test_every_format_of_the_command_is_known():
 # --- into somebody's own pipeline
 
 
-def test_readme_lines_for_a_pipeline_of_ones_own(tmp_path, monkeypatch, embedded, night):
+def test_printed_lines_for_a_pipeline_of_ones_own(tmp_path, monkeypatch, embedded, night):
     """As printed, with the embedded model in place of the large one: the same picture as `vii apply`."""
-    block = re.search(r"```python\n(import diffusers.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S).group(1)
+    page = (ROOT / "vii/FORMATS.md").read_text("utf-8")
+    block = re.search(r"```python\n(import diffusers.*?)```", page, re.S).group(1)
     for old, new in (('"timbrooks/instruct-pix2pix"', "MODEL, safety_checker=None"), ('"cat.png"', "CAT")):
         assert old in block
         block = block.replace(old, new)

@@ -1,4 +1,4 @@
-"""An `Edit`, the product of this package, and its file: safetensors, kilobytes, format version 1 (see README.md).
+"""An `Edit`, the product of this package, and its file: safetensors, kilobytes, format version 1 (see FORMATS.md).
 
 Loading trusts nothing: size before reading, names, dtypes, shapes, finite values, norms, every field of the header.
 """

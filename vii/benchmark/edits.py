@@ -131,7 +131,7 @@ def read_photos(folder: str | Path | None, count: int, side: int) -> dict[str, T
 
 
 def read_edits(path: str | Path) -> list[Subject]:
-    """Edits from a TOML file; the README says what it holds. Pictures are opened when they are needed.
+    """Edits from a TOML file; the README beside this file says what it holds. Pictures are opened when they are needed.
 
     Raises:
         UsageError: the file cannot be read, or an entry is not right.

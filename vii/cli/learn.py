@@ -27,10 +27,14 @@ LOW_EXPLAINED = 0.2
 @click.argument("after", required=False)
 @click.option("-o", "--output", required=True, metavar="EDIT", help="Where to write the edit file (.safetensors).")
 @click.option("--pair", "more", nargs=2, multiple=True, metavar="BEFORE AFTER", help="One more example; repeatable.")
-@click.option("--pairs", "folders", multiple=True, metavar="DIR", help="Examples in a folder; layouts: see the README.")
+@click.option(
+    "--pairs", "folders", multiple=True, metavar="DIR", help="Examples in a folder (vii/inversion/README.md)."
+)
 @click.option("--recipe", default="default", show_default=True, metavar="NAME|FILE", help="See 'vii recipes'.")
 @click.option(
-    "--init", metavar="TEXT|retrieve|caption|pez|lavis|none", help="Starting text, or how to find one; see the README."
+    "--init",
+    metavar="TEXT|retrieve|caption|pez|lavis|none",
+    help="Starting text, or how to find one (vii/inversion/README.md).",
 )
 @click.option("--captioner", metavar="MODEL", help="Model behind --init caption, pez or lavis, by id or folder.")
 @click.option("--tokens", type=int, metavar="K", help="Rows to learn; 0: as many as the starting text has.")
