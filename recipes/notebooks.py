@@ -19,6 +19,11 @@ def execute(path: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
     NotebookClient(notebook, timeout=SECONDS_A_CELL, resources=resources, record_timing=False).execute()
+    for cell in notebook.cells:
+        # Warnings of libraries name folders of the machine that ran it.
+        cell["outputs"] = [output for output in cell.get("outputs", []) if output.get("name") != "stderr"]
+        if cell.cell_type != "code":
+            del cell["outputs"]
     return notebook
 
 

@@ -18,7 +18,7 @@ from vii.inversion.loop import _Run
 from vii.inversion.views import CROPS, LEAST, views
 from vii.losses import direction_term, edit_direction
 
-FAST = {"init": "none", "tokens": 4, "probe_size": 8, "batch_size": 4, "weight_decay": 0.0}
+FAST = {"init": "none", "tokens": 4, "probe_size": 8, "batch_size": 4, "high_noise": 1.0, "weight_decay": 0.0}
 
 
 def test_the_toy_instruction_is_recovered(toy, toy_pair, toy_edit):
@@ -77,6 +77,18 @@ def test_high_noise_puts_the_levels_where_it_says(toy, toy_pair, timesteps):
             assert sorted(((1 - batch.t) ** 0.25 * 16).floor().tolist()) == list(range(16))
     probes = Examples(toy, [toy_pair]).probes(4, high_noise=4.0)
     torch.testing.assert_close(probes.t, 1 - torch.tensor([0.125, 0.375, 0.625, 0.875]) ** 4)
+
+
+def test_a_step_asked_late_answers_as_it_would_have_at_once(toy, toy_pair):
+    settings = InversionSettings(**{**FAST, "steps": 12, "probe_every": 3})
+    at_once, steps = [], []
+    for step in vii.invert_steps(toy, [toy_pair], settings, seed=0):
+        at_once.append(step.best())
+        steps.append(step)
+    for early, late in zip(at_once, (step.best() for step in steps), strict=True):
+        assert torch.equal(early.tokens, late.tokens)
+        assert early.training == late.training
+    assert len({edit.training["loss"] for edit in at_once}) > 2
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
@@ -372,6 +384,7 @@ def test_direction_term_gives_no_gradient_above_its_cap():
         ("warmup_steps", 0),
         ("weight_decay", 0.5),
         ("timesteps", "permutation"),
+        ("high_noise", 2.0),
         ("noise", "bank"),
         ("augment", "flip"),
         ("mse_weight", 0.01),

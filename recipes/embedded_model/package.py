@@ -15,7 +15,8 @@ from .clip import processor
 from .unet import scheduler
 
 PHRASES = CAPTIONS = 2000
-SETTINGS = {"num_inference_steps": 10, "guidance_scale": 1.35, "image_guidance_scale": 1.0, "scheduler": "ddim"}
+# One step is best by PSNR and to the eye: a small network estimates the answer better than it removes little noise.
+SETTINGS = {"num_inference_steps": 1, "guidance_scale": 1.0, "image_guidance_scale": 1.0, "scheduler": "ddim"}
 
 
 def package(

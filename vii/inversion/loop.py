@@ -34,7 +34,7 @@ class Step:
         explained: `1 - L(best so far) / L(no instruction)` on the probe set; 0 is no better than no instruction.
         samples: images through the UNet so far, all branches, probes and the choice of a start counted.
         learning_rate: of this update (step 0: NaN).
-        best: builds the `Edit` that is best on the probe set so far.
+        best: builds the `Edit` that was best on the probe set after this update, whenever it is called.
     """
 
     step: int
@@ -93,6 +93,17 @@ def invert_steps(
         raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {seed}")
     # Not a generator itself: arguments are checked when it is called, not when the first step is asked for.
     return _Run(editor, pairs, settings, seed, watch).steps()
+
+
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """The tokens with the least probe loss, and how far the run had come when it was asked."""
+
+    tokens: Tensor
+    found_at: int
+    loss: float
+    steps: int
+    samples: int
 
 
 class _Run:
@@ -195,9 +206,11 @@ class _Run:
 
     def _report(self, step: int, loss: float, mse: float, clip: float | None, probe: float | None, rate: float) -> Step:
         explained, steps = 1 - self.best_loss / self.null_loss, self.settings.steps
-        return Step(step, steps, loss, mse, clip, probe, explained, self.samples, rate, lambda: self._edit(step))
+        # What is best now: asked later, a step must not answer with what was found after it.
+        best = _Best(self.best_tokens, self.best_step, self.best_loss, step, self.samples)
+        return Step(step, steps, loss, mse, clip, probe, explained, self.samples, rate, lambda: self._edit(best))
 
-    def _edit(self, step: int) -> Edit:
+    def _edit(self, best: "_Best") -> Edit:
         training = {
             "recipe": self.settings.recipe,
             "init": self.settings.init if self.settings.init in INITS else "words",
@@ -205,17 +218,17 @@ class _Run:
             "seed": self.seed,
             "noise": self.settings.noise,
             **({"augment": self.settings.augment} if self.settings.augment != "none" else {}),
-            "steps": step,
-            "best_step": self.best_step,
-            "samples": self.samples,
+            "steps": best.steps,
+            "best_step": best.found_at,
+            "samples": best.samples,
             "loss_null": round(self.null_loss, 6),
             "loss_start": round(self.start_loss, 6),
-            "loss": round(self.best_loss, 6),
+            "loss": round(best.loss, 6),
             "explained_start": round(1 - self.start_loss / self.null_loss, 4),
-            "explained": round(1 - self.best_loss / self.null_loss, 4),
+            "explained": round(1 - best.loss / self.null_loss, 4),
         }
         return Edit(
-            tokens=self.best_tokens.float().cpu(),
+            tokens=best.tokens.float().cpu(),
             space=self.editor.space,
             editor=self.editor.name,
             init_text=self.init_text,

@@ -62,13 +62,13 @@ class InversionSettings:
     pez_target: str = "after"
     tokens: int = 20
     steps: int = 100
-    batch_size: int = 8
+    batch_size: int = 4
     learning_rate: float = 0.1
     learning_rate_schedule: str = "cosine"
     warmup_steps: int = 10
     weight_decay: float = 0.0
     timesteps: str = "stratified"
-    high_noise: float = 1.0
+    high_noise: float = 4.0
     noise: str = "fresh"
     augment: str = "none"
     mse_weight: float = 1.0
@@ -77,7 +77,7 @@ class InversionSettings:
     guided_loss: bool = False
     guidance_scale: float | None = None
     image_guidance_scale: float | None = None
-    probe_size: int = 16
+    probe_size: int = 8
     probe_every: int = 20
     patience: int = 0
     min_improvement: float = 0.002
