@@ -49,7 +49,7 @@ NEEDS: Mapping[str, Needs] = {
         measured=(
             Measured(
                 "cpu",
-                "15 to 22 s",
+                "about 12 s",
                 1_150_000_000,
                 "recipe 'default' on two CPU cores in float32 (time: README.md; memory: LOG.md)",
             ),
