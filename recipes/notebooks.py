@@ -18,7 +18,9 @@ def execute(path: Path) -> nbformat.NotebookNode:
     """
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=SECONDS_A_CELL, resources=resources, record_timing=False).execute()
+    # Coalesced: how a text is cut into pieces on its way here is a matter of timing.
+    options = {"timeout": SECONDS_A_CELL, "resources": resources, "record_timing": False, "coalesce_streams": True}
+    NotebookClient(notebook, **options).execute()
     for cell in notebook.cells:
         # Warnings of libraries name folders of the machine that ran it.
         cell["outputs"] = [output for output in cell.get("outputs", []) if output.get("name") != "stderr"]

@@ -29,7 +29,7 @@ def settings(name):
 
 
 def test_the_base_is_the_authors_procedure_but_for_guidance_start_and_length():
-    changes = {"guidance_scale": 1.5, "image_guidance_scale": 1.0, "init": "caption", "tokens": 10}
+    changes = {"guidance_scale": 1.0, "image_guidance_scale": 1.0, "init": "caption", "tokens": 10}
     assert settings("paper") == dataclasses.replace(load_recipe("visii"), recipe="paper", **changes)
 
 

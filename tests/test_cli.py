@@ -347,6 +347,7 @@ def test_ctrl_c_in_a_real_process_writes_the_file(tmp_path, pair_files):
         import itertools, os, signal, sys
         from vii.cli import main
         from vii.editors.toy import ToyEditor
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
         calls, original = itertools.count(), ToyEditor.loss
         def loss(self, *arguments, **options):
             if next(calls) == 50:

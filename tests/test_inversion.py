@@ -63,20 +63,27 @@ def test_pair_and_view_are_drawn_independently_of_the_noise_level(toy, toy_pair,
         assert shares.tolist() == pytest.approx([1 / kinds] * kinds, rel=0.2)
 
 
-@pytest.mark.parametrize("timesteps", ["stratified", "permutation"])
-def test_high_noise_puts_the_levels_where_it_says(toy, toy_pair, timesteps):
+def test_high_noise_puts_the_levels_where_it_says(toy, toy_pair):
     """`t = 1 - u^4`: half of all samples lie above 1 - 0.5^4, and every batch has one in each sixteenth of u."""
-    settings = {**FAST, "steps": 200, "batch_size": 16, "timesteps": timesteps, "high_noise": 4.0}
+    settings = {**FAST, "steps": 200, "batch_size": 16, "high_noise": 4.0}
     batches = list(Examples(toy, [toy_pair]).draws(InversionSettings(**settings), seed=0))
     t = torch.cat([batch.t for batch in batches])
     assert ((t >= 0) & (t < 1)).all()
     levels = torch.tensor([0.1, 0.5, 0.9])
     torch.testing.assert_close(torch.quantile(t, levels), 1 - (1 - levels) ** 4, atol=0.02, rtol=0)
-    if timesteps == "stratified":
-        for batch in batches[:5]:
-            assert sorted(((1 - batch.t) ** 0.25 * 16).floor().tolist()) == list(range(16))
+    for batch in batches[:5]:
+        assert sorted(((1 - batch.t) ** 0.25 * 16).floor().tolist()) == list(range(16))
     probes = Examples(toy, [toy_pair]).probes(4, high_noise=4.0)
     torch.testing.assert_close(probes.t, 1 - torch.tensor([0.125, 0.375, 0.625, 0.875]) ** 4)
+
+
+def test_high_noise_leaves_a_permutation_alone(toy, toy_pair):
+    """Every level once is what a permutation promises."""
+    settings = {**FAST, "steps": 50, "timesteps": "permutation", "high_noise": 4.0}
+    t = torch.cat([batch.t for batch in Examples(toy, [toy_pair]).draws(InversionSettings(**settings), seed=0)])
+    torch.testing.assert_close(t.sort().values, (torch.arange(200) + 0.5) / 200)
+    run = _Run(toy, [toy_pair], InversionSettings(**settings), seed=0)
+    torch.testing.assert_close(run.probes.t, (torch.arange(8) + 0.5) / 8)
 
 
 def test_a_step_asked_late_answers_as_it_would_have_at_once(toy, toy_pair):

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 import vii
+from vii.benchmark import read_edits
 from vii.errors import RecipeError, UsageError
 from vii.inversion import InversionSettings
 from vii.recipes import FOLDER, read_recipe, recipe_names
 from vii.settings import override, parse
 
-RESULTS = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
+RECIPES = Path(__file__).parent.parent / "recipes"
+EDITS = [RECIPES / "learned_instructions/edits.toml", *sorted((RECIPES / "edits").glob("*.toml"))]
+RESULTS = sorted({*RECIPES.glob("*.toml"), *RECIPES.glob("learned_instructions/*.toml")} - {*EDITS})
 
 
 def test_the_two_that_are_always_there():
@@ -89,6 +92,18 @@ def test_the_recipes_of_the_repository_can_be_read():
         assert recipe.description, path
         if recipe.pair:
             assert all(file.exists() for file in recipe.pair), path
+
+
+@pytest.mark.parametrize("path", EDITS, ids=lambda path: path.parent.name)
+def test_the_edits_of_the_repository_can_be_read_and_said(path):
+    """Their words are the instruction that the model was taught for the formula."""
+    for subject in read_edits(path):
+        assert subject.words == subject.source.edit.instruction(two_words=True), subject.name
+
+
+def test_every_shipped_pair_has_its_formula():
+    named = {subject.name for subject in read_edits(EDITS[0])}
+    assert named == {path.stem for path in RESULTS if path.parent.name == "learned_instructions"}
 
 
 def test_shipped_recipe_files_say_nothing_that_is_not_a_field():

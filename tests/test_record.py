@@ -113,7 +113,7 @@ def test_parameters_are_one_line_that_other_tools_split(embedded, toy_edit):
     made = record(embedded, [('a "b", c', 1.0, toy_edit)], embedded.settings, text="in\nred: yes", seed=3, size=(4, 5))
     *words, line = chunks(made)["parameters"].split("\n")
     assert words == ["in", "red: yes"]
-    assert line.startswith("Steps: 10, Sampler: ddim, CFG scale: ")
+    assert line.startswith("Steps: 1, Sampler: ddim, CFG scale: ")
     assert f', Seed: 3, Size: 4x5, Model: {embedded.space.model}, Edits: "a \\"b\\", c:1", Version: vii ' in line
     assert json.loads(chunks(made)["vii"]) == made
 

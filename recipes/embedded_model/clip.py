@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from vii.synthetic import FAMILIES, SyntheticEdit, compose, make
+from vii.synthetic import FAMILIES, SyntheticEdit, compose, make, sample
 
 from .config import Clip, Config
 from .data import SIZE, Pairs, to_tensor
@@ -164,8 +164,39 @@ class _Training(nn.Module):
         self.from_text, self.from_change = nn.Linear(width, targets), nn.Linear(width, targets)
 
 
+def _read_texts(nets: _Training, tokenizer: CLIPTokenizer, targets: Targets, config: Config, folder: Path) -> None:
+    """Teach the text tower to tell instructions apart, before it sees a picture.
+
+    The contrast alone settles for what is easily seen, colours and looks, and leaves *left* and *right* with the same
+    states, which nothing behind the tower can undo (LOG.md). Texts cost no pictures, so that there are always new ones.
+    """
+    settings = config.clip
+    trained = nn.ModuleList([nets.model.text_model, nets.model.text_projection, nets.from_text])
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.02)
+
+    def losses(generator: torch.Generator) -> dict[str, Tensor]:
+        rng = np.random.default_rng(generator.initial_seed())
+        edits = [sample(rng) for _ in range(settings.text_batch)]
+        wanted, weight = (torch.stack(rows).to(config.device) for rows in zip(*map(targets.of, edits), strict=True))
+        ids = tokenize(tokenizer, [edit.instruction(rng) for edit in edits]).to(config.device)
+        with fast(torch.device(config.device)):
+            texts = functional.normalize(embed_texts(nets.model, ids).float(), dim=-1)
+        errors = (nets.from_text(8 * texts) - wanted).square().mul(weight)
+        return {"loss": errors.sum() / weight.sum()}
+
+    train(
+        Trainee(trained, optimizer),
+        losses,
+        settings.texts // settings.text_batch,
+        folder / "texts.pt",
+        seed=config.seed + 4,
+        checkpoint_seconds=config.checkpoint_seconds,
+        every=100,
+    )
+
+
 def train_clip(pairs: Pairs, config: Config, folder: Path) -> tuple[CLIPModel, CLIPTokenizer]:
-    """Train both towers; the last pairs are only reported on."""
+    """Train the text tower on instructions alone, then both towers; the last pairs are only reported on."""
     settings = config.clip
     if not (folder / "tokenizer").exists():
         make_tokenizer(pairs, settings, config.seed).save_pretrained(folder / "tokenizer")
@@ -173,6 +204,8 @@ def train_clip(pairs: Pairs, config: Config, folder: Path) -> tuple[CLIPModel, C
     torch.manual_seed(config.seed)
     targets = Targets()
     nets = _Training(build(tokenizer, settings), settings.width, len(targets)).to(config.device)
+    if not (folder / "clip.pt").exists():
+        _read_texts(nets, tokenizer, targets, config, folder)
     optimizer = torch.optim.AdamW(nets.parameters(), lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.02)
     trainee = Trainee(nets, optimizer, average=0.99)
     asked, weights = (torch.stack(column) for column in zip(*map(targets.of, pairs.edit), strict=True))

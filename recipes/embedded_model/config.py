@@ -65,6 +65,8 @@ class Clip:
         layers: transformer layers of each tower.
         positions: the longest text, in tokens.
         vocabulary: merges of the byte-pair encoding, before the bytes themselves are added.
+        texts: instructions drawn to teach the text tower alone, before any pair.
+        text_batch: instructions a step.
         pairs: pairs drawn in training, in all.
         batch: pairs a step.
         lr: peak learning rate.
@@ -74,6 +76,8 @@ class Clip:
     layers: int = 4
     positions: int = 32
     vocabulary: int = 1500
+    texts: int = 400_000
+    text_batch: int = 128
     pairs: int = 60_000
     batch: int = 128
     lr: float = 1e-3

@@ -71,20 +71,21 @@ class Examples:
         order = torch.randperm(total if permutation else 0, generator=generator)
         for step in range(settings.steps):
             if permutation:
-                u = (order[step * b : (step + 1) * b] + 0.5) / total
+                t = (order[step * b : (step + 1) * b] + 0.5) / total
             else:
                 u = (torch.randperm(b, generator=generator) + torch.rand(b, generator=generator)) / b
+                t = noise_levels(u, settings.high_noise)
             which = torch.randint(self.pairs, (b,), generator=generator) * self.views
             if self.views > 1:
                 which += torch.randint(self.views, (b,), generator=generator)
-            yield self._batch(noise_levels(u, settings.high_noise), which, noises)
+            yield self._batch(t.clamp(max=1 - 1e-6), which, noises)
 
     def probes(self, size: int, high_noise: float = 1.0) -> Batch:
         """The fixed set that progress is judged on: the pairs as they are, all at the same number of noise levels.
 
         Args:
             size: samples, at least; made a multiple of the number of pairs, so that each pair counts the same.
-            high_noise: see `InversionSettings`.
+            high_noise: see `InversionSettings`; 1 for learning from a permutation.
 
         Returns:
             levels spaced by the rule of `high_noise`, dealt out to the pairs in turn. Neither these nor the noise
@@ -125,8 +126,7 @@ class Examples:
 
 def noise_levels(u: Tensor, high_noise: float) -> Tensor:
     """Levels `t (b,)` in [0, 1) from `u (b,)` in [0, 1]: `1 - u^p`, the even ones in their own order for p = 1."""
-    t = u if high_noise == 1 else 1 - u**high_noise
-    return t.clamp(max=1 - 1e-6)
+    return u if high_noise == 1 else 1 - u**high_noise
 
 
 def stack(encodings: Sequence[Encoding]) -> Any:

@@ -122,7 +122,8 @@ class _Run:
         self.guidance = _guidance(editor, settings)
         self.branches = editor.num_branches([1.0], self.guidance) if settings.guided_loss else 1
         self.samples = 0
-        self.probes = self.examples.probes(settings.probe_size, settings.high_noise)
+        power = settings.high_noise if settings.timesteps == "stratified" else 1.0
+        self.probes = self.examples.probes(settings.probe_size, power)
         self.null_loss = self.probe(editor.instruct(""))
         self.init_caption = ""
         self.init_text, self.start = self._choose_start(watch)
