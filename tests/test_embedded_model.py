@@ -20,7 +20,7 @@ from vii.synthetic.words import HUES
 TINY = config.Config(
     data=config.Data(crops=40, edits=2, phrasings=2, shard=20, workers=2),
     autoencoder=config.Autoencoder(channels=12, width=8, blocks=(1, 1, 1, 1), crops=16, batch=4, crop_size=32),
-    clip=config.Clip(width=32, layers=1, pairs=64, batch=16, vocabulary=600),
+    clip=config.Clip(width=32, layers=1, texts=64, text_batch=16, pairs=64, batch=16, vocabulary=600),
     unet=config.Unet(channels=(16, 32), attention=(True, False), samples=32, batch=8, compile=False),
 )
 
