@@ -125,7 +125,7 @@ def demo(output: str, seed: int, as_json: bool) -> None:
     folder = Path(output)
     make_folder(folder)
     pair, photos = demo_pair(), demo_photos()
-    click.echo("learning the edit from one pair (about half a minute on two CPU cores) ...", err=True)
+    click.echo("learning the edit from one pair (about 15 seconds on two CPU cores) ...", err=True)
     editor = load_editor({})
     startup, started = time.perf_counter() - STARTED, time.perf_counter()
     last, interrupted = _learn(editor, [pair], read_recipe("default").settings, seed)

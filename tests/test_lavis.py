@@ -1,0 +1,319 @@
+"""Captions by a worker in a process of its own, LAVIS behind it, its environment, and the commands for it."""
+
+import json
+import os
+import sys
+import textwrap
+import time
+import zipfile
+
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import picture
+from test_cli import refused, run
+
+import vii
+from vii.captions import INITS, starting_texts
+from vii.captions import environment as environments
+from vii.captions.environment import Environment, find_python, is_ready, ready_python, set_up
+from vii.captions.lavis import PROGRAM, caption_of, lavis_command
+from vii.captions.worker import Worker
+from vii.errors import CaptionerError, UsageError
+
+# --- the worker -------------------------------------------------------------------------------------------------------
+
+FAKE = """
+    import json, sys, time
+    mode = sys.argv[1]
+    def say(**answer):
+        print(json.dumps(answer), flush=True)
+    if mode == "no weights":
+        say(error="cannot load 'x': no weights")
+        sys.exit(0)
+    if mode == "slow start":
+        time.sleep(60)
+    if mode == "not ready":
+        say(hello=1)
+    say(ready=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if mode == "death":
+            sys.stderr.write("Segmentation fault\\n")
+            sys.exit(3)
+        if mode == "garbage":
+            print("Downloading: 10%", flush=True)
+        if mode == "binary":
+            sys.stdout.buffer.write(b"\\xff\\x00\\n"); sys.stdout.flush()
+        if mode == "endless":
+            sys.stdout.write("[" * 200000); sys.stdout.flush()
+        if mode == "list":
+            print("[1]", flush=True)
+        if mode == "silence":
+            time.sleep(60)
+        if mode == "other id":
+            say(id=7, caption="of another picture")
+        if mode == "no text":
+            say(id=request["id"], caption=5)
+        if mode == "error":
+            say(id=request["id"], error="OSError: cannot identify image file")
+        say(id=request["id"], caption=" a  photo of " + request["image"])
+"""
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """Starts a worker that misbehaves as told."""
+    script = tmp_path / "fake.py"
+    script.write_text(textwrap.dedent(FAKE))
+
+    def start(mode, **options):
+        return Worker([sys.executable, "-I", str(script), mode], name="fake", **options)
+
+    return start
+
+
+def test_a_worker_answers_until_it_is_closed(fake, tmp_path):
+    with fake("well") as worker:
+        assert [caption_of(worker, tmp_path / name) for name in ("1.png", "2.png")] == [
+            f"a photo of {tmp_path / name}" for name in ("1.png", "2.png")
+        ]
+    assert worker.process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("death", r"died \(exit code 3; Segmentation fault\)"),
+        ("garbage", "spoke nonsense: expected a line of JSON, got 'Downloading: 10%"),
+        ("binary", "spoke nonsense"),
+        ("endless", "spoke nonsense"),
+        ("list", "spoke nonsense"),
+        ("silence", "did not answer within 0.5 seconds"),
+        ("other id", "an answer to request 7 instead of 1"),
+        ("no text", "expected a caption, got 5"),
+        ("error", "reports: OSError: cannot identify image file"),
+    ],
+)
+def test_a_worker_that_misbehaves_is_one_clear_error_and_is_ended(fake, tmp_path, mode, message):
+    started = time.monotonic()
+    with (
+        pytest.raises(CaptionerError, match=message),
+        fake(mode, answer_seconds=0.5 if mode == "silence" else 60) as it,
+    ):
+        caption_of(it, tmp_path / "1.png")
+    assert it.process.poll() is not None
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("no weights", "reports: cannot load 'x': no weights"),
+        ("slow start", "did not answer within 0.5 seconds"),
+        ("not ready", "did not say that it is ready"),
+    ],
+)
+def test_a_worker_that_does_not_begin(fake, mode, message):
+    with pytest.raises(CaptionerError, match=message):
+        fake(mode, start_seconds=0.5 if mode == "slow start" else 60)
+
+
+def test_a_program_that_does_not_exist():
+    with pytest.raises(CaptionerError, match=r"cannot be started \(No such file or directory: /nowhere/python\)"):
+        Worker(["/nowhere/python"], name="fake")
+
+
+def test_a_worker_that_is_killed_from_outside(fake, tmp_path):
+    with fake("well") as worker:
+        worker.process.kill()
+        worker.process.wait()
+        with pytest.raises(CaptionerError, match=r"died \(exit code -9; it said nothing\)"):
+            caption_of(worker, tmp_path / "1.png")
+
+
+# --- LAVIS ------------------------------------------------------------------------------------------------------------
+
+LAVIS = """
+    class Registry:
+        def get_model_class(self, name):
+            return None if name == "unknown" else object
+    registry = Registry()
+    def load_preprocess(config):
+        raise NotImplementedError
+    def load_model_and_preprocess(name, model_type, is_eval, device):
+        import torch
+        print("Downloading the weights of", name)  # as LAVIS does, on standard output
+        assert is_eval and device == "cpu"
+        class Model:
+            def generate(self, samples):
+                value = samples["image"].mean().item()
+                if value > 0.9:
+                    raise RuntimeError("too bright\\nfor this model")
+                return [f"a {name} of {model_type}, {'dark' if value < 0.5 else 'bright'}"]
+        return Model(), {"eval": lambda image: torch.tensor(list(image.resize((4, 4)).getdata())) / 255}, None
+"""
+
+
+@pytest.fixture
+def lavis(tmp_path, monkeypatch):
+    """The real worker with this interpreter, and in place of salesforce-lavis a stand-in with its functions."""
+    package = tmp_path / "site" / "lavis"
+    (package / "common").mkdir(parents=True)
+    (package / "models").mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "common/__init__.py").write_text("")
+    (package / "common/registry.py").write_text(textwrap.dedent(LAVIS))
+    (package / "models/__init__.py").write_text("from ..common.registry import *")
+    (tmp_path / "site/omegaconf.py").write_text("class OmegaConf: pass")
+    launcher = tmp_path / "python"
+    code = f"import runpy, sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); sys.argv = sys.argv[2:]; "
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    launcher.write_text(f'#!/bin/sh\nexec {sys.executable} -I -W ignore -c "{code}" "$@"\n')
+    launcher.chmod(0o755)
+    monkeypatch.setattr("vii.captions.lavis.ready_python", lambda name: launcher)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for the interpreter is a shell script")
+def test_lavis_captions_pictures_in_its_own_process(lavis, toy):
+    dark, bright, white = (torch.full((3, 8, 8), value) for value in (0.2, 0.7, 1.0))
+    assert starting_texts(toy, [vii.Pair(bright, dark), vii.Pair(dark, bright)], "lavis", 1) == [
+        "a blip_caption of base_coco, dark",
+        "a blip_caption of base_coco, bright",
+    ]
+    assert starting_texts(toy, [vii.Pair(dark, dark)], "lavis", 1, captioner="blip2_opt/caption_coco_opt2.7b") == [
+        "a blip2_opt of caption_coco_opt2.7b, dark"
+    ]
+    with pytest.raises(CaptionerError, match=r"reports: RuntimeError: too bright$"):
+        starting_texts(toy, [vii.Pair(dark, white)], "lavis", 1)
+    with pytest.raises(CaptionerError, match="cannot load 'unknown/x': ValueError: LAVIS has no model 'unknown'"):
+        starting_texts(toy, [vii.Pair(dark, dark)], "lavis", 1, captioner="unknown/x")
+
+
+def test_lavis_models_are_named_as_its_zoo_or_by_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("vii.captions.lavis.ready_python", lambda name: "python")
+    assert lavis_command("blip_caption/large_coco", "cuda")[1:] == [
+        "-I",
+        str(PROGRAM),
+        "blip_caption/large_coco",
+        "cuda",
+    ]
+    (tmp_path / "mine.yaml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert lavis_command("mine.yaml", "mps")[-2:] == [str(tmp_path / "mine.yaml"), "cpu"]
+    with pytest.raises(UsageError, match=r"nowhere.yaml: no such file"):
+        lavis_command("nowhere.yaml")
+    for bad in ("blip", "a/b/c", "a b/c", "-c/x y"):
+        with pytest.raises(UsageError, match="ARCHITECTURE/TYPE"):
+            lavis_command(bad)
+
+
+# --- its environment --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """`lavis` needs a small wheel on disk instead of LAVIS, in a cache folder of its own."""
+    path = tmp_path / "standin-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("standin/__init__.py", "")
+        archive.writestr("standin-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: standin\nVersion: 1.0\n")
+        archive.writestr(
+            "standin-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("standin-1.0.dist-info/RECORD", "")
+    monkeypatch.setattr(environments, "cache_folder", lambda: tmp_path / "cache")
+
+    def need(*requirements, module="standin"):
+        entry = Environment(sys.version_info[:2], requirements, module, "nothing")
+        monkeypatch.setattr(environments, "ENVIRONMENTS", {"lavis": entry})
+
+    need(str(path))
+    return path, need
+
+
+def test_an_environment_is_made_gone_on_with_and_removed(wheel, tmp_path):
+    path, need = wheel
+    offline = "--no-index"
+    need(offline, str(tmp_path / "missing-1.0-py3-none-any.whl"))
+    message = refused("captioner", "setup", "lavis")
+    assert "missing-1.0" in message
+    assert "again to go on" in message
+    assert "install.log" in message
+    assert not is_ready("lavis")
+    folder = tmp_path / "cache/captioners/lavis"
+    made = (folder / "pyvenv.cfg").stat().st_mtime_ns
+
+    need(offline, str(path), module="no_such_module")
+    with pytest.raises(CaptionerError, match=r"No module named 'no_such_module'.*start afresh"):
+        set_up("lavis")
+
+    need(offline, str(path))
+    assert run("captioner", "setup", "lavis")[0].strip() == str(folder)
+    assert (folder / "pyvenv.cfg").stat().st_mtime_ns == made  # what was there is used
+    assert ready_python("lavis").exists()
+    assert json.loads(run("captioner", "list", "--json")[0])[-1]["state"] == "ready"
+    need(offline, str(path), "another")
+    assert not is_ready("lavis")  # made for other requirements
+
+    assert str(folder) in run("captioner", "remove", "lavis")[0]
+    assert not folder.exists()
+    assert "not set up" in refused("captioner", "remove", "lavis")
+
+
+def test_interpreters_that_will_not_do(wheel, tmp_path, monkeypatch):
+    _, need = wheel
+    need()
+    assert find_python(sys.version_info[:2]) == sys.executable
+    with pytest.raises(CaptionerError, match=r"not an interpreter of Python 2\.4"):
+        find_python((2, 4), sys.executable)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "python2.4").write_text("#!/bin/sh\necho 'python2.4: command not found'; exit 127\n")
+    (tmp_path / "python2.4").chmod(0o755)
+    with pytest.raises(CaptionerError, match=r"no Python 2\.4 found.*--python"):
+        find_python((2, 4))
+    assert "not an interpreter" in refused("captioner", "setup", "lavis", "--python", "/nowhere/python")
+
+
+def test_the_cache_folder_follows_the_system(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert environments.cache_folder() == tmp_path / ".cache/vii"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "c"))
+    assert environments.cache_folder() == tmp_path / "c/vii"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert environments.cache_folder() == tmp_path / "Library/Caches/vii"
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def test_captioner_commands_refuse_in_one_line(wheel, tmp_path):
+    assert "did you mean 'lavis'" in refused("captioner", "setup", "lavsi")
+    assert "unknown captioner" in refused("captioner", "remove", "../..")
+    assert "No such command" in refused("captioner", "install")
+    (tmp_path / "cache").write_text("")
+    assert "XDG_CACHE_HOME" in refused("captioner", "setup", "lavis")
+
+
+def test_learn_refuses_bad_captioners_in_one_line(tmp_path, monkeypatch, wheel):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    vii.save_image(picture(1), tmp_path / "b.png")
+    learn = ["learn", tmp_path / "b.png", tmp_path / "b.png", "-o", tmp_path / "e.safetensors"]
+    assert "cannot fetch the captioner 'no/such'" in refused(*learn, "--init", "caption", "--captioner", "no/such")
+    assert "run 'vii captioner setup lavis'" in refused(*learn, "--init", "lavis")
+    assert "a captioner is for init" in refused(*learn, "--init", "none", "--captioner", "x")
+    assert "cannot load the CLIP model 'no/such'" in refused(*learn, "--init", "pez", "--captioner", "no/such")
+    assert "pez_target must be one of" in refused(*learn, "--init", "pez", "--set", "pez_target=before")
+
+
+def test_list_names_every_init_and_so_does_the_page_on_learning(wheel):
+    from test_docs import DOCS, section
+
+    told = section(DOCS["vii/inversion/README.md"], "## The starting text")
+
+    out = CliRunner().invoke(vii.cli.main, ["captioner", "list"]).output
+    for name in INITS:
+        assert f" {name} " in out
+        assert f"| `{name}` |" in told
