@@ -15,7 +15,6 @@ from pages import Page
 import vii
 from vii.benchmark import (
     Method,
-    Score,
     Scores,
     Subject,
     choose,
@@ -23,14 +22,11 @@ from vii.benchmark import (
     methods_for,
     read_edits,
     read_photos,
-    report,
     run,
     shipped_edits,
-    tables,
 )
 from vii.benchmark.edits import ByFormula
 from vii.benchmark.methods import NO_EDIT, PIXEL_DELTA, TRUE_WORDS
-from vii.benchmark.report import mean_of
 from vii.cli import main
 from vii.editors.toy import ToyEditor
 from vii.errors import OutputError, UsageError
@@ -267,6 +263,25 @@ def test_a_score_is_used_again_only_under_the_same_conditions(tmp_path):
     assert sum(losses(**change) for change in [{}, *changes.values()]) > 0
 
 
+def test_a_score_knows_how_good_learning_was_on_the_way(tmp_path):
+    recipe = dataclasses.replace(FAST, steps=6, probe_every=2)
+    result = scored(tmp_path, subjects=[TINT], methods=[Method("fast", recipe)], seeds=[0])[0].score
+    curve, first = result.curve, dataclasses.replace(recipe, steps=2, learning_rate_schedule="constant")
+    assert len(curve) == 4  # the start and three looks
+    assert (curve[-1].samples, curve[-1].psnr) == (result.samples, result.psnr)
+    assert [b.samples - a.samples for a, b in itertools.pairwise(curve)] == [2 * 2 + 2] * 3
+    assert [point.seconds for point in curve] == sorted(point.seconds for point in curve)
+    again = scored(tmp_path, subjects=[TINT], methods=[Method("fast", recipe)], seeds=[0])[0].score
+    assert again == result
+    # What it says of the second look is what a run of that many updates gives, at the same rate.
+    constant = dataclasses.replace(recipe, learning_rate_schedule="constant")
+    long, short = (
+        scored(tmp_path, subjects=[TINT], methods=[Method("fast", r)], seeds=[0])[0].score for r in (constant, first)
+    )
+    assert long.curve[1].psnr == short.psnr
+    assert not scored(tmp_path, subjects=[TINT], methods=[Method(PIXEL_DELTA)], seeds=[0])[0].score.curve
+
+
 def test_said_is_a_label_and_costs_nothing_to_change(tmp_path):
     scored(tmp_path, subjects=[SEPIA])
     editor = Counting()
@@ -288,66 +303,13 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "{", '{"version": 99, "rows": {}}', '{"version": 1, "rows": {"k": {"x": 1}}}']
+    "content", ["[]", "{", '{"version": 99, "rows": {}}', '{"version": 2, "rows": {"k": {"x": 1}}}']
 )
 def test_scores_of_another_kind_are_refused_and_kept(tmp_path, content):
     (tmp_path / "scores.json").write_text(content)
     with pytest.raises(OutputError, match="another folder with -o"):
         Scores(tmp_path)
     assert (tmp_path / "scores.json").read_text() == content
-
-
-# Sums
-
-
-def score(edit, method, seed, psnr, explained=None, said=False):
-    return Score(edit, said, method, seed, psnr, 0.5, None, None, None, explained=explained)
-
-
-def test_means_are_over_edits_and_their_spread_is_over_seeds():
-    scores = [score("a", "m", 0, 10.0), score("b", "m", 0, 20.0), score("a", "m", 1, 14.0), score("b", "m", 1, 20.0)]
-    mean = mean_of(scores, "psnr")
-    assert (mean.mean, mean.edits) == (16.0, 2)
-    assert mean.spread == pytest.approx(2**0.5)  # of 15 and 17
-    assert mean_of(scores[:2], "psnr").spread is None
-    assert mean_of(scores, "direction") is None
-
-
-def ranks(values):
-    return [sorted(values).index(value) for value in values]
-
-
-def test_the_report_compares_edit_by_edit_and_correlates_ranks():
-    gains = {"a": 1.0, "b": 4.0, "c": 2.5, "d": -1.0}
-    explained = {"a": 0.2, "b": 0.5, "c": 0.6, "d": 0.1}
-    scores = [score(edit, "no edit", seed, 10.0, said=edit in "ab") for edit in gains for seed in (0, 1)]
-    scores += [score(edit, "true words", 0, 12.0, said=edit in "ab") for edit in "abc"]
-    scores += [
-        score(edit, "default", seed, 10 + gains[edit] + (seed - 0.5), explained[edit], said=edit in "ab")
-        for edit in gains
-        for seed in (0, 1)
-    ]
-    found = report(scores)
-    assert found["compared"] == "default"
-    assert found["against"]["no edit"] == {
-        "edits": 4,
-        "at_least_as_good": 3,
-        "db_better": {"said": 2.5, "unsaid": 0.75, "all": 1.625},
-    }
-    words = found["against"]["true words"]
-    assert (words["edits"], words["at_least_as_good"]) == (3, 2)
-    assert words["db_better"] == {"said": 0.5, "unsaid": 0.5, "all": 0.5}
-    differences = zip(ranks(list(gains.values())), ranks(list(explained.values())), strict=True)
-    expected = 1 - 6 * sum((x - y) ** 2 for x, y in differences) / (4 * (4**2 - 1))
-    assert found["explained"]["default"]["rank_correlation"] == pytest.approx(expected)
-    assert found["explained"]["default"]["n"] == 4
-    assert set(found["explained"]) == {"default"}
-    json.dumps(found)
-    few = report([s for s in scores if s.edit in "ab"])
-    assert few["explained"]["default"] == {"rank_correlation": None, "p": None, "n": 2}
-    text = "\n\n".join(table.markdown() for table in tables(scores))
-    assert re.search(r"\| no edit +\| +3 of 4 \(75%\) \| +\+2.50 \| +\+0.75 \| +\+1.62 \|", text)
-    assert re.search(r"\| mean, all +\| 10.00 ± 0.00 \| +12.00 \| 11.62 ± 0.71 \|", text)
 
 
 # The command

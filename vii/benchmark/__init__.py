@@ -10,10 +10,11 @@ from .methods import Method, Transfer, methods_for
 from .page import page
 from .report import report, tables
 from .run import Result, count_scores, run
-from .scores import Score, Scores
+from .scores import Point, Score, Scores
 
 __all__ = [
     "Method",
+    "Point",
     "Result",
     "Score",
     "Scores",

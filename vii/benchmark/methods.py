@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..application import apply
-from ..edit_file import to_bytes
+from ..edit_file import Edit, to_bytes
 from ..editor import Editor
 from ..errors import UsageError
 from ..images import Pair
@@ -28,8 +28,20 @@ class Transfer(Protocol):
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A method that learns, had it been stopped after so many seconds and samples."""
+
+    seconds: float
+    samples: int
+    transfer: Transfer
+
+
+@dataclass(frozen=True)
 class Built:
-    """A method made ready for one edit, and what making it cost; see `Score` for the figures."""
+    """A method made ready for one edit, and what making it cost; see `Score` for the figures.
+
+    `moments` are those on the way at which it looked at its probe set, the last one left out.
+    """
 
     transfer: Transfer
     learn_seconds: float = 0.0
@@ -37,6 +49,7 @@ class Built:
     kilobytes: float = 0.0
     explained: float | None = None
     init_text: str = ""
+    moments: Sequence[Moment] = ()
 
 
 @dataclass(frozen=True)
@@ -128,11 +141,21 @@ def by_words(editor: Editor, words: str) -> Built:
 
 def by_inversion(editor: Editor, recipe: InversionSettings, pairs: Sequence[Pair], seed: int) -> Built:
     """Learn the edit by a recipe, then apply it with the settings that its file recommends."""
+
+    def with_edit(edit: Edit) -> Transfer:
+        def transfer(pairs: Sequence[Pair], image: Tensor, *, seed: int) -> Tensor:
+            return apply(editor, edit, image, seed=seed)
+
+        return transfer
+
     started = time.perf_counter()
-    *_, last = invert_steps(editor, pairs, recipe, seed=seed)
-    edit, seconds = last.best(), time.perf_counter() - started
-
-    def transfer(pairs: Sequence[Pair], image: Tensor, *, seed: int) -> Tensor:
-        return apply(editor, edit, image, seed=seed)
-
-    return Built(transfer, seconds, last.samples, len(to_bytes(edit)) / 1000, last.explained, edit.init_text)
+    looks = [
+        (time.perf_counter() - started, step)
+        for step in invert_steps(editor, pairs, recipe, seed=seed)
+        if step.probe is not None
+    ]
+    seconds, last = looks.pop()  # learning always ends with a look
+    edit = last.best()
+    moments = [Moment(at, step.samples, with_edit(step.best())) for at, step in looks]
+    size = len(to_bytes(edit)) / 1000
+    return Built(with_edit(edit), seconds, last.samples, size, last.explained, edit.init_text, moments)

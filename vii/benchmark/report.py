@@ -91,7 +91,8 @@ def report(scores: Sequence[Score]) -> dict[str, Any]:
 
     `compared` is the last method of the run. `against` it holds every other one: on how many edits the compared
     method's PSNR, mean over seeds, is at least as good, and by how many dB it is better in each group; over the
-    edits that both have. `explained` holds, for each method that learns, Spearman's rank correlation over the n
+    edits that both have. `as_good_as` holds for every other method that learns how soon the compared one is as good:
+    see `_overtakes`. `explained` holds, for each method that learns, Spearman's rank correlation over the n
     edits of `explained` with the gain in PSNR over no edit, and its p value; None for fewer than three edits, or
     where all of one side are the same.
     """
@@ -111,6 +112,11 @@ def report(scores: Sequence[Score]) -> dict[str, Any]:
         },
         "compared": compared,
         "against": {other: _against(by_method[compared], by_method[other]) for other in methods if other != compared},
+        "as_good_as": {
+            other: _overtakes(by_method[compared], by_method[other])
+            for other in methods
+            if other != compared and all(score.curve for score in by_method[compared] + by_method[other])
+        },
         "explained": {
             method: _foretold(own, by_method.get(NO_EDIT, []))
             for method, own in by_method.items()
@@ -133,6 +139,28 @@ def _against(own: Sequence[Score], other: Sequence[Score]) -> dict[str, Any]:
         "at_least_as_good": sum(margin >= 0 for margin in margins.values()),
         "db_better": {group: fmean(values) if values else None for group, values in halves.items()},
     }
+
+
+def _overtakes(own: Sequence[Score], other: Sequence[Score]) -> dict[str, Any]:
+    """The first moment at which the mean PSNR of one method reaches the final mean PSNR of another.
+
+    Over the edits and seeds that both have: `psnr` and `seconds` of the other method when it has finished, `reached`,
+    the mean seconds of the compared one at that moment, None where it never gets there, and `ratio` of the two.
+    """
+    finals = {(score.edit, score.seed): score for score in other}
+    curves = [score.curve for score in own if (score.edit, score.seed) in finals]
+    met = [finals[score.edit, score.seed] for score in own if (score.edit, score.seed) in finals]
+    if not met:
+        return {"psnr": None, "seconds": None, "reached": None, "ratio": None}
+    goal, seconds = fmean(score.psnr for score in met), fmean(score.learn_seconds for score in met)
+    reached = None
+    for moment in range(max(map(len, curves))):
+        # A run that has ended early stays what it was.
+        points = [curve[min(moment, len(curve) - 1)] for curve in curves]
+        if fmean(point.psnr for point in points) >= goal:
+            reached = fmean(point.seconds for point in points)
+            break
+    return {"psnr": goal, "seconds": seconds, "reached": reached, "ratio": seconds / reached if reached else None}
 
 
 def _foretold(own: Sequence[Score], unedited: Sequence[Score]) -> dict[str, Any]:
@@ -184,6 +212,7 @@ def tables(scores: Sequence[Score]) -> list[Table]:
     methods, seeds = list(found["means"]), len({score.seed for score in scores})
     over = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     edits = _unique(score.edit for score in scores)
+    forms = {"psnr": ".2f", "seconds": ".1f", "reached": ".1f", "ratio": ".1f"}
 
     def cell(edit: str, method: str) -> str:
         chosen = [score for score in scores if score.edit == edit and score.method == method]
@@ -213,6 +242,14 @@ def tables(scores: Sequence[Score]) -> list[Table]:
                     *(_number(row["db_better"][group], "+.2f") for group in GROUPS),
                 ]
                 for other, row in found["against"].items()
+            ],
+        ),
+        Table(
+            f"How soon is {found['compared']} as good as another recipe is in the end?",
+            ["method", "its PSNR", "its seconds", f"seconds until {found['compared']} is as good", "ratio"],
+            [
+                [other, *(_number(row[field], form) for field, form in forms.items())]
+                for other, row in found["as_good_as"].items()
             ],
         ),
         Table(

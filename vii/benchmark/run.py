@@ -18,8 +18,8 @@ from ..files import make_folder
 from ..images import resize, save_image, spread
 from ..metrics import direction, leakage, preserved, psnr, ssim
 from .edits import Subject, Task
-from .methods import Built, Method
-from .scores import Score, Scores
+from .methods import Built, Method, Transfer
+from .scores import Point, Score, Scores
 
 # Pictures kept of every score of the first seed, for the page.
 SHOWN = 3
@@ -95,8 +95,9 @@ def run(
                 score = scores.get(key, len(names))
                 if score is None:
                     built = method.build(editor, subject.words, [task.example], used)
-                    outputs = _transfer(built, task, used, {} if method.looks_at_the_pair else done)
+                    outputs = _transfer(built.transfer, task, used, {} if method.looks_at_the_pair else done)
                     score = _score(editor, subject, method, seed, task, built, outputs)
+                    score = dataclasses.replace(score, curve=_curve(built, task, used, score))
                     for name, path in zip(names, pictures, strict=True):
                         save_image(outputs[name][0], path)
                     scores.add(key, score)
@@ -115,13 +116,13 @@ def _key(common: Mapping[str, Any], method: Mapping[str, Any], edit: str, digest
 
 
 def _transfer(
-    built: Built, task: Task, seed: int, done: dict[str, tuple[Tensor, float]]
+    transfer: Transfer, task: Task, seed: int, done: dict[str, tuple[Tensor, float]]
 ) -> dict[str, tuple[Tensor, float]]:
     """Name of each test photo -> result on the CPU at the size of the truth, and seconds; `done` is used and filled."""
     for name, pair in task.tests.items():
         if name not in done:
             started = time.perf_counter()
-            result = built.transfer([task.example], pair.before, seed=seed).cpu()
+            result = transfer([task.example], pair.before, seed=seed).cpu()
             done[name] = resize(result, *pair.after.shape[-2:]), time.perf_counter() - started
     return {name: done[name] for name in task.tests}
 
@@ -156,6 +157,16 @@ def _score(
         explained=None if built.explained is None else round(built.explained, 4),
         init_text=built.init_text,
     )
+
+
+def _curve(built: Built, task: Task, seed: int, final: Score) -> tuple[Point, ...]:
+    """How good it was on the way; empty where nothing was learned."""
+    points = []
+    for moment in built.moments:
+        outputs = _transfer(moment.transfer, task, seed, {})
+        quality = fmean(psnr(outputs[name][0], test.after) for name, test in task.tests.items())
+        points.append(Point(round(moment.seconds, 2), moment.samples, round(quality, 3)))
+    return (*points, Point(final.learn_seconds, final.samples, final.psnr)) if points else ()
 
 
 def _mean(values: Sequence[float | None], digits: int) -> float | None:

@@ -11,7 +11,16 @@ from ..errors import OutputError
 from ..files import replacing
 
 # Raised when a measure changes its meaning, so that rows of before are measured again.
-VERSION = 1
+VERSION = 2
+
+
+@dataclass(frozen=True)
+class Point:
+    """How good a method that learns is at a moment of learning; see `Score` for the figures."""
+
+    seconds: float
+    samples: int
+    psnr: float
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,8 @@ class Score:
         kilobytes: of the edit file, in thousands of bytes.
         explained: see `Step.explained`; None where nothing is learned.
         init_text: the starting text, or the words used.
+        curve: the starting text, and every look at the probe set, up to the finished edit; empty where nothing is
+            learned.
     """
 
     edit: str
@@ -51,6 +62,7 @@ class Score:
     kilobytes: float = 0.0
     explained: float | None = None
     init_text: str = ""
+    curve: Sequence[Point] = ()
 
 
 class Scores:
@@ -87,7 +99,8 @@ def _read(path: Path) -> dict[str, Score]:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, Mapping) or content.get("version") != VERSION:
             raise ValueError(f"expected version {VERSION} of the scores")
-        return {key: Score(**row) for key, row in content["rows"].items()}
+        rows = content["rows"].items()
+        return {key: Score(**{**row, "curve": tuple(Point(**point) for point in row["curve"])}) for key, row in rows}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise OutputError(
             f"{path}: not scores that this version has written ({error}); delete it, or choose another folder with -o"

@@ -1,0 +1,81 @@
+"""What the benchmark concludes from its scores."""
+
+import json
+import re
+
+import pytest
+
+from vii.benchmark import Point, Score, report, tables
+from vii.benchmark.report import mean_of
+
+
+def score(edit, method, seed, psnr, explained=None, said=False):
+    return Score(edit, said, method, seed, psnr, 0.5, None, None, None, explained=explained)
+
+
+def test_means_are_over_edits_and_their_spread_is_over_seeds():
+    scores = [score("a", "m", 0, 10.0), score("b", "m", 0, 20.0), score("a", "m", 1, 14.0), score("b", "m", 1, 20.0)]
+    mean = mean_of(scores, "psnr")
+    assert (mean.mean, mean.edits) == (16.0, 2)
+    assert mean.spread == pytest.approx(2**0.5)  # of 15 and 17
+    assert mean_of(scores[:2], "psnr").spread is None
+    assert mean_of(scores, "direction") is None
+
+
+def ranks(values):
+    return [sorted(values).index(value) for value in values]
+
+
+def test_the_report_compares_edit_by_edit_and_correlates_ranks():
+    gains = {"a": 1.0, "b": 4.0, "c": 2.5, "d": -1.0}
+    explained = {"a": 0.2, "b": 0.5, "c": 0.6, "d": 0.1}
+    scores = [score(edit, "no edit", seed, 10.0, said=edit in "ab") for edit in gains for seed in (0, 1)]
+    scores += [score(edit, "true words", 0, 12.0, said=edit in "ab") for edit in "abc"]
+    scores += [
+        score(edit, "default", seed, 10 + gains[edit] + (seed - 0.5), explained[edit], said=edit in "ab")
+        for edit in gains
+        for seed in (0, 1)
+    ]
+    found = report(scores)
+    assert found["compared"] == "default"
+    assert found["against"]["no edit"] == {
+        "edits": 4,
+        "at_least_as_good": 3,
+        "db_better": {"said": 2.5, "unsaid": 0.75, "all": 1.625},
+    }
+    words = found["against"]["true words"]
+    assert (words["edits"], words["at_least_as_good"]) == (3, 2)
+    assert words["db_better"] == {"said": 0.5, "unsaid": 0.5, "all": 0.5}
+    differences = zip(ranks(list(gains.values())), ranks(list(explained.values())), strict=True)
+    expected = 1 - 6 * sum((x - y) ** 2 for x, y in differences) / (4 * (4**2 - 1))
+    assert found["explained"]["default"]["rank_correlation"] == pytest.approx(expected)
+    assert found["explained"]["default"]["n"] == 4
+    assert set(found["explained"]) == {"default"}
+    json.dumps(found)
+    few = report([s for s in scores if s.edit in "ab"])
+    assert few["explained"]["default"] == {"rank_correlation": None, "p": None, "n": 2}
+    text = "\n\n".join(table.markdown() for table in tables(scores))
+    assert re.search(r"\| no edit +\| +3 of 4 \(75%\) \| +\+2.50 \| +\+0.75 \| +\+1.62 \|", text)
+    assert re.search(r"\| mean, all +\| 10.00 ± 0.00 \| +12.00 \| 11.62 ± 0.71 \|", text)
+
+
+def learned(method, edit, *curve):
+    points = tuple(Point(seconds, 10 * index, psnr) for index, (seconds, psnr) in enumerate(curve))
+    seconds, psnr = curve[-1]
+    return Score(edit, False, method, 0, psnr, 0.5, None, None, None, learn_seconds=seconds, curve=points)
+
+
+def test_how_soon_a_recipe_is_as_good_as_another_when_it_has_finished():
+    scores = [learned("slow", "a", (1, 5.0), (40, 20.0)), learned("slow", "b", (1, 5.0), (60, 22.0))]
+    scores += [
+        learned("fast", "a", (1, 10.0), (2, 21.0), (3, 20.0), (4, 23.0)),
+        learned("fast", "b", (2, 10.0), (4, 22.0)),  # has ended early
+    ]
+    found = report(scores)["as_good_as"]
+    # 21.0 is the goal: means of 10, 21.5, ...; the second moment comes after 2 and 4 seconds.
+    assert found == {"slow": {"psnr": 21.0, "seconds": 50.0, "reached": 3.0, "ratio": pytest.approx(50 / 3)}}
+    never = report(scores[2:] + scores[:2])["as_good_as"]["fast"]
+    assert (never["psnr"], never["reached"], never["ratio"]) == (22.5, None, None)
+    assert report([score("a", "no edit", 0, 1.0), *scores])["as_good_as"].keys() == {"slow"}
+    text = "\n\n".join(table.markdown() for table in tables(scores))
+    assert re.search(r"\| slow +\| +21.00 \| +50.0 \| +3.0 \| +16.7 \|", text)
