@@ -12,6 +12,9 @@ import vii
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.editors.toy import ToyEditor
 
+# Of editors whose results are compared to many digits, whatever the machine is fastest with.
+EXACT = {"device": "cpu", "dtype": "float32"}
+
 
 def picture(seed: int, height: int = 64, width: int = 64) -> Tensor:
     """A smooth random picture `(3, height, width)` in [0, 1]."""
@@ -118,7 +121,7 @@ def tiny_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_folder):
     """The tiny model as an editor, working at 32 px."""
-    editor = vii.load_editor("ip2p", model=str(tiny_folder), clip="none", device="cpu")
+    editor = vii.load_editor("ip2p", model=str(tiny_folder), clip="none", **EXACT)
     editor.resolution = 32
     return editor
 
@@ -136,7 +139,7 @@ def controlnet_folders(tmp_path_factory) -> tuple[Path, Path]:
 def tiny_controlnet(controlnet_folders):
     """The two as an editor, working at 32 px."""
     base, control = map(str, controlnet_folders)
-    editor = vii.load_editor("controlnet", model=base, controlnet=control, clip="none", device="cpu")
+    editor = vii.load_editor("controlnet", model=base, controlnet=control, clip="none", **EXACT)
     editor.resolution = 32
     return editor
 
@@ -144,7 +147,7 @@ def tiny_controlnet(controlnet_folders):
 @pytest.fixture(scope="session")
 def embedded():
     """The editor that ships with the package."""
-    return vii.load_editor("embedded", device="cpu")
+    return vii.load_editor("embedded", **EXACT)
 
 
 @pytest.fixture(autouse=True)

@@ -81,12 +81,23 @@ def test_a_seed_picks_its_own_example_and_tests_on_all_other_photos():
     for seed, task in enumerate(tasks):
         assert "abcd"[seed % 4] not in task.tests
         assert len(task.tests) == 3
-        assert torch.equal(task.example.before, PHOTOS["abcd"[seed % 4]])
-        assert torch.equal(task.example.after, make("sepia").apply(task.example.before))
+        assert torch.equal(task.examples[0].before, PHOTOS["abcd"[seed % 4]])
+        assert torch.equal(task.examples[0].after, make("sepia").apply(task.examples[0].before))
     digests = [task.sha256() for task in tasks]
     assert len(set(digests)) == 4
     assert digests[0] == digests[4]
     assert digests[0] not in (TINT.source.task(PHOTOS, 0, 32).sha256(), digests[1])
+
+
+def test_several_examples_are_as_many_photos_and_never_tested_on(edits_folder):
+    task = TINT.source.task(PHOTOS, 3, 32, examples=2)
+    assert ["d", "a"] == [name for pair in task.examples for name in PHOTOS if torch.equal(pair.before, PHOTOS[name])]
+    assert list(task.tests) == ["b", "c"]
+    with pytest.raises(UsageError, match="none is left to test on"):
+        TINT.source.task(PHOTOS, 0, 32, examples=4)
+    drawn = read_edits(edits_folder / "edits.toml")[0]
+    with pytest.raises(UsageError, match="made of pictures has one"):
+        drawn.source.task({}, 0, 32, examples=2)
 
 
 def test_photos_are_square_and_named_and_from_the_whole_folder(tmp_path):
@@ -130,7 +141,7 @@ def test_edits_of_ones_own_are_read(edits_folder):
     assert (mine.name, mine.words, mine.said) == ("mine", "make it night", True)
     task = mine.source.task({}, 5, 32)
     assert list(task.tests) == ["one", "two"]
-    assert task.example.before.shape == task.tests["one"].after.shape == (3, 32, 32)
+    assert task.examples[0].before.shape == task.tests["one"].after.shape == (3, 32, 32)
     assert task.sha256() == mine.source.task(PHOTOS, 0, 32).sha256()
     assert (drawn.name, drawn.words, drawn.said) == ("drawn", "", False)
     assert drawn.source == ByFormula(compose(make("tint", c=198, s=1), make("fog")))
@@ -192,14 +203,14 @@ def test_measures_of_a_score_are_means_over_the_test_photos(tmp_path, toy):
     task = SEPIA.source.task(PHOTOS, 1, 32)
     tests = list(task.tests.values())
     words = [vii.apply(toy, None, test.before, text="make it sepia") for test in tests]
-    delta = [(test.before + task.example.after - task.example.before).clamp(0, 1) for test in tests]
-    edit = vii.invert(toy, [task.example], FAST, seed=1)
+    delta = [(test.before + task.examples[0].after - task.examples[0].before).clamp(0, 1) for test in tests]
+    edit = vii.invert(toy, [*task.examples], FAST, seed=1)
     learned = [vii.apply(toy, edit, test.before, seed=1) for test in tests]
     for method, outputs in {"true words": words, "pixel delta": delta, "fast": learned}.items():
         score, both = results["sepia", method, 1], list(zip(outputs, tests, strict=True))
         assert score.psnr == pytest.approx(sum(psnr(o, t.after) for o, t in both) / 3, abs=1e-3)
         assert score.ssim == pytest.approx(sum(ssim(o, t.after) for o, t in both) / 3, abs=1e-4)
-        assert score.leakage == pytest.approx(leakage(outputs, tests, task.example), abs=1e-4)
+        assert score.leakage == pytest.approx(leakage(outputs, tests, task.examples[0]), abs=1e-4)
         known = [x for o, t in both if (x := preserved(o, t.before, t.after)) is not None]
         assert score.preserved == (pytest.approx(sum(known) / len(known), abs=1e-3) if known else None)
         assert score.direction is None  # the toy editor has no joint space
@@ -280,6 +291,17 @@ def test_a_score_knows_how_good_learning_was_on_the_way(tmp_path):
     )
     assert long.curve[1].psnr == short.psnr
     assert not scored(tmp_path, subjects=[TINT], methods=[Method(PIXEL_DELTA)], seeds=[0])[0].score.curve
+
+
+def test_methods_of_one_and_of_several_pairs_are_tested_on_the_same_photos(tmp_path):
+    one, two = Method("fast", FAST), Method("fast, 2 pairs", FAST, 2)
+    results = [result.score for result in scored(tmp_path, subjects=[TINT], methods=[one, two], seeds=[1])]
+    task = TINT.source.task(PHOTOS, 1, 32, examples=2)
+    for score, pairs in zip(results, (task.examples[:1], task.examples), strict=True):
+        edit = vii.invert(ToyEditor(), pairs, FAST, seed=1)
+        quality = [psnr(vii.apply(ToyEditor(), edit, t.before, seed=1), t.after) for t in task.tests.values()]
+        assert score.psnr == pytest.approx(sum(quality) / len(quality), abs=1e-3)
+    assert results[0].psnr != results[1].psnr
 
 
 def test_said_is_a_label_and_costs_nothing_to_change(tmp_path):

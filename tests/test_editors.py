@@ -7,6 +7,7 @@ from conftest import picture
 import vii
 from vii.diffusion import Noise
 from vii.editors import EDITORS
+from vii.editors.loading import pick_dtype
 from vii.errors import EditorError, UsageError
 from vii.inversion.examples import stack
 
@@ -94,3 +95,19 @@ def test_unknown_editors_and_options():
         vii.load_editor("embedded", dtype="float61")
     with pytest.raises(UsageError, match="device 'warp'"):
         vii.load_editor("embedded", device="warp")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({"avx2": True, "avx512_bf16": False}, "float32"),
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"bf16": True}, "bfloat16"),
+    ],
+)
+def test_a_cpu_uses_bfloat16_where_it_has_instructions_for_it(monkeypatch, capabilities, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert pick_dtype(None, torch.device("cpu")) == getattr(torch, dtype)
+    assert pick_dtype("float16", torch.device("cpu")) == torch.float16
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert pick_dtype(None, torch.device("cpu")) == torch.float32

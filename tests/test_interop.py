@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import picture, tiny_controlnet_pipeline
+from conftest import EXACT, picture, tiny_controlnet_pipeline
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -336,7 +336,7 @@ def test_a_controlnet_pipeline_gives_the_same_picture_too(controlnet_folders):
         base, controlnet=diffusers.ControlNetModel.from_pretrained(control), safety_checker=None
     )
     pipeline.set_progress_bar_config(disable=True)
-    editor = vii.load_editor("controlnet", model=str(base), controlnet=str(control), clip="none", device="cpu")
+    editor = vii.load_editor("controlnet", model=str(base), controlnet=str(control), clip="none", **EXACT)
     edit = vii.Edit(torch.randn(4, 32), editor.space, "controlnet", "make it red", 1, 512)
     image = picture(1, 64, 64)
     editor.resolution = 64

@@ -7,7 +7,7 @@ import diffusers
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import picture, tiny_pipeline
+from conftest import EXACT, picture, tiny_pipeline
 from safetensors.torch import load_file
 
 import vii
@@ -28,7 +28,7 @@ TOLERANCE = 1e-3
 @pytest.fixture(scope="module")
 def before(tiny_folder):
     """The tiny editor, learning before its text encoder."""
-    editor = vii.load_editor("ip2p", model=str(tiny_folder), clip="none", device="cpu", space="input")
+    editor = vii.load_editor("ip2p", model=str(tiny_folder), clip="none", space="input", **EXACT)
     editor.resolution = 32
     return editor
 
@@ -36,8 +36,7 @@ def before(tiny_folder):
 @pytest.fixture(scope="module")
 def before_controlnet(controlnet_folders):
     base, control = map(str, controlnet_folders)
-    options = {"clip": "none", "device": "cpu", "space": "input"}
-    editor = vii.load_editor("controlnet", model=base, controlnet=control, **options)
+    editor = vii.load_editor("controlnet", model=base, controlnet=control, clip="none", space="input", **EXACT)
     editor.resolution = 32
     return editor
 
@@ -210,7 +209,7 @@ def test_the_clip_term_sees_the_rows_after_the_encoder(before, pair, monkeypatch
 
 
 def test_the_embedded_editor_learns_there_with_its_clip(pair):
-    editor = vii.load_editor("embedded", device="cpu", space="input")
+    editor = vii.load_editor("embedded", space="input", **EXACT)
     settings = vii.InversionSettings(init="make it night", tokens=3, steps=3, batch_size=1, probe_size=2, clip_weight=1)
     learned = vii.invert(editor, [pair], settings)
     assert (learned.space.kind, learned.editor) == (INPUT_EMBEDDING, "embedded")

@@ -76,7 +76,7 @@ class Clip:
     layers: int = 4
     positions: int = 32
     vocabulary: int = 1500
-    texts: int = 400_000
+    texts: int = 130_000
     text_batch: int = 128
     pairs: int = 60_000
     batch: int = 128
@@ -111,7 +111,7 @@ class Unet:
     batch: int = 32
     lr: float = 1e-3
     average: float = 0.999
-    no_text: float = 0.06
+    no_text: float = 0.08
     no_photo: float = 0.03
     no_both: float = 0.03
     high_noise: float = 4.0

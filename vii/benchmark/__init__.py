@@ -9,7 +9,7 @@ from .edits import Subject, Task, choose, read_edits, read_photos, shipped_edits
 from .methods import Method, Transfer, methods_for
 from .page import page
 from .report import report, tables
-from .run import Result, count_scores, run
+from .run import Result, count_examples, count_scores, run
 from .scores import Point, Score, Scores
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Task",
     "Transfer",
     "choose",
+    "count_examples",
     "count_scores",
     "methods_for",
     "page",

@@ -23,38 +23,44 @@ class Task:
     """One edit made concrete.
 
     Attributes:
-        example: the pair to learn from.
+        examples: the pairs to learn from; a method may take the first few of them.
         tests: a photo never seen while learning (`before`) and the right answer for it (`after`), by name.
     """
 
-    example: Pair
+    examples: tuple[Pair, ...]
     tests: Mapping[str, Pair]
 
     def sha256(self) -> str:
         """Hex digest of all pictures as 8-bit pixels: another photo, formula or parameter gives another one."""
         return hashlib.sha256(
-            " ".join(pair.sha256() for pair in (self.example, *self.tests.values())).encode()
+            " ".join(pair.sha256() for pair in (*self.examples, *self.tests.values())).encode()
         ).hexdigest()
 
 
 class Source(Protocol):
     """Where the pictures of an edit come from."""
 
-    def task(self, photos: Mapping[str, Tensor], seed: int, side: int) -> Task:
-        """The task of one seed, all pictures `(3, side, side)`; `photos` has that size already."""
+    def task(self, photos: Mapping[str, Tensor], seed: int, side: int, examples: int = 1) -> Task:
+        """The task of one seed, all pictures `(3, side, side)`; `photos` has that size already.
+
+        Raises:
+            UsageError: there are not as many examples, or nothing is left to test on.
+        """
 
 
 @dataclass(frozen=True)
 class ByFormula:
-    """An edit that is known as a formula; the seed says which photo becomes the example, the others are for testing."""
+    """An edit that is known as a formula; the seed says which photos become examples, the others are for testing."""
 
     edit: SyntheticEdit
 
-    def task(self, photos: Mapping[str, Tensor], seed: int, side: int) -> Task:
+    def task(self, photos: Mapping[str, Tensor], seed: int, side: int, examples: int = 1) -> Task:
         """See `Source`."""
+        if examples >= len(photos):
+            raise UsageError(f"{examples} of {len(photos)} photos make the examples, and none is left to test on")
         pairs = {name: Pair(photo, self.edit.apply(photo)) for name, photo in photos.items()}
-        example = pairs.pop(list(pairs)[seed % len(pairs)])
-        return Task(example, pairs)
+        names = list(pairs)
+        return Task(tuple(pairs.pop(names[(seed + index) % len(names)]) for index in range(examples)), pairs)
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,15 @@ class ByPictures:
     example: tuple[Path, Path]
     tests: tuple[tuple[Path, Path], ...]
 
-    def task(self, photos: Mapping[str, Tensor], seed: int, side: int) -> Task:
+    def task(self, photos: Mapping[str, Tensor], seed: int, side: int, examples: int = 1) -> Task:
         """See `Source`."""
-        return Task(_open(self.example, side), {photo.stem: _open((photo, truth), side) for photo, truth in self.tests})
+        if examples > 1:
+            raise UsageError(
+                f"expected {examples} examples; an edit that is made of pictures has one, {self.example[0]}"
+            )
+        return Task(
+            (_open(self.example, side),), {photo.stem: _open((photo, truth), side) for photo, truth in self.tests}
+        )
 
 
 @dataclass(frozen=True)
@@ -111,13 +123,14 @@ def choose(subjects: Sequence[Subject], names: Sequence[str] = (), few: int | No
     return [one for said in (True, False) for one in spread([s for s in subjects if s.said == said], few)]
 
 
-def read_photos(folder: str | Path | None, count: int, side: int) -> dict[str, Tensor]:
-    """Photos by name: `count` to test on and one more for the example, spread evenly over the sorted names.
+def read_photos(folder: str | Path | None, count: int, side: int, examples: int = 1) -> dict[str, Tensor]:
+    """Photos by name: `count` to test on and as many more as there are examples, spread evenly over the sorted names.
 
     Args:
         folder: of photos; None for those that ship with the package.
         count: all photos are taken where there are fewer.
         side: the centre of each is cut out as a square and scaled to `(3, side, side)`.
+        examples: made of photos.
 
     Raises:
         ImageError: no such folder, or a photo that cannot be read.
@@ -127,7 +140,7 @@ def read_photos(folder: str | Path | None, count: int, side: int) -> dict[str, T
     if len(paths) < 2:
         raise UsageError(f"{folder}: one photo makes the example and others are to test on; expected two at least")
     _refuse_doubles(paths, "photos")
-    return {path.stem: square(load_image(path), side) for path in spread(paths, count + 1)}
+    return {path.stem: square(load_image(path), side) for path in spread(paths, count + examples)}
 
 
 def read_edits(path: str | Path) -> list[Subject]:

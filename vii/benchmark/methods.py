@@ -57,12 +57,15 @@ class Method:
     """A row of the comparison.
 
     Attributes:
-        name: `no edit`, `pixel delta`, `true words`, or the name of a recipe.
+        name: `no edit`, `pixel delta`, `true words`, or the name of a recipe, with the number of pairs where these are
+            several.
         recipe: how to learn, where the method learns.
+        pairs: how many pairs it looks at.
     """
 
     name: str
     recipe: InversionSettings | None = None
+    pairs: int = 1
 
     @property
     def looks_at_the_pair(self) -> bool:
@@ -89,14 +92,16 @@ class Method:
             "method": self.name,
             "recipe": asdict(self.recipe) if self.recipe else None,
             "words": words if self.needs_words else None,
+            "pairs": self.pairs,
         }
 
 
-def methods_for(recipes: Sequence[str]) -> list[Method]:
-    """The methods that need no recipe, then one for each recipe.
+def methods_for(recipes: Sequence[str], pairs: Sequence[int] = (1,)) -> list[Method]:
+    """The methods that need no recipe, then one for each recipe and number of pairs.
 
     Args:
         recipes: names, paths of recipe files, and folders, which stand for the recipe files in them, sorted by name.
+        pairs: numbers of pairs to learn from.
 
     Raises:
         RecipeError: there is no such recipe.
@@ -105,9 +110,10 @@ def methods_for(recipes: Sequence[str]) -> list[Method]:
     methods = [Method(name) for name in (NO_EDIT, PIXEL_DELTA, TRUE_WORDS)]
     for recipe in [file for text in recipes for file in _files(text)]:
         name = Path(recipe).stem if recipe.endswith(".toml") else recipe
-        if name in [method.name for method in methods]:
+        if name in [method.name.partition(", ")[0] for method in methods]:
             raise UsageError(f"--recipe {recipe}: a method called '{name}' is there already; rename the file")
-        methods.append(Method(name, load_recipe(recipe, known_words=True)))
+        settings = load_recipe(recipe, known_words=True)
+        methods += [Method(f"{name}, {n} pairs" if n > 1 else name, settings, n) for n in pairs]
     return methods
 
 

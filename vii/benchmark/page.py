@@ -69,7 +69,11 @@ def _table(table: Table) -> str:
 def _section(index: int, subject: Subject, task: Task, results: Sequence[Result]) -> str:
     first = [result for result in results if result.pictures]
     header = "".join(f'<th scope="col">{name}</th>' for name in ("photo", "before", "truth", *map(_head, first)))
-    example = _row("example", _pair(subject.name, "the example", task.example), missing=len(first))
+    labels = ["example", *(f"example {number}" for number in range(2, len(task.examples) + 1))]
+    examples = [
+        _row(label, _pair(subject.name, f"the {label}", example), missing=len(first))
+        for label, example in zip(labels, task.examples, strict=True)
+    ]
     rows = []
     for name in shown(task):
         label = f"photo {name}"
@@ -85,7 +89,7 @@ def _section(index: int, subject: Subject, task: Task, results: Sequence[Result]
     caption = f"{subject.name}: the example, test photos, their truths and the results"
     pictures = (
         f'<table class="pictures"><caption>{escape(caption)}</caption><thead><tr>{header}</tr></thead>'
-        f"<tbody>{example}{''.join(rows)}</tbody></table>"
+        f"<tbody>{''.join(examples)}{''.join(rows)}</tbody></table>"
     )
     learned = "".join(f"<li>{escape(_learned(result.score))}</li>" for result in first if result.score.samples)
     return (

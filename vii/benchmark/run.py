@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import __version__
 from ..editor import Editor
 from ..files import make_folder
-from ..images import resize, save_image, spread
+from ..images import Pair, resize, save_image, spread
 from ..metrics import direction, leakage, preserved, psnr, ssim
 from .edits import Subject, Task
 from .methods import Built, Method, Transfer
@@ -36,6 +36,11 @@ class Result:
 def shown(task: Task) -> list[str]:
     """Names of the test photos of which pictures are kept."""
     return spread(list(task.tests), SHOWN)
+
+
+def count_examples(methods: Sequence[Method]) -> int:
+    """How many examples every edit needs, so that all methods are tested on the same photos."""
+    return max(method.pairs for method in methods)
 
 
 def count_scores(subjects: Sequence[Subject], methods: Sequence[Method], seeds: Sequence[int]) -> int:
@@ -63,7 +68,7 @@ def run(
         subjects: the edits.
         methods: see `methods_for`; those that need words leave out edits without.
         photos: name -> `(3, r, r)`, for edits that are formulas; see `read_photos`.
-        seeds: each picks its own example photo, and is the seed of learning and of sampling. A method that does not
+        seeds: each picks its own photos for the examples, and is the seed of learning and of sampling. A method that does not
             look at the pair runs under the first seed only; its result on a photo is the same under all.
         folder: of scores and pictures; made if it is not there.
         conditions: what else the results depend on, such as the precision.
@@ -80,8 +85,9 @@ def run(
         "settings": dataclasses.asdict(editor.settings),
         "conditions": dict(conditions or {}),
     }
+    examples = count_examples(methods)
     for subject in subjects:
-        tasks = {seed: subject.source.task(photos, seed, editor.resolution) for seed in seeds}
+        tasks = {seed: subject.source.task(photos, seed, editor.resolution, examples) for seed in seeds}
         digests = {seed: task.sha256() for seed, task in tasks.items()}
         for method in methods:
             if not _takes(method, subject):
@@ -94,10 +100,12 @@ def run(
                 pictures = scores.pictures(key, len(names))
                 score = scores.get(key, len(names))
                 if score is None:
-                    built = method.build(editor, subject.words, [task.example], used)
-                    outputs = _transfer(built.transfer, task, used, {} if method.looks_at_the_pair else done)
+                    pairs = task.examples[: method.pairs]
+                    built = method.build(editor, subject.words, pairs, used)
+                    fresh = {} if method.looks_at_the_pair else done
+                    outputs = _transfer(built.transfer, pairs, task, used, fresh)
                     score = _score(editor, subject, method, seed, task, built, outputs)
-                    score = dataclasses.replace(score, curve=_curve(built, task, used, score))
+                    score = dataclasses.replace(score, curve=_curve(built, pairs, task, used, score))
                     for name, path in zip(names, pictures, strict=True):
                         save_image(outputs[name][0], path)
                     scores.add(key, score)
@@ -116,13 +124,13 @@ def _key(common: Mapping[str, Any], method: Mapping[str, Any], edit: str, digest
 
 
 def _transfer(
-    transfer: Transfer, task: Task, seed: int, done: dict[str, tuple[Tensor, float]]
+    transfer: Transfer, pairs: Sequence[Pair], task: Task, seed: int, done: dict[str, tuple[Tensor, float]]
 ) -> dict[str, tuple[Tensor, float]]:
     """Name of each test photo -> result on the CPU at the size of the truth, and seconds; `done` is used and filled."""
     for name, pair in task.tests.items():
         if name not in done:
             started = time.perf_counter()
-            result = transfer([task.example], pair.before, seed=seed).cpu()
+            result = transfer(pairs, pair.before, seed=seed).cpu()
             done[name] = resize(result, *pair.after.shape[-2:]), time.perf_counter() - started
     return {name: done[name] for name in task.tests}
 
@@ -149,7 +157,7 @@ def _score(
         ssim=round(fmean(ssim(result, test.after) for result, test in both), 4),
         direction=_mean(directions, 4),
         preserved=_mean(kept, 3),
-        leakage=_mean([leakage(results, tests, task.example)], 4),
+        leakage=_mean([leakage(results, tests, task.examples[0])], 4),
         learn_seconds=round(built.learn_seconds, 2),
         apply_seconds=round(fmean(seconds for _, seconds in outputs.values()), 3),
         samples=built.samples,
@@ -159,11 +167,11 @@ def _score(
     )
 
 
-def _curve(built: Built, task: Task, seed: int, final: Score) -> tuple[Point, ...]:
+def _curve(built: Built, pairs: Sequence[Pair], task: Task, seed: int, final: Score) -> tuple[Point, ...]:
     """How good it was on the way; empty where nothing was learned."""
     points = []
     for moment in built.moments:
-        outputs = _transfer(moment.transfer, task, seed, {})
+        outputs = _transfer(moment.transfer, pairs, task, seed, {})
         quality = fmean(psnr(outputs[name][0], test.after) for name, test in task.tests.items())
         points.append(Point(round(moment.seconds, 2), moment.samples, round(quality, 3)))
     return (*points, Point(final.learn_seconds, final.samples, final.psnr)) if points else ()

@@ -23,6 +23,13 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
 @click.option("--photos", "folder", metavar="FOLDER", help="Photos instead of the shipped ones.")
 @click.option("--count", type=click.IntRange(1), metavar="N", help=f"Photos to test on. [default: {PHOTOS}]")
 @click.option("--seeds", type=click.IntRange(1), metavar="N", help=f"Runs with seeds 0 to N - 1. [default: {SEEDS}]")
+@click.option(
+    "--pairs",
+    type=click.IntRange(1),
+    multiple=True,
+    metavar="N",
+    help="Learn from N pairs; repeatable, for a comparison. [default: 1]",
+)
 @click.option("--quick", is_flag=True, help="Four edits, two photos, one seed, without visii: about two minutes.")
 @click.option(
     "--speed",
@@ -42,6 +49,7 @@ def bench(
     folder: str | None,
     count: int | None,
     seeds: int | None,
+    pairs: Sequence[int],
     quick: bool,
     speed: str | None,
     pixels: int,
@@ -51,9 +59,9 @@ def bench(
 ) -> None:
     """Compare recipes with no edit, pixel delta and the true words, on photos never seen.
 
-    The edits are formulas, so that the right answer is known. A seed picks the photo that the example is made from, so
-    that the spread over seeds is that of the choice of the example too; the other photos are for testing. The last
-    recipe named is compared with all other methods.
+    The edits are formulas, so that the right answer is known. A seed picks the photos that the examples are made from,
+    so that the spread over seeds is that of the choice of the example too; the other photos are for testing, the same
+    for all methods. The last recipe named is compared with all other methods.
 
     A run that was stopped goes on where it was: scores in FOLDER are used again where model, recipe, pictures and seed
     are the same. Writes report.json, page.html with pictures, and scores.json.
@@ -69,6 +77,7 @@ def bench(
     from .. import __version__
     from ..benchmark import (
         choose,
+        count_examples,
         count_scores,
         methods_for,
         page,
@@ -82,12 +91,13 @@ def bench(
     from ..files import make_folder, replacing
 
     subjects = choose(read_edits(edits_file) if edits_file else shipped_edits(), names, FEW_EDITS if quick else None)
-    methods = methods_for(recipes or (("default",) if quick else ("visii", "default")))
+    methods = methods_for(recipes or (("default",) if quick else ("visii", "default")), sorted({*pairs}) or (1,))
+    examples = count_examples(methods)
     chosen_seeds = range(seeds or (1 if quick else SEEDS))
     make_folder(Path(output))
     conditions = {name: options[name] for name in ("clip", "dtype", "device")}
     editor = load_editor(options)
-    photos = read_photos(folder, count or (FEW_PHOTOS if quick else PHOTOS), editor.resolution)
+    photos = read_photos(folder, count or (FEW_PHOTOS if quick else PHOTOS), editor.resolution, examples)
     results = []
     with progress("scoring", count_scores(subjects, methods, chosen_seeds)) as advance:
         for result in run(editor, subjects, methods, photos, chosen_seeds, Path(output), conditions):
@@ -114,7 +124,7 @@ def bench(
             "Editing by example, measured",
             facts,
             subjects,
-            lambda subject: subject.source.task(photos, chosen_seeds[0], editor.resolution),
+            lambda subject: subject.source.task(photos, chosen_seeds[0], editor.resolution, examples),
             results,
         ),
     }

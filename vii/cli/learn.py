@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..inversion import InversionSettings, Step
     from ..recipes import Recipe
 
-LOW_EXPLAINED = 0.2
-
 
 @click.command()
 @click.argument("before", required=False)
@@ -220,6 +218,8 @@ def _learn_report(edit: "Edit", path: Path, last: "Step", interrupted: bool, **t
 
 
 def _print_learned(report: dict[str, Any], edit: "Edit") -> None:
+    from ..inversion import LOW_EXPLAINED
+
     click.echo(f"{report['path']}   {report['bytes'] / 1000:.0f} kB")
     click.echo(
         f"{report['steps']} steps in {report['seconds']:.1f} s ({report['stopped']}), start-up "

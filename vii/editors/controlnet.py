@@ -231,7 +231,7 @@ def load_controlnet(
         controlnet: folder or hub id; by default the one in `model`, and where that has none, ControlNet 1.1 ip2p.
         revision: branch, tag or commit of the base model on the hub; or `REVISION+REVISION`, as in edit files.
         device: "cuda", "mps" or "cpu"; by default the first of these there is.
-        dtype: "float32", "bfloat16" or "float16"; by default bfloat16 where CUDA has it, else float32.
+        dtype: "float32", "bfloat16" or "float16"; by default bfloat16 where the device computes in it, else float32.
         clip: joint space, see `vii.clip.load_clip`; by default the base model's own; "none" for none.
         space: kind of the instruction space; a value of `vii.editor.SPACES`.
 

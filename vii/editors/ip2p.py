@@ -227,7 +227,7 @@ def load_ip2p(
         model: folder, or hub id.
         revision: branch, tag or commit on the hub.
         device: "cuda", "mps" or "cpu"; by default the first of these there is.
-        dtype: "float32", "bfloat16" or "float16"; by default bfloat16 where CUDA has it, else float32.
+        dtype: "float32", "bfloat16" or "float16"; by default bfloat16 where the device computes in it, else float32.
         clip: joint space, see `vii.clip.load_clip`; by default the model's own; "none" for none.
         space: kind of the instruction space; a value of `vii.editor.SPACES`.
 

@@ -17,6 +17,7 @@ MANIFEST = "vii.json"
 # Photos of Stable Diffusion 1.x; a model's own vii.json says otherwise.
 DEFAULT_MANIFEST = {"resolution": 512, "settings": {}, "clip": "openai/clip-vit-large-patch14"}
 DEFAULT_PHRASES = Path(__file__).parent.parent / "captions" / "instructions.txt"
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -96,10 +97,19 @@ def pick_device(device: str | None) -> torch.device:
 def pick_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
     """A precision by name, or the fastest that is safe on the device."""
     if dtype is None:
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if computes_in_bfloat16(device) else torch.float32
     if dtype not in DTYPES:
         raise UsageError(unknown_name("dtype", dtype, DTYPES))
     return DTYPES[dtype]
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16; a CPU without them only imitates it, slowly."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # older versions of torch
+        return False
+    return any(torch.cpu.get_capabilities().get(name) for name in BFLOAT16)
 
 
 def fingerprint(*modules: torch.nn.Module) -> str:

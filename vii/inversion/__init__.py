@@ -1,6 +1,6 @@
 """Visual instruction inversion (arXiv 2307.14331): learn a few instruction rows from before/after pairs."""
 
-from .loop import Step, invert, invert_steps
+from .loop import LOW_EXPLAINED, Step, invert, invert_steps
 from .settings import InversionSettings, learning_rate_at
 
-__all__ = ["InversionSettings", "Step", "invert", "invert_steps", "learning_rate_at"]
+__all__ = ["LOW_EXPLAINED", "InversionSettings", "Step", "invert", "invert_steps", "learning_rate_at"]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..captions import INITS, shorten, starting_texts
+from ..captions import INITS, nearest_phrases, shorten, starting_texts
 from ..edit_file import Edit
 from ..editor import Editor
 from ..errors import UsageError
@@ -18,6 +18,9 @@ from ..instruction import Instruction
 from ..losses import direction_term, edit_direction
 from .examples import Batch, Examples
 from .settings import InversionSettings, learning_rate_at
+
+# Below this `explained`, an edit has probably not been learned.
+LOW_EXPLAINED = 0.2
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ class _Run:
         self.probes = self.examples.probes(settings.probe_size, power)
         self.null_loss = self.probe(editor.instruct(""))
         self.init_caption = ""
-        self.init_text, self.start = self._choose_start(watch)
+        self.init_text, self.start, self.start_loss = self._choose_start(watch)
         self.direction = self._clip_direction() if settings.clip_weight else None
 
     def steps(self) -> Iterator[Step]:
@@ -134,8 +137,7 @@ class _Run:
         tokens = self.start.tokens.clone().requires_grad_(True)
         optimizer = torch.optim.AdamW([tokens], lr=settings.learning_rate, weight_decay=settings.weight_decay)
         draws = self.examples.draws(settings, self.seed)
-        self.start_loss = self.best_loss = self.probe(self.start)
-        self.best_tokens, self.best_step, stale = tokens.detach().clone(), 0, 0
+        self.best_tokens, self.best_step, self.best_loss, stale = tokens.detach().clone(), 0, self.start_loss, 0
         yield self._report(0, math.nan, math.nan, None, self.best_loss, math.nan)
 
         for step in range(1, settings.steps + 1):
@@ -169,8 +171,8 @@ class _Run:
         self.samples += self.branches * len(batch.t)
         return self.examples.loss(batch, instruction, self.guidance if self.settings.guided_loss else None)
 
-    def _choose_start(self, watch: Callable[[str], None] | None) -> tuple[str, Instruction]:
-        """The candidate text with the least probe loss, and its instruction with the rows to learn marked free."""
+    def _choose_start(self, watch: Callable[[str], None] | None) -> tuple[str, Instruction, float]:
+        """The candidate text with the least probe loss, its instruction with the rows to learn marked free, that loss."""
         settings = self.settings
         texts = starting_texts(
             self.editor,
@@ -184,15 +186,29 @@ class _Run:
         )
         if settings.init in INITS:
             found, texts = texts, [shorten(self.editor, text) for text in texts]
-        candidates = [(text, self._free(self.editor.instruct(text))) for text in texts]
-        text, start = min(candidates, key=lambda item: self.probe(item[1])) if len(candidates) > 1 else candidates[0]
-        if settings.init in INITS and text not in found:
-            self.init_caption = found[texts.index(text)]
-        if not len(start.tokens):
+        best = self._best_start(texts)
+        if settings.init in INITS and best[0] not in found:
+            self.init_caption = found[texts.index(best[0])]
+        if not len(best[1].tokens):
             raise UsageError(
                 "tokens = 0 learns the rows of the starting text, and it is empty; give a text or a number"
             )
-        return text, start
+        return self._with_more_parts(*best) if settings.init == "retrieve" and best[0] else best
+
+    def _with_more_parts(self, text: str, start: Instruction, loss: float) -> tuple[str, Instruction, float]:
+        """The text joined with phrases for what it leaves unsaid, as long as each of them lessens the loss."""
+        for _ in range(self.settings.init_parts - 1):
+            more = nearest_phrases(self.editor, self.pairs, self.settings.init_candidates, besides=text)
+            joined = self._best_start([shorten(self.editor, f"{text} and {phrase}") for phrase, _ in more])
+            if joined[2] >= loss * (1 - self.settings.min_improvement):
+                break
+            text, start, loss = joined
+        return text, start, loss
+
+    def _best_start(self, texts: Sequence[str]) -> tuple[str, Instruction, float]:
+        """The text with the least probe loss, its instruction, and that loss."""
+        starts = [(text, self._free(self.editor.instruct(text))) for text in texts]
+        return min(((text, start, self.probe(start)) for text, start in starts), key=lambda found: found[2])
 
     def _free(self, start: Instruction) -> Instruction:
         """A starting text with the rows to learn marked free: as many as asked for, or those of its words."""

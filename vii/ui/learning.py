@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import Tensor
+
 from ..application import apply
 from ..captions import INITS
 from ..edit_file import Edit, save_edit
@@ -13,7 +15,7 @@ from ..editor import Editor
 from ..errors import UsageError
 from ..gallery import data_url, inside, thumbnail_of
 from ..images import Pair
-from ..inversion import InversionSettings, Step, invert_steps
+from ..inversion import LOW_EXPLAINED, InversionSettings, Step, invert_steps
 from ..library import Entry, add_edits, safe_name
 from ..progress.preview import snapshot_steps
 from ..recipes import load_recipe
@@ -24,7 +26,6 @@ from .studio import Studio
 FIELD = "the field Name"
 MAX_FIELD, MAX_LABEL = 2000, 200
 MAX_STEPS, MAX_TOKENS = 100_000, 1024
-LOW_EXPLAINED = 0.2
 PICTURE, QUALITY = 160, 85
 
 Picture = tuple[str, str]  # label, data URL
@@ -175,9 +176,9 @@ def learn(
     return Learned(edit, pair, final, stopped)
 
 
-def shown(image: "object") -> str:
+def shown(image: Tensor) -> str:
     """A small picture for the page, as a data URL."""
-    return data_url(inside(image, PICTURE), QUALITY)  # type: ignore[arg-type]
+    return data_url(inside(image, PICTURE), QUALITY)
 
 
 def verdict(learned: Learned) -> str:
