@@ -91,12 +91,13 @@ def test_a_seed_picks_its_own_example_and_tests_on_all_other_photos():
 
 def test_several_examples_are_as_many_photos_and_never_tested_on(edits_folder):
     task = TINT.source.task(PHOTOS, 3, 32, examples=2)
-    assert ["d", "a"] == [name for pair in task.examples for name in PHOTOS if torch.equal(pair.before, PHOTOS[name])]
+    found = [name for pair in task.examples for name in PHOTOS if torch.equal(pair.before, PHOTOS[name])]
+    assert found == ["d", "a"]
     assert list(task.tests) == ["b", "c"]
     with pytest.raises(UsageError, match="none is left to test on"):
         TINT.source.task(PHOTOS, 0, 32, examples=4)
     drawn = read_edits(edits_folder / "edits.toml")[0]
-    with pytest.raises(UsageError, match="made of pictures has one"):
+    with pytest.raises(UsageError, match="made of pictures has one example, not 2"):
         drawn.source.task({}, 0, 32, examples=2)
 
 

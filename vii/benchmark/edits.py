@@ -73,12 +73,9 @@ class ByPictures:
     def task(self, photos: Mapping[str, Tensor], seed: int, side: int, examples: int = 1) -> Task:
         """See `Source`."""
         if examples > 1:
-            raise UsageError(
-                f"expected {examples} examples; an edit that is made of pictures has one, {self.example[0]}"
-            )
-        return Task(
-            (_open(self.example, side),), {photo.stem: _open((photo, truth), side) for photo, truth in self.tests}
-        )
+            raise UsageError(f"{self.example[0]}: an edit that is made of pictures has one example, not {examples}")
+        tests = {photo.stem: _open((photo, truth), side) for photo, truth in self.tests}
+        return Task((_open(self.example, side),), tests)
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,8 @@ def run(
         subjects: the edits.
         methods: see `methods_for`; those that need words leave out edits without.
         photos: name -> `(3, r, r)`, for edits that are formulas; see `read_photos`.
-        seeds: each picks its own photos for the examples, and is the seed of learning and of sampling. A method that does not
-            look at the pair runs under the first seed only; its result on a photo is the same under all.
+        seeds: each picks its own photos for the examples, and is the seed of learning and of sampling. A method that
+            does not look at the pair runs under the first seed only; its result on a photo is the same under all.
         folder: of scores and pictures; made if it is not there.
         conditions: what else the results depend on, such as the precision.
 

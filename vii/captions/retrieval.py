@@ -27,8 +27,8 @@ def nearest_phrases(editor: Editor, pairs: Sequence[Pair], count: int, besides: 
         editor: an editor with a joint space and phrases.
         pairs: at least one pair.
         count: how many to return at most, nearest first.
-        besides: an instruction for a part of the edit; what it says is taken off the direction, which leaves phrases for
-            the rest.
+        besides: an instruction for a part of the edit; what it says is taken off the direction, so that phrases for the
+            rest are found.
 
     Returns:
         phrases and their cosines, in [-1, 1].

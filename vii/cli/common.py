@@ -62,7 +62,7 @@ def editor_options(command: Command) -> Command:
     for option in (
         click.option("--clip", metavar="ID|FOLDER|none", help="CLIP model of the editor; open_clip:ARCH/WEIGHTS too."),
         click.option(
-            "--dtype", metavar="TYPE", help="float32, bfloat16 or float16; the fastest that is safe if not given."
+            "--dtype", metavar="TYPE", help="float32, bfloat16 or float16; the fastest safe one if not given."
         ),
         click.option("--device", metavar="NAME", help="cuda, mps or cpu; the best there is if not given."),
         click.option("--revision", metavar="REV", help="Branch, tag or commit of a model on a hub."),

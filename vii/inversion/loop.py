@@ -172,7 +172,7 @@ class _Run:
         return self.examples.loss(batch, instruction, self.guidance if self.settings.guided_loss else None)
 
     def _choose_start(self, watch: Callable[[str], None] | None) -> tuple[str, Instruction, float]:
-        """The candidate text with the least probe loss, its instruction with the rows to learn marked free, that loss."""
+        """The text with the least probe loss, its instruction with the rows to learn marked free, and that loss."""
         settings = self.settings
         texts = starting_texts(
             self.editor,
