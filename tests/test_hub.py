@@ -163,7 +163,7 @@ def test_the_card_says_what_it_is_and_how_to_use_it(bands):
     [
         ("timbrooks/instruct-pix2pix", ["timbrooks/instruct-pix2pix"], ["StableDiffusionInstructPix2PixPipeline"]),
         ("a/base+b/control", ["a/base", "b/control"], ["StableDiffusionControlNetPipeline", '("b/control")']),
-        ("vii-embedded-2", None, ["EMBEDDED_MODEL"]),
+        ("vii-embedded-3", None, ["EMBEDDED_MODEL"]),
         ("my-own-folder", None, ["name a folder with `--model`"]),
     ],
 )

@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 @click.option(
     "-o", "--output", default="embedded-model", show_default=True, type=click.Path(path_type=Path), help="Folder."
 )
-@click.option("--name", default="vii-embedded-2", show_default=True, help="Name of the model.")
+@click.option("--name", default="vii-embedded-3", show_default=True, help="Name of the model.")
 def main(photos: Path, held_out: Path, config: Path, output: Path, name: str) -> None:
     """Make the pairs, then train the CLIP, the UNet and the decoder; the model lies in OUTPUT/model at the end.
 
