@@ -15,7 +15,7 @@ from vii.demo import demo_photos
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditorError, UsageError
 from vii.images import to_pil
-from vii.synthetic import SAID, compose, make
+from vii.synthetic import SAID, make
 
 
 @pytest.fixture(scope="module")
@@ -143,41 +143,3 @@ def test_the_candidate_with_the_least_probe_loss_is_taken(embedded):
     run = vii.inversion.loop._Run(embedded, [pair], settings, 0)
     losses = {text: run.probe(embedded.instruct(text)) for text in starting_texts(embedded, [pair], "retrieve", 3)}
     assert run.init_text == min(losses, key=losses.get)
-
-
-def unit(rows):
-    return rows.double() / rows.double().norm(dim=-1, keepdim=True)
-
-
-def test_what_is_said_already_is_taken_off_the_direction(embedded):
-    """`d - (d . f) f`, where f is the centred feature of what is said, written out in float64."""
-    photo, joint = square(demo_photos()["cat"], 128), embedded.joint
-    pair = vii.Pair(photo, compose(make("sepia"), make("frame", c=222, w=0.1)).apply(photo))
-    texts, said = unit(joint.text_features(embedded.phrases)), unit(joint.text_features(["make it sepia"]))[0]
-    texts, said = unit(texts - texts.mean(0)), unit(said - texts.mean(0))
-    before, after = unit(joint.image_features([pair.before, pair.after]))
-    direction = unit(after - before)
-    expected = texts @ unit(direction - (direction @ said) * said)
-    found = nearest_phrases(embedded, [pair], 5, besides="make it sepia")
-    assert found[0][1] == pytest.approx(float(expected.max()), abs=1e-4)
-    for phrase, cosine in found:
-        assert cosine == pytest.approx(float(expected[embedded.phrases.index(phrase)]), abs=1e-4)
-
-
-@pytest.mark.parametrize("edit", [make("sepia"), compose(make("duotone", c=85, c2=345), make("frame", c=250))])
-def test_another_phrase_is_joined_where_that_lessens_the_loss(embedded, edit):
-    photo = square(demo_photos()["cat"], 128)
-    pairs = [vii.Pair(photo, edit.apply(photo))]
-
-    def started(parts):
-        settings = vii.InversionSettings(init_candidates=4, init_parts=parts, probe_size=4)
-        return vii.inversion.loop._Run(embedded, pairs, settings, 0)
-
-    one, two = started(1), started(2)
-    more = nearest_phrases(embedded, pairs, 4, besides=one.init_text)
-    joined = [f"{one.init_text} and {phrase}" for phrase, _ in more]
-    losses = {text: one.probe(one._free(embedded.instruct(text))) for text in joined}
-    best = min(losses, key=losses.get)
-    lessens = losses[best] < one.start_loss * (1 - one.settings.min_improvement)
-    assert (two.init_text, two.start_loss) == ((best, losses[best]) if lessens else (one.init_text, one.start_loss))
-    assert two.samples == one.samples + 4 * 4

@@ -17,7 +17,7 @@ from ..losses import edit_direction
 SAME = 0.95
 
 
-def nearest_phrases(editor: Editor, pairs: Sequence[Pair], count: int, besides: str = "") -> list[tuple[str, float]]:
+def nearest_phrases(editor: Editor, pairs: Sequence[Pair], count: int) -> list[tuple[str, float]]:
     """Distinct phrases of an editor whose text features lie nearest to the direction from before to after.
 
     The mean over all phrases is taken off first: what every instruction has in common says nothing about this one.
@@ -27,8 +27,6 @@ def nearest_phrases(editor: Editor, pairs: Sequence[Pair], count: int, besides: 
         editor: an editor with a joint space and phrases.
         pairs: at least one pair.
         count: how many to return at most, nearest first.
-        besides: an instruction for a part of the edit; what it says is taken off the direction, so that phrases for the
-            rest are found.
 
     Returns:
         phrases and their cosines, in [-1, 1].
@@ -39,13 +37,8 @@ def nearest_phrases(editor: Editor, pairs: Sequence[Pair], count: int, besides: 
     before = F.normalize(joint.image_features([pair.before for pair in pairs]), dim=1)
     after = F.normalize(joint.image_features([pair.after for pair in pairs]), dim=1)
     texts = F.normalize(joint.text_features(editor.phrases), dim=1)
-    mean = texts.mean(0)
-    texts = F.normalize(texts - mean, dim=1)
-    direction = edit_direction(before, after)
-    if besides:
-        said = F.normalize(F.normalize(joint.text_features([besides]), dim=1)[0] - mean, dim=0)
-        direction = F.normalize(direction - (direction @ said) * said, dim=0)
-    cosines = texts @ direction
+    texts = F.normalize(texts - texts.mean(0), dim=1)
+    cosines = texts @ edit_direction(before, after)
     chosen: list[int] = []
     for index in cosines.argsort(descending=True).tolist():
         if len(chosen) == count:

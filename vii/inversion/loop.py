@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..captions import INITS, nearest_phrases, shorten, starting_texts
+from ..captions import INITS, shorten, starting_texts
 from ..edit_file import Edit
 from ..editor import Editor
 from ..errors import UsageError
@@ -186,29 +186,15 @@ class _Run:
         )
         if settings.init in INITS:
             found, texts = texts, [shorten(self.editor, text) for text in texts]
-        best = self._best_start(texts)
-        if settings.init in INITS and best[0] not in found:
-            self.init_caption = found[texts.index(best[0])]
-        if not len(best[1].tokens):
+        starts = [(text, self._free(self.editor.instruct(text))) for text in texts]
+        text, start, loss = min(((text, start, self.probe(start)) for text, start in starts), key=lambda one: one[2])
+        if settings.init in INITS and text not in found:
+            self.init_caption = found[texts.index(text)]
+        if not len(start.tokens):
             raise UsageError(
                 "tokens = 0 learns the rows of the starting text, and it is empty; give a text or a number"
             )
-        return self._with_more_parts(*best) if settings.init == "retrieve" and best[0] else best
-
-    def _with_more_parts(self, text: str, start: Instruction, loss: float) -> tuple[str, Instruction, float]:
-        """The text joined with phrases for what it leaves unsaid, as long as each of them lessens the loss."""
-        for _ in range(self.settings.init_parts - 1):
-            more = nearest_phrases(self.editor, self.pairs, self.settings.init_candidates, besides=text)
-            joined = self._best_start([shorten(self.editor, f"{text} and {phrase}") for phrase, _ in more])
-            if joined[2] >= loss * (1 - self.settings.min_improvement):
-                break
-            text, start, loss = joined
         return text, start, loss
-
-    def _best_start(self, texts: Sequence[str]) -> tuple[str, Instruction, float]:
-        """The text with the least probe loss, its instruction, and that loss."""
-        starts = [(text, self._free(self.editor.instruct(text))) for text in texts]
-        return min(((text, start, self.probe(start)) for text, start in starts), key=lambda found: found[2])
 
     def _free(self, start: Instruction) -> Instruction:
         """A starting text with the rows to learn marked free: as many as asked for, or those of its words."""

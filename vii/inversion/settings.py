@@ -18,7 +18,6 @@ class InversionSettings:
         init: starting text: words, or a key of `vii.captions.INITS`: "retrieve", "none", "caption", "pez", "lavis".
         init_candidates: how many retrieved phrases or captions to try on the probe set; the one with the least loss is
             taken.
-        init_parts: how many retrieved phrases to join at most; another is added where that lessens the loss.
         captioner: the model behind "caption" (a BLIP model), "pez" (see `vii.clip.load_clip`) or "lavis"; empty for
             what needs the least.
         pez_tokens: length of the prompt that "pez" searches for.
@@ -57,7 +56,6 @@ class InversionSettings:
     recipe: str = "default"
     init: str = "retrieve"
     init_candidates: int = 8
-    init_parts: int = 1
     captioner: str = ""
     pez_tokens: int = 10
     pez_steps: int = 3000
@@ -89,7 +87,7 @@ class InversionSettings:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        for name in ("steps", "batch_size", "probe_size", "probe_every", "init_candidates", "init_parts"):
+        for name in ("steps", "batch_size", "probe_size", "probe_every", "init_candidates"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("tokens", "warmup_steps", "weight_decay", "patience", "min_improvement"):
