@@ -1,8 +1,9 @@
-"""Make the pictures of `vii ui`: each page, on a desktop and on a phone. Needs playwright and chromium.
+"""Make the pictures of `vii ui` and `vii gallery`, on a desktop and on a phone. Needs playwright and chromium.
 
-    python recipes/screenshots.py docs/ui
+    python recipes/screenshots.py recipes/screenshots
 
-Starts the command itself with a library of its own, learns the shipped pair, saves it with its picture, and applies it.
+Starts the command itself with a library of its own, learns the shipped pair, saves it with its picture, and applies it,
+as somebody does who sees the page for the first time; says how long each took.
 """
 
 import os
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 PATIENCE = 300_000
 
 
-def main(out: str = "screenshots", *sizes: str) -> None:
-    """Write `PAGE-SIZE.png` for every page into a folder, at the sizes named, or at all."""
+def main(out: str = "recipes/screenshots", *sizes: str) -> None:
+    """Write `PAGE-SIZE.jpg` for every page into a folder, at the sizes named, or at all."""
     from playwright.sync_api import sync_playwright
 
     folder = Path(out)
@@ -34,17 +36,22 @@ def main(out: str = "screenshots", *sizes: str) -> None:
             with tempfile.TemporaryDirectory() as library:
                 for path in (ROOT / "learned_instructions").glob("*.safetensors"):
                     shutil.copy(path, library)
+                started = time.perf_counter()
                 server, address = start(Path(library))
+                print(f"the page is served after {time.perf_counter() - started:.1f} s")
                 try:
                     context = browser.new_context(viewport={"width": width, "height": height})
                     page = context.new_page()
                     page.set_default_timeout(PATIENCE)
                     page.goto(address)
                     for key, act in (("learn", learn), ("apply", apply), ("library", library_page)):
+                        started = time.perf_counter()
                         act(page)
+                        seconds = time.perf_counter() - started
                         page.wait_for_timeout(1500)
-                        page.screenshot(path=folder / f"{key}-{name}.png", full_page=True)
-                        print(folder / f"{key}-{name}.png")
+                        shoot(page, folder / f"{key}-{name}.jpg", f"{seconds:.1f} s")
+                    page.goto(gallery(Path(library)).as_uri())
+                    shoot(page, folder / f"gallery-{name}.jpg", "")
                     context.close()
                 finally:
                     server.send_signal(signal.SIGINT)
@@ -59,6 +66,23 @@ def start(library: Path) -> tuple[subprocess.Popen[str], str]:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     return process, process.stdout.readline().split()[0]
+
+
+def gallery(folder: Path) -> Path:
+    """The page that `vii gallery` makes of the shipped edits."""
+    made = folder / "gallery"
+    command = [sys.executable, "-m", "vii", "gallery", str(ROOT / "learned_instructions"), "-o", str(made)]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
+    return made / "index.html"
+
+
+def shoot(page: Any, path: Path, note: str) -> None:
+    """A picture of the page from its top, at most two windows long."""
+    size = page.viewport_size
+    height = min(page.evaluate("document.documentElement.scrollHeight"), 2 * size["height"])
+    clip = {"x": 0, "y": 0, "width": size["width"], "height": height}
+    page.screenshot(path=path, full_page=True, clip=clip, type="jpeg", quality=80)
+    print(path, note)
 
 
 def learn(page: Any) -> None:
