@@ -96,9 +96,11 @@ def test_apply_is_the_library_function(tmp_path, toy, toy_edit, toy_file, photo_
 
 
 def test_each_option_of_apply_reaches_the_editor(tmp_path, photo_file):
+    always = ["--steps", "3", "--dtype", "float32"]
+
     def pixels(*options):
         out = tmp_path / "out.png"
-        run("apply", photo_file, "--editor", "embedded", "--text", "make it sepia", "--steps", "3", *options, "-o", out)
+        run("apply", photo_file, "--editor", "embedded", "--text", "make it sepia", *always, *options, "-o", out)
         return vii.load_image(out)
 
     base = pixels()

@@ -195,11 +195,11 @@ def test_a_machine_that_says_little(monkeypatch, tmp_path):
 
 
 def test_learning_is_told_only_for_what_was_measured():
-    assert doctor.editors({}, "cpu")["embedded"]["learning"]["took"] == "about 12 s"
+    assert doctor.editors({}, "cpu")["embedded"]["learning"]["took"] == "about 10 s"
     assert doctor.editors({}, "cuda")["embedded"]["learning"] is None
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     log = (Path(__file__).parents[1] / "LOG.md").read_text(encoding="utf-8")
-    assert "about 12 seconds" in readme
+    assert "about 10 seconds" in readme
     assert "Memory that learning takes" in log
 
 

@@ -19,8 +19,9 @@ from ..losses import direction_term, edit_direction
 from .examples import Batch, Examples
 from .settings import InversionSettings, learning_rate_at
 
-# Below this `explained`, an edit has probably not been learned.
-LOW_EXPLAINED = 0.2
+# Below this `explained`, an edit has probably not been learned: of 32 edits the four below it gained 2.4 dB at most on
+# photos held out, the 28 above it 9.8 dB on average (LOG.md).
+LOW_EXPLAINED = 0.4
 
 
 @dataclass(frozen=True)
