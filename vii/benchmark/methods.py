@@ -110,10 +110,12 @@ def methods_for(recipes: Sequence[str], pairs: Sequence[int] = (1,)) -> list[Met
     methods = [Method(name) for name in (NO_EDIT, PIXEL_DELTA, TRUE_WORDS)]
     for recipe in [file for text in recipes for file in _files(text)]:
         name = Path(recipe).stem if recipe.endswith(".toml") else recipe
-        if name in [method.name.partition(", ")[0] for method in methods]:
-            raise UsageError(f"--recipe {recipe}: a method called '{name}' is there already; rename the file")
         settings = load_recipe(recipe, known_words=True)
-        methods += [Method(f"{name}, {n} pairs" if n > 1 else name, settings, n) for n in pairs]
+        for n in pairs:
+            label = f"{name}, {n} pairs" if n > 1 else name
+            if label in [method.name for method in methods]:
+                raise UsageError(f"--recipe {recipe}: a method called '{label}' is there already; rename the file")
+            methods.append(Method(label, settings, n))
     return methods
 
 
