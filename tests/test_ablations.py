@@ -28,8 +28,9 @@ def settings(name):
     return load_recipe(FOLDER / f"{name}.toml", known_words=True)
 
 
-def test_the_base_is_the_authors_procedure_but_for_guidance_start_and_length():
+def test_the_base_is_the_authors_procedure_but_for_guidance_start_tokens_and_length():
     changes = {"guidance_scale": 1.0, "image_guidance_scale": 1.0, "init": "caption", "tokens": 10}
+    changes |= {"steps": 125, "batch_size": 2, "learning_rate": 8e-3}
     assert settings("paper") == dataclasses.replace(load_recipe("visii"), recipe="paper", **changes)
 
 

@@ -38,11 +38,9 @@ def test_the_report_compares_edit_by_edit_and_correlates_ranks():
     ]
     found = report(scores)
     assert found["compared"] == "default"
-    assert found["against"]["no edit"] == {
-        "edits": 4,
-        "at_least_as_good": 3,
-        "db_better": {"said": 2.5, "unsaid": 0.75, "all": 1.625},
-    }
+    unedited = found["against"]["no edit"]
+    assert (unedited["edits"], unedited["at_least_as_good"]) == (4, 3)
+    assert unedited["db_better"] == {"said": 2.5, "unsaid": 0.75, "all": 1.625}
     words = found["against"]["true words"]
     assert (words["edits"], words["at_least_as_good"]) == (3, 2)
     assert words["db_better"] == {"said": 0.5, "unsaid": 0.5, "all": 0.5}
@@ -79,3 +77,22 @@ def test_how_soon_a_recipe_is_as_good_as_another_when_it_has_finished():
     assert report([score("a", "no edit", 0, 1.0), *scores])["as_good_as"].keys() == {"slow"}
     text = "\n\n".join(table.markdown() for table in tables(scores))
     assert re.search(r"\| slow +\| +21.00 \| +50.0 \| +3.0 \| +16.7 \|", text)
+
+
+def test_differences_have_their_standard_error_and_the_p_of_a_signed_rank_test():
+    margins = [0.5, 1.0, 1.5, 2.0, 2.5, 4.5]
+    scores = [score(f"e{i}", "paper", seed, 20.0) for i in range(6) for seed in (0, 1)]
+    scores += [
+        score(f"e{i}", "mine", seed, 20 + margin + seed - 0.5) for i, margin in enumerate(margins) for seed in (0, 1)
+    ]
+    found = report(scores)["against"]["paper"]["difference"]
+    assert found["psnr"]["mean"] == pytest.approx(2.0)
+    # Squares of -1.5, -1, -0.5, 0, 0.5, 2.5 sum up to 10; all six are positive, which one of 2^6 draws of signs is.
+    assert found["psnr"]["standard_error"] == pytest.approx((10 / 5) ** 0.5 / 6**0.5)
+    assert found["psnr"]["p"] == pytest.approx(2 / 2**6)
+    assert found["ssim"] == {"mean": 0.0, "standard_error": 0.0, "p": None, "edits": 6}
+    assert found["direction"] == {"mean": None, "standard_error": None, "p": None, "edits": 0}
+    two = report([s for s in scores if s.edit in ("e0", "e1")])["against"]["paper"]["difference"]["psnr"]
+    assert (two["mean"], two["standard_error"], two["p"]) == (0.75, pytest.approx(0.25), None)
+    text = "\n\n".join(table.markdown() for table in tables(scores))
+    assert re.search(r"\| paper +\| +\+2.00 ± 0.58 \(0.031\) \| +\+0.000 ± 0.000 \| +- \|", text)

@@ -14,13 +14,14 @@ import vii
 from vii.benchmark import Subject, read_edits, square
 from vii.demo import DEMO_EDIT, demo_photos
 from vii.demo import FOLDER as DEMO
-from vii.gallery import edit_sheet
+from vii.gallery import edit_sheet, thumbnail_of
 from vii.metrics import psnr
 from vii.recipes import read_recipe
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / "learned_instructions"
 PAIR_SIDE = 256
+LICENSE = "Apache-2.0"
 
 HEAD = """# Edit files that can be used at once
 
@@ -55,8 +56,10 @@ def learn(editor: vii.Editor, name: str) -> None:
     """Write the edit file of a recipe, and its picture."""
     recipe = read_recipe(HERE / f"{name}.toml")
     pair = vii.Pair.open(*recipe.pair)
-    edit = replace(vii.invert(editor, [pair], recipe.settings, seed=0), title=name, description=recipe.description)
-    vii.save_edit(edit, FOLDER / f"{name}.safetensors")
+    edit = vii.invert(editor, [pair], recipe.settings, seed=0)
+    # The picture of the pair may go into the file: the photo is NASA's, and free.
+    about = {"title": name, "description": recipe.description, "license": LICENSE, "thumbnail": thumbnail_of(pair, 96)}
+    vii.save_edit(replace(edit, **about), FOLDER / f"{name}.safetensors")
     results = {key: (photo, vii.apply(editor, edit, photo, seed=0)) for key, photo in demo_photos().items()}
     vii.save_image(edit_sheet(pair, results), FOLDER / f"{name}.png")
 
