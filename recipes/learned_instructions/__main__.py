@@ -32,7 +32,8 @@ vii apply learned_instructions/golden_hour.safetensors photo.jpg -o evening.png
 ```
 
 Gain is the mean PSNR to the right answer over that of leaving the photo as it is, in dB, on the three photos of the
-demo, which nothing was learned from; `words` is the same for the closest instruction. On photos of yours:
+demo, which nothing was learned from; `words` is the same for the closest instruction. About 9,000 bytes of each file
+are the picture of its pair. On photos of yours:
 
 ```bash
 vii bench --edits recipes/learned_instructions/edits.toml --photos FOLDER -o shipped
