@@ -41,19 +41,24 @@ def shelf(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(shelf, tmp_path_factory):
     """The command itself, on a free port: its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     temporary = tmp_path_factory.mktemp("tmp")
-    environment = {**os.environ, "VII_LIBRARY": str(shelf), "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "vii", "ui", "--no-browser", "--port", str(port), "--device", "cpu"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    line = process.stdout.readline()
-    assert f"http://localhost:{port}/" in line
-    yield f"http://localhost:{port}/"
+    process, address = started(shelf, temporary)
+    yield address
     process.send_signal(signal.SIGINT)
     process.wait(60)
     assert not list(temporary.glob("vii-ui-*")), "uploads and results are deleted at the end"
+
+
+def started(shelf, temporary, **popen):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "VII_LIBRARY": str(shelf), "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "vii", "ui", "--no-browser", "--port", str(port), "--device", "cpu"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, **popen)
+    line = process.stdout.readline()
+    assert f"http://localhost:{port}/" in line
+    return process, f"http://localhost:{port}/"
 
 
 @pytest.fixture(scope="module")
@@ -324,6 +329,18 @@ def test_pages_fit_their_window_and_everything_has_a_name(browser, server, width
                   .map((part) => part.outerHTML.slice(0, 200))"""
             )
             assert nameless == [], tab
+        edges = "() => [...document.querySelectorAll('#shelf img')].map((part) => part.getBoundingClientRect().right)"
+        shown = page.evaluate(edges)
+        assert len(shown) >= len(list((ROOT / "learned_instructions").glob("*.safetensors")))
+        assert all(0 < right <= width for right in shown)
+
+
+def test_ctrl_c_says_one_line_while_a_page_is_open(browser, shelf, tmp_path):
+    process, address = started(shelf, tmp_path, stderr=subprocess.PIPE)
+    with browser.new_context() as context:
+        opened(context, address)  # which keeps a connection for news
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60)[1].strip() == "vii: stopped"
 
 
 def test_the_keyboard_is_enough(page):

@@ -13,7 +13,11 @@ STYLE = """
 .live:not(:has(p)), .quiet:not(:has(*)) { margin-bottom: calc(-1 * var(--layout-gap)) }
 #shelf .thumbnail-item { aspect-ratio: 2 / 1 }
 #photos .thumbnail-item { aspect-ratio: 3 / 2 }
-#shelf .grid-wrap { min-height: 0 }
+#shelf .grid-wrap { min-height: 0; max-height: 75vh !important }
+@media (max-width: 640px) {
+  #shelf .grid-wrap { max-height: none !important }
+  #shelf .grid-container, #photos .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) }
+}
 .say { margin: .25rem 0; line-height: 1.5 }
 .say.error { border-left: 4px solid #c62828; padding-left: .6rem }
 .say.warning { border-left: 4px solid #b26a00; padding-left: .6rem }
@@ -28,6 +32,7 @@ STYLE = """
 .facts caption { text-align: left; font-weight: 600; padding-bottom: .3rem }
 .facts th, .facts td { text-align: left; vertical-align: top; padding: .3rem .6rem !important; overflow-wrap: anywhere;
   border: 1px solid var(--border-color-primary) !important }
+.facts th { overflow-wrap: normal }
 .inset { padding: .6rem 1rem 0; background: var(--block-background-fill) }
 #before, #after { min-width: 150px !important }
 #before .upload-container, #after .upload-container { min-height: 180px }

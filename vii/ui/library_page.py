@@ -29,8 +29,8 @@ def build(studio: Studio, tabs: gr.Tabs, picked: gr.Dropdown, saved: Any, page: 
         chosen = gr.Dropdown([], label="Edit", info="Pick here or in the pictures", elem_id="edit")
     count = live("library-count")
     gallery = gr.Gallery(
-        label="Edits on this machine", columns=4, height="auto", object_fit="contain", allow_preview=False,
-        interactive=False, buttons=[], elem_id="shelf",
+        label="Edits on this machine", show_label=False, columns=4, height="auto", object_fit="contain",
+        allow_preview=False, interactive=False, buttons=[], elem_id="shelf",
     )  # fmt: skip
     facts = gr.HTML("", elem_id="facts")
     with gr.Row(visible=False) as actions:

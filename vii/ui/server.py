@@ -1,5 +1,7 @@
 """Serving the page: on this machine only, behind the guard, with a folder that is emptied at the end."""
 
+import asyncio
+import logging
 import os
 import secrets
 import socket
@@ -148,10 +150,17 @@ def serve(
         if browser:
             threading.Timer(0.5, webbrowser.open, [url]).start()
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False)
+        logging.getLogger("uvicorn.error").addFilter(_worth_telling)
         try:
             uvicorn.Server(config).run(sockets=[bound])
         finally:
             studio.jobs.close()
+
+
+def _worth_telling(record: logging.LogRecord) -> bool:
+    """Whether a line of the server's log is news: not that pages still open are cut off when it ends."""
+    cancelled = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not cancelled and "timeout graceful shutdown exceeded" not in record.getMessage()
 
 
 def _warm(studio: Studio) -> None:
