@@ -19,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-PATIENCE = 300_000
+PATIENCE = 120_000
 
 
 def main(out: str = "recipes/screenshots", *sizes: str) -> None:
@@ -44,6 +44,7 @@ def main(out: str = "recipes/screenshots", *sizes: str) -> None:
                     page = context.new_page()
                     page.set_default_timeout(PATIENCE)
                     page.goto(address)
+                    page.wait_for_timeout(1000)  # what is pressed before the page listens is lost
                     for key, act in (("learn", learn), ("apply", apply), ("library", library_page)):
                         started = time.perf_counter()
                         act(page)
