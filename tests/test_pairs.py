@@ -3,11 +3,16 @@
 import re
 
 import pytest
+import torch
+from click.testing import CliRunner
 from conftest import picture
 
 import vii
+from vii.cli import main
+from vii.demo import FOLDER as DEMO
 from vii.errors import ImageError
-from vii.pairs import LAYOUTS, find_pairs, match_pairs
+from vii.pairs import LAYOUTS, doubts, find_pairs, likeness, match_pairs
+from vii.synthetic import make
 
 CASES = {
     "N_0 and N_1": (
@@ -98,3 +103,35 @@ def test_folders_that_are_none(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match=r"empty: no before/after pairs.*found no pictures"):
         find_pairs(tmp_path / "empty")
+
+
+def test_pairs_are_told_from_two_pictures():
+    photos = {path.stem: vii.load_image(path) for path in sorted((DEMO / "photos").glob("*.jpg"))}
+    edits = [
+        make(name) for name in ("grayscale", "invert", "night", "thermal", "sketch", "watercolor", "fog", "cartoon")
+    ]
+    for photo in photos.values():
+        for edit in edits:
+            pair = vii.Pair(photo, edit.apply(photo))
+            assert doubts(pair) == "", edit
+        for other in photos.values():
+            if other is not photo:
+                pair = vii.Pair(photo, torch.nn.functional.interpolate(other[None], photo.shape[-2:])[0])
+                assert "edge" in doubts(pair)
+                assert "edge" in doubts(vii.Pair(pair.before, edits[1].apply(pair.after)))
+    assert "the same" in doubts(vii.Pair(photo, photo.clone()))
+    assert likeness(torch.zeros(3, 20, 20), torch.ones(3, 20, 20)) == (0.0, 0.0)
+
+
+def test_the_command_says_which_pair_is_none_and_learns_all_the_same(tmp_path):
+    before, after, other = (str(tmp_path / f"{name}.png") for name in ("before", "after", "other"))
+    photo = vii.load_image(DEMO / "before.png")
+    vii.save_image(photo, before)
+    vii.save_image(make("sepia").apply(photo), after)
+    vii.save_image(vii.load_image(DEMO / "photos/cat.jpg")[:, :256, :256], other)
+    options = "--editor toy --set steps=2 --set init=none --set tokens=4 -o".split() + [str(tmp_path / "a.safetensors")]
+    good = CliRunner().invoke(main, ["learn", before, after, *options])
+    assert "warning: These" not in good.output
+    told = CliRunner().invoke(main, ["learn", before, after, "--pair", before, other, *options])
+    assert told.exit_code == 0, told.output
+    assert "warning: pair 2 of 2: These do not look like one picture before and after an edit" in told.output

@@ -13,17 +13,15 @@ from conftest import bomb_png, picture
 
 import vii
 from vii.cli import main
-from vii.demo import FOLDER as DEMO
 from vii.editors.toy import ToyEditor
 from vii.errors import EditFileError, ImageError, OutputError, UsageError
 from vii.record import read_record
-from vii.synthetic import make
 from vii.ui import fragments, jobs, shelf
 from vii.ui.applying import apply_to, files_of, mask_of, result_names, summary, wish_for
 from vii.ui.learning import duration, learn, one_line, save, settings_for, verdict, whole
 from vii.ui.server import checked_token, listen
 from vii.ui.studio import Studio
-from vii.ui.uploads import doubts, likeness, open_pair, plain, uploaded
+from vii.ui.uploads import open_pair, plain, uploaded
 
 FEW = {"steps": 6, "batch_size": 2, "probe_size": 2, "probe_every": 2, "init": "none", "tokens": 4}
 
@@ -136,24 +134,6 @@ def test_the_queue_has_an_end_and_old_results_are_forgotten(studio):
 
 
 # Uploads
-
-
-def test_pairs_are_told_from_two_pictures(toy_pair):
-    photos = {path.stem: vii.load_image(path) for path in sorted((DEMO / "photos").glob("*.jpg"))}
-    edits = [
-        make(name) for name in ("grayscale", "invert", "night", "thermal", "sketch", "watercolor", "fog", "cartoon")
-    ]
-    for photo in photos.values():
-        for edit in edits:
-            pair = vii.Pair(photo, edit.apply(photo))
-            assert doubts(pair) == "", edit
-        for other in photos.values():
-            if other is not photo:
-                pair = vii.Pair(photo, torch.nn.functional.interpolate(other[None], photo.shape[-2:])[0])
-                assert "edge" in doubts(pair)
-                assert "edge" in doubts(vii.Pair(pair.before, edits[1].apply(pair.after)))
-    assert "the same" in doubts(vii.Pair(photo, photo.clone()))
-    assert likeness(torch.zeros(3, 20, 20), torch.ones(3, 20, 20)) == (0.0, 0.0)
 
 
 def test_a_pair_of_two_shapes_is_refused_and_of_two_scales_is_not(tmp_path):

@@ -57,7 +57,10 @@ class ByFormula:
     def task(self, photos: Mapping[str, Tensor], seed: int, side: int, examples: int = 1) -> Task:
         """See `Source`."""
         if examples >= len(photos):
-            raise UsageError(f"{examples} of {len(photos)} photos make the examples, and none is left to test on")
+            raise UsageError(
+                f"{len(photos)} photos, and {examples} of them are to make examples: none is left to test on; give "
+                "more photos, or ask for fewer pairs"
+            )
         pairs = {name: Pair(photo, self.edit.apply(photo)) for name, photo in photos.items()}
         names = list(pairs)
         return Task(tuple(pairs.pop(names[(seed + index) % len(names)]) for index in range(examples)), pairs)

@@ -86,6 +86,7 @@ def learn(
     chosen = read_recipe(recipe)
     settings = _settings(chosen, assignments, init=init, captioner=captioner, tokens=tokens)
     pairs, photos = _pairs(chosen, before, after, more, folders)
+    _warn_of_no_pairs(pairs)
     labels = {name: options.pop(name) for name in ("description", "author", "tags")}
     labels |= {"license": options.pop("license_"), "title": title or path.stem}
     with contextlib.closing(Observers(path, preview=preview, plot=plot, log_dir=log_dir)) as observers:
@@ -171,6 +172,15 @@ def _pairs(
     if not paths:
         raise UsageError("expected BEFORE and AFTER, two pictures of one frame, or a folder of such with --pairs")
     return [Pair.open(*pair) for pair in paths], [photo for one in found for photo in one.photos]
+
+
+def _warn_of_no_pairs(pairs: "Sequence[Pair]") -> None:
+    from ..pairs import doubts
+
+    for number, pair in enumerate(pairs, 1):
+        if doubt := doubts(pair):
+            which = f"pair {number} of {len(pairs)}: " if len(pairs) > 1 else ""
+            click.echo(f"warning: {which}{doubt}", err=True)
 
 
 def _learn(

@@ -6,12 +6,13 @@ import gradio as gr
 
 from ..demo import FOLDER as DEMO
 from ..errors import ViiError
+from ..pairs import doubts
 from ..recipes import recipe_names
 from . import fragments
 from .learning import Learned, learn, save, settings_for, verdict, whole
 from .parts import POLL, PRIVATE, attempt, error, live, picture, seed_box, stopped
 from .studio import Studio
-from .uploads import doubts, open_pair, uploaded
+from .uploads import open_pair, uploaded
 
 GONE = "This job is no longer known; start it again."
 
