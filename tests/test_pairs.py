@@ -129,7 +129,8 @@ def test_the_command_says_which_pair_is_none_and_learns_all_the_same(tmp_path):
     vii.save_image(photo, before)
     vii.save_image(make("sepia").apply(photo), after)
     vii.save_image(vii.load_image(DEMO / "photos/cat.jpg")[:, :256, :256], other)
-    options = "--editor toy --set steps=2 --set init=none --set tokens=4 -o".split() + [str(tmp_path / "a.safetensors")]
+    few = [part for setting in ("steps=2", "init=none", "tokens=4") for part in ("--set", setting)]
+    options = ["--editor", "toy", *few, "-o", str(tmp_path / "a.safetensors")]
     good = CliRunner().invoke(main, ["learn", before, after, *options])
     assert "warning: These" not in good.output
     told = CliRunner().invoke(main, ["learn", before, after, "--pair", before, other, *options])
