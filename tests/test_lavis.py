@@ -299,8 +299,9 @@ def test_captioner_commands_refuse_in_one_line(wheel, tmp_path):
 
 def test_learn_refuses_bad_captioners_in_one_line(tmp_path, monkeypatch, wheel):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    vii.save_image(picture(1), tmp_path / "b.png")
-    learn = ["learn", tmp_path / "b.png", tmp_path / "b.png", "-o", tmp_path / "e.safetensors"]
+    for name, image in (("a", picture(1)), ("b", 1 - picture(1))):
+        vii.save_image(image, tmp_path / f"{name}.png")
+    learn = ["learn", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "e.safetensors"]
     assert "cannot fetch the captioner 'no/such'" in refused(*learn, "--init", "caption", "--captioner", "no/such")
     assert "run 'vii captioner setup lavis'" in refused(*learn, "--init", "lavis")
     assert "a captioner is for init" in refused(*learn, "--init", "none", "--captioner", "x")
