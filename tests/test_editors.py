@@ -7,7 +7,7 @@ from conftest import picture
 import vii
 from vii.diffusion import Noise
 from vii.editors import EDITORS
-from vii.editors.loading import pick_dtype
+from vii.editors.loading import fingerprint, pick_dtype
 from vii.errors import EditorError, UsageError
 from vii.inversion.examples import stack
 
@@ -111,3 +111,12 @@ def test_a_cpu_uses_bfloat16_where_it_has_instructions_for_it(monkeypatch, capab
     assert pick_dtype("float16", torch.device("cpu")) == torch.float16
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert pick_dtype(None, torch.device("cpu")) == torch.float32
+
+
+def test_a_fingerprint_reads_tables_of_stable_diffusions_size_to_their_last_number():
+    """float32 cannot tell the places of 49408 x 768 numbers apart, and rounds the last one past the end."""
+    table = torch.nn.Embedding(49408, 768, dtype=torch.float16, _weight=torch.zeros(49408, 768, dtype=torch.float16))
+    before = fingerprint(table)
+    with torch.no_grad():
+        table.weight[-1, -1] = 1
+    assert fingerprint(table) != before

@@ -122,7 +122,7 @@ def fingerprint(*modules: torch.nn.Module) -> str:
     for module in modules:
         for name, parameter in module.named_parameters():
             flat = parameter.detach().flatten()
-            spread = flat[torch.linspace(0, len(flat) - 1, 4).long()]
+            spread = flat[torch.linspace(0, len(flat) - 1, 4, dtype=torch.float64).long()]
             digest.update(f"{name}{tuple(parameter.shape)}".encode())
             digest.update(spread.float().cpu().numpy().tobytes())
     return digest.hexdigest()[:32]
