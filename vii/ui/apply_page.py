@@ -6,8 +6,8 @@ import gradio as gr
 
 from ..demo import FOLDER as DEMO
 from ..errors import ViiError
-from ..gallery import inside
 from ..images import load_image, save_image
+from ..rendering.sheets import inside
 from . import fragments
 from .applying import MAX_EDITS, MAX_WEIGHT, Applied, apply_to, files_of, mask_of, summary, wish_for
 from .learning import whole

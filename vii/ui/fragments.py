@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from ..html import wide
+from ..rendering.html import wide
 from .learning import Picture, Progress, duration
 
 

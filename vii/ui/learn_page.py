@@ -6,8 +6,8 @@ import gradio as gr
 
 from ..demo import FOLDER as DEMO
 from ..errors import ViiError
+from ..inversion.recipes import recipe_names
 from ..pairs import doubts
-from ..recipes import recipe_names
 from . import fragments
 from .learning import Learned, learn, save, settings_for, verdict, whole
 from .parts import POLL, PRIVATE, attempt, error, live, picture, seed_box, stopped

@@ -13,12 +13,12 @@ from ..captions import INITS
 from ..edit_file import Edit, save_edit
 from ..editor import Editor
 from ..errors import UsageError
-from ..gallery import data_url, inside, thumbnail_of
 from ..images import Pair
 from ..inversion import LOW_EXPLAINED, InversionSettings, Step, invert_steps
+from ..inversion.recipes import load_recipe
 from ..library import Entry, add_edits, safe_name
-from ..progress.preview import snapshot_steps
-from ..recipes import load_recipe
+from ..rendering.preview import snapshot_steps
+from ..rendering.sheets import data_url, inside, thumbnail_of
 from ..settings import override
 from .jobs import Job
 from .studio import Studio
@@ -113,7 +113,7 @@ def settings_for(
         RecipeError: there is no recipe of this name.
         UsageError: a value that cannot be.
     """
-    from ..recipes import recipe_names
+    from ..inversion.recipes import recipe_names
 
     # A recipe's name may be a path elsewhere; a page names only those that are always there.
     if recipe not in recipe_names():

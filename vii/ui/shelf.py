@@ -10,10 +10,10 @@ from PIL import Image, ImageDraw, ImageFont
 from ..edit_file import describe_edit, load_edit
 from ..errors import EditFileError, ImageError, UsageError, ViiError, unknown_name
 from ..files import replacing
-from ..gallery import thumbnail_image
-from ..hub import origin
 from ..images import to_pil
+from ..interop.hub import origin
 from ..library import Entry, add_edits, edit_files, library_folder, read_folder, remove_edits
+from ..rendering.sheets import thumbnail_image
 from .uploads import plain
 
 MAX_IMPORT = 50

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..editor import ENCODER_OUTPUT
-from ..editors.ip2p import Ip2pEditor
-from ..editors.loading import EMBEDDED_MODEL, pick_device, pick_dtype
-from ..errors import UsageError
-from ..images import Pair
-from ..inversion import InversionSettings, invert_steps
-from ..recipes import load_recipe
+from ...editor import ENCODER_OUTPUT
+from ...editors.ip2p import Ip2pEditor
+from ...editors.loading import EMBEDDED_MODEL, pick_device, pick_dtype
+from ...errors import UsageError
+from ...images import Pair
+from ...inversion import InversionSettings, invert_steps
+from ...inversion.recipes import load_recipe
 
 WORDS = "make it look like a watercolor painting"
 # The first updates allocate memory and choose algorithms.

@@ -8,8 +8,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from ..errors import OutputError
-from ..library import library_folder
+from ...errors import OutputError
+from ...library import library_folder
 
 PULLED = ".pulled.jsonl"
 

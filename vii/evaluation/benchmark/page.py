@@ -5,8 +5,8 @@ from html import escape
 
 from torch import Tensor
 
-from ..html import contents, document, listed, picture, wide
-from ..images import Pair, load_image
+from ...images import Pair, load_image
+from ...rendering.html import contents, document, listed, picture, wide
 from .edits import Subject, Task
 from .report import MEASURES, Table, tables
 from .run import Result, shown

@@ -5,9 +5,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..edit_file import SUFFIX, Edit
-from ..editor import INPUT_EMBEDDING
-from ..editors.loading import EMBEDDED_MODEL, read_manifest
+from ...edit_file import SUFFIX, Edit
+from ...editor import INPUT_EMBEDDING
+from ...editors.loading import EMBEDDED_MODEL, read_manifest
 
 # Licences that the Hub knows by their identifier; any other needs a name of its own beside "other".
 LICENSES = re.compile(
@@ -17,7 +17,7 @@ LICENSES = re.compile(
 TAGS = ("vii", "visual-instruction-inversion", "image-editing")
 # Whatever Markdown, or the HTML in it, would take for more than a character.
 MARKS = re.compile(r"([\\`*_{}\[\]<>()#!|~&$]|^[-+])")
-# A text encoder whose output goes into pipelines of diffusers as it is; see vii.interop.
+# A text encoder whose output goes into pipelines of diffusers as it is; see vii.interop.prompt_embeds.
 ENCODER = "CLIPTextModel"
 REVISION = re.compile(r"[\w+.-]+", re.ASCII)
 MAX_SHOWN = 500
@@ -146,7 +146,7 @@ In a pipeline of diffusers, loaded in float32:
 ```python
 import diffusers, vii
 from diffusers.utils import load_image
-from vii.interop import prompt_embeds
+from vii.interop.prompt_embeds import prompt_embeds
 {imports}
 {extra}pipeline = diffusers.{kind}.from_pretrained({loaded})
 edit = vii.load_edit({file!r})

@@ -10,15 +10,15 @@ from typing import Any
 
 from torch import Tensor
 
-from .application import apply
-from .demo import demo_photos
-from .edit_file import Edit
-from .editor import Editor
-from .errors import ImageError, ViiError
-from .gallery import contact_sheet, inside, thumbnail_image
+from ..application import apply
+from ..demo import demo_photos
+from ..edit_file import Edit
+from ..editor import Editor
+from ..errors import ImageError, ViiError
+from ..images import find_images, load_image, resize, spread
+from ..library import Entry
 from .html import contents, document, listed, picture
-from .images import find_images, load_image, resize, spread
-from .library import Entry
+from .sheets import contact_sheet, inside, thumbnail_image
 
 # Pixels: the longer side of a photo in memory, and of a picture on the page.
 WORKING_SIDE, SHOWN_SIDE = 1024, 320

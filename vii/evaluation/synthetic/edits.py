@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UsageError, unknown_name
+from ...errors import UsageError, unknown_name
 from . import local, looks, overlays, styles, weather  # noqa: F401 - to import them is to register their families
 from .family import FAMILIES, Family
 from .pixels import Array, Value

@@ -5,7 +5,7 @@ from html import escape
 
 from torch import Tensor
 
-from .gallery import data_url
+from .sheets import data_url
 
 QUALITY = 88
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .errors import ImageError
-from .images import Pair, from_pil, resize, save_image, to_pil
+from ..errors import ImageError
+from ..images import Pair, from_pil, resize, save_image, to_pil
 
 MARGIN, TEXT_HEIGHT, FONT_SIZE = 8, 20, 13
 MAX_THUMBNAIL = 2048

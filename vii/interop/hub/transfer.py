@@ -13,12 +13,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..edit_file import MAX_BYTES, SUFFIX, Edit, from_bytes, load_edit
-from ..errors import EditFileError, HubError, OutputError, UsageError
-from ..files import make_folder, replacing
-from ..gallery import inside, thumbnail_image
-from ..images import load_image, save_image
-from ..library import add_edits, safe_name
+from ...edit_file import MAX_BYTES, SUFFIX, Edit, from_bytes, load_edit
+from ...errors import EditFileError, HubError, OutputError, UsageError
+from ...files import make_folder, replacing
+from ...images import load_image, save_image
+from ...library import add_edits, safe_name
+from ...rendering.sheets import inside, thumbnail_image
 from .card import model_card
 from .failures import LOG_IN, one_line
 from .origins import remember

@@ -4,18 +4,7 @@ import numpy as np
 from PIL import ImageDraw
 
 from .family import PLACE, SIDE, family
-from .pixels import (
-    Array,
-    blend,
-    centers,
-    channels,
-    distance,
-    drawn,
-    inward,
-    luma,
-    saturate,
-    soften,
-)
+from .pixels import Array, blend, centers, channels, distance, drawn, inward, luma, saturate, soften
 
 # The formulas are reached through the registry: `blur` or `frame` alone says too little.
 __all__: list[str] = []

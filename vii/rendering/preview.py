@@ -8,9 +8,9 @@ from torch import Tensor
 from ..application import apply
 from ..edit_file import Edit
 from ..editor import Editor
-from ..gallery import contact_sheet
 from ..images import Pair, save_image
 from ..inversion import Step
+from .sheets import contact_sheet
 
 # Pictures while learning: few, for each takes a whole sampling.
 SNAPSHOTS = 4

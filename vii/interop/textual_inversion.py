@@ -7,10 +7,10 @@ followed by EOS and padding, as they were when they were learned, so that the pr
 import re
 from pathlib import Path
 
-from .edit_file import SUFFIX, Edit, tensor_bytes
-from .editor import INPUT_EMBEDDING
-from .errors import OutputError, UsageError
-from .files import replacing
+from ..edit_file import SUFFIX, Edit, tensor_bytes
+from ..editor import INPUT_EMBEDDING
+from ..errors import OutputError, UsageError
+from ..files import replacing
 
 DIFFUSERS, COMFYUI = "diffusers-ti", "comfyui"
 # Formats, and what reads them.
@@ -39,8 +39,8 @@ def check_textual_inversion(edit: Edit, kind: str) -> None:
             f"{kind} holds rows of a text encoder's input embeddings, and this edit's belong to the "
             f"{edit.space.kind.replace('_', ' ')} of {edit.space.encoder}: {TEXTUAL_INVERSION[kind]} would take them, "
             "for the width is the same, and draw something else. Export it with --format npz, whose prompt_embeds go "
-            "where the text encoder's output goes, use vii.interop.prompt_embeds, or learn the edit again with 'vii "
-            "learn --space input'"
+            "where the text encoder's output goes, use vii.interop.prompt_embeds, or learn the edit again with "
+            "'vii learn --space input'"
         )
     if edit.start != 1:
         raise UsageError(

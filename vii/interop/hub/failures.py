@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import HubError
+from ...errors import HubError
 
 LOG_IN = "log in with 'hf auth login', or set HF_TOKEN"
 

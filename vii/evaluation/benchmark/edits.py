@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ..demo import FOLDER as DEMO_FOLDER
-from ..errors import UsageError, unknown_name
-from ..images import Pair, find_images, load_image, resize, spread
+from ...demo import FOLDER as DEMO_FOLDER
+from ...errors import UsageError, unknown_name
+from ...images import Pair, find_images, load_image, resize, spread
 from ..synthetic import SAID, UNSAID, SyntheticEdit, compose, make
 
 # What an entry of an edits file may hold: always a name, and then pictures or a formula.
@@ -99,7 +99,7 @@ class Subject:
 
 
 def shipped_edits() -> list[Subject]:
-    """The edits of `vii.synthetic`: first those that a short instruction says exactly, then those that none says."""
+    """The edits of `..synthetic`: first those that a short instruction says exactly, then those that none says."""
     return [
         Subject(name, ByFormula(edit), words, said)
         for said, edits in ((True, SAID), (False, UNSAID))

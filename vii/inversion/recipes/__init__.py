@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import RecipeError, UsageError, unknown_name
-from ..inversion import InversionSettings
-from ..settings import override
+from ...errors import RecipeError, UsageError, unknown_name
+from ...settings import override
+from .. import InversionSettings
 
 FOLDER = Path(__file__).parent
 KEYS = {"description", "base", "inversion", "pair"}

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .editor import JointSpace
-from .errors import UsageError
-from .images import Pair
+from ..editor import JointSpace
+from ..errors import UsageError
+from ..images import Pair
 
 MAX_PSNR = 100.0
 # A pixel of which no channel moves by this much is one that an 8-bit picture may show unchanged.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError
-from ..files import replacing
+from ...errors import OutputError
+from ...files import replacing
 
 # Raised when a measure changes its meaning, so that rows of before are measured again.
 VERSION = 2
@@ -34,9 +34,10 @@ class Score:
         seed: of the choice of the example, of learning and of sampling.
         psnr: dB to the truth.
         ssim: to the truth, in [-1, 1].
-        direction: see `vii.metrics.direction`; None where the editor has no joint space.
-        preserved: see `vii.metrics.preserved`; None where the edit changes (nearly) everything in every photo.
-        leakage: see `vii.metrics.leakage`; None where there is one test photo only.
+        direction: see `vii.evaluation.metrics.direction`; None where the editor has no joint space.
+        preserved: see `vii.evaluation.metrics.preserved`; None where the edit changes (nearly) everything in every
+            photo.
+        leakage: see `vii.evaluation.metrics.leakage`; None where there is one test photo only.
         learn_seconds: from the pair to the edit, choice of a starting text included; 0 where nothing is learned.
         apply_seconds: a photo.
         samples: images through the UNet while learning.

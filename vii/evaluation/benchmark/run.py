@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from .. import __version__
-from ..editor import Editor
-from ..files import make_folder
-from ..images import Pair, resize, save_image, spread
+from ... import __version__
+from ...editor import Editor
+from ...files import make_folder
+from ...images import Pair, resize, save_image, spread
 from ..metrics import direction, leakage, preserved, psnr, ssim
 from .edits import Subject, Task
 from .methods import Built, Method, Transfer

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .edit_file import MAX_BYTES, MAX_NORM, Edit
-from .editor import ENCODER_OUTPUT, INPUT_EMBEDDING, Editor
-from .editors.stable_diffusion import encoder_of, instruct, space_of
-from .errors import EditFileError, OutputError, UsageError
-from .files import replacing
+from ..edit_file import MAX_BYTES, MAX_NORM, Edit
+from ..editor import ENCODER_OUTPUT, INPUT_EMBEDDING, Editor
+from ..editors.stable_diffusion import encoder_of, instruct, space_of
+from ..errors import EditFileError, OutputError, UsageError
+from ..files import replacing
 
 # What the authors' test.py samples with; the guidance is also that inside their training loss.
 AUTHORS_SETTINGS = {"num_inference_steps": 20, "guidance_scale": 7.5, "image_guidance_scale": 1.5}

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..application import apply
-from ..edit_file import Edit, to_bytes
-from ..editor import Editor
-from ..errors import UsageError
-from ..images import Pair
-from ..inversion import InversionSettings, invert_steps
-from ..recipes import KNOWN_WORDS, load_recipe
+from ...application import apply
+from ...edit_file import Edit, to_bytes
+from ...editor import Editor
+from ...errors import UsageError
+from ...images import Pair
+from ...inversion import InversionSettings, invert_steps
+from ...inversion.recipes import KNOWN_WORDS, load_recipe
 
 NO_EDIT, PIXEL_DELTA, TRUE_WORDS = "no edit", "pixel delta", "true words"
 
