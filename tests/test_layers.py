@@ -13,7 +13,11 @@ PACKAGE = Path(vii.__file__).parent
 LAYERS = [
     {"errors", "libraries", "editors.needs"},
     {"paths", "settings"},
-    {"files"},
+    {"files", "pictures.png", "pictures.colour", "pictures.metadata"},
+    {"pictures.formats", "pictures.samples"},
+    {"pictures.reading", "pictures.folders"},
+    {"pictures.masks", "pictures.writing"},
+    {"pictures"},
     {"images", "instruction", "diffusion", "losses"},
     {"editor", "pairs"},
     {"edit_file", "clip"},
