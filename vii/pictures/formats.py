@@ -80,6 +80,10 @@ def opened(path: str | Path, *, to_decode: bool = True) -> Iterator[Image.Image]
     except Exception as error:
         # Plug-ins raise what their author thought of: struct.error, KeyError, zlib.error, RecursionError...
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if reason == "unknown pixel mode":
+            raise ImageError(
+                f"{path}: samples of a kind that is not read; export it with 8 or 16 bits a channel"
+            ) from None
         raise ImageError(f"{path}: the picture is damaged or cannot be read ({reason})") from None
 
 

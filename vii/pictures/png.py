@@ -13,10 +13,9 @@ import numpy as np
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-# Pillow unpacks at most 1 MB of text and calls a picture with more damaged; packed, that much can be 1 kB.
-MAX_PACKED, MAX_PLAIN = 1_000, 1_000_000
-MAX_PROFILE = 16_000_000
-# 24 bit a pixel and more make about this many bytes a band.
+# Pillow unpacks a little more than this of one text and of all, and calls a picture with more damaged.
+MAX_TEXT, MAX_TEXTS = 1_000_000, 32_000_000
+# Bytes of pixels that are packed at a time.
 BAND = 4_000_000
 
 
@@ -36,10 +35,15 @@ def chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
 
 
 def without_texts(file: IO[bytes]) -> IO[bytes]:
-    """The same PNG without the texts that Pillow may refuse to unpack; the same file where it has none."""
-    drop = [
-        (start - 8, start + length + 4) for kind, start, length in chunks(file) if _refused(file, kind, start, length)
-    ]
+    """The same PNG without the texts that Pillow would refuse; the same file where it has none."""
+    drop, total = [], 0
+    for kind, start, length in chunks(file):
+        if kind in (*TEXTS, b"iCCP"):
+            size = _unpacked(file, kind, start, length)
+            total += size
+            if size > MAX_TEXT or total > MAX_TEXTS:
+                total -= size
+                drop.append((start - 8, start + length + 4))
     file.seek(0)
     if not drop:
         return file
@@ -54,24 +58,22 @@ def without_texts(file: IO[bytes]) -> IO[bytes]:
     return kept
 
 
-def _refused(file: IO[bytes], kind: bytes, start: int, length: int) -> bool:
-    if kind not in TEXTS and kind != b"iCCP":
-        return False
+def _unpacked(file: IO[bytes], kind: bytes, start: int, length: int) -> int:
+    """Length of a text, unpacked as far as one byte more than Pillow takes; that much, too, where it is damaged."""
+    if kind == b"tEXt" or length > MAX_TEXT:
+        return length
     file.seek(start)
-    if kind == b"tEXt" or length <= MAX_PACKED:
-        return length > MAX_PLAIN
-    data = file.read(min(length, MAX_PROFILE))
-    _, _, rest = data.partition(b"\0")
+    _, _, rest = file.read(length).partition(b"\0")
     if kind == b"iTXt":
         if rest[:1] != b"\1":
-            return length > MAX_PLAIN
+            return length
         rest = rest[2:].split(b"\0", 2)[-1]
     else:
         rest = rest[1:]
     try:
-        return len(zlib.decompressobj().decompress(rest, MAX_PLAIN)) >= MAX_PLAIN
+        return len(zlib.decompressobj().decompress(rest, MAX_TEXT + 1))
     except zlib.error:
-        return True
+        return MAX_TEXT + 1
 
 
 def write_deep(file: IO[bytes], pixels: np.ndarray, extra: Sequence[tuple[bytes, bytes]]) -> None:

@@ -58,7 +58,7 @@ def read_picture(path: str | Path, *, around: int | None = None) -> Picture:
     Args:
         path: of a file in one of `FORMATS`.
         around: a number of pixels that are enough: a larger photo is decoded reduced by a whole number, to no fewer
-            than that many. JPEGs are decoded small to begin with, by up to 8, which takes a fraction of the time and memory.
+            than that many. JPEGs are decoded small to begin with, by up to 8, in a fraction of the time and memory.
             Ask for at least four times the pixels that an editor works on. None: all of them.
 
     Raises:
@@ -67,9 +67,10 @@ def read_picture(path: str | Path, *, around: int | None = None) -> Picture:
     path = Path(path)
     with opened(path) as picture:
         samples.check_samples(path, picture)
+        # Before EXIF, for which Pillow decodes a PNG to its end.
+        deep, wide = samples.is_deep(picture), samples.is_wide(picture)
         kind, exif, turn = str(picture.format), exif_bytes(picture), orientation(picture)
         profile = picture.info.get("icc_profile") or b""
-        deep, wide = samples.is_deep(picture), samples.is_wide(picture)
         whole = _stored_size(picture)
         if around and kind in ("JPEG", "MPO"):
             _draft(picture, around)
@@ -168,9 +169,10 @@ def _deep(
     alpha = None
     if deep:
         with opened(path) as again:
+            grey_alpha = samples.is_grey_alpha(again)
             samples.low_bytes(again)
             orientation(again)
-            pixels = np.asarray(picture).astype(np.uint16) << 8 | np.asarray(decode(again))
+            pixels = samples.combined(np.asarray(picture), np.asarray(decode(again)), grey_alpha=grey_alpha)
         if picture.mode == "RGBA":
             pixels, alpha = pixels[..., :3], pixels[..., 3]
         elif picture.mode == "RGBX":

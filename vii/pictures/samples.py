@@ -18,14 +18,16 @@ SIGNED, FLOAT, UNSIGNED = 2, 3, (1, 4)
 FULL = 65535
 # Pillow keeps the first byte that an unpacker of 16-bit samples names: these name the other one.
 LOW = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B" if sys.byteorder == "little" else ";16L"}
+# Grey and transparency of a PNG have four bytes a pixel, which can be taken as they are.
+GREY_ALPHA = "LA;16B"
 DEEP_MODES = ("RGB", "RGBA", "RGBX")
 
 
 def check_samples(path: Path, picture: Image.Image) -> None:
-    """Refuse samples whose black and white are not known.
+    """Refuse samples whose black and white are not known, and planes that Pillow would misread.
 
     Raises:
-        ImageError: signed or complex samples.
+        ImageError: signed or complex samples; planes of 16 bits.
     """
     kinds = _tag(picture, SAMPLE_FORMAT, (1,))
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
@@ -33,6 +35,9 @@ def check_samples(path: Path, picture: Image.Image) -> None:
         if kind not in (*UNSIGNED, FLOAT):
             name = "signed whole numbers" if kind == SIGNED else f"samples of kind {kind}"
             raise ImageError(f"{path}: a TIFF of {name}, whose black and white are not known; export it as unsigned")
+    # Pillow unpacks planes of 16 bits that are not compressed as if they had 8.
+    if max(_bits(picture), default=8) > 8 and any(_rawmode(tile) in tuple("RGBACMYK") for tile in _tiles(picture)):
+        raise ImageError(f"{path}: a TIFF of 16 bits in planes, which is not read; export it interleaved or compressed")
 
 
 def is_wide(picture: Image.Image) -> bool:
@@ -58,11 +63,14 @@ def wide(path: Path, picture: Image.Image) -> np.ndarray:
     elif picture.mode == "I" and hasattr(picture, "tag_v2"):
         array = np.round(array.view(np.uint32).astype(np.float64) / (2**32 - 1) * FULL).astype(np.uint16)
     else:
-        bits = _tag(picture, BITS, (16,))
-        bits = bits[0] if isinstance(bits, tuple) else bits
-        scale = FULL / (2 ** min(16, bits) - 1)
+        scale = FULL / (2 ** min(16, _bits(picture)[0]) - 1)
         array = np.round(array.astype(np.float64) * scale).clip(0, FULL).astype(np.uint16)
     return FULL - array if _tag(picture, PHOTOMETRIC, 1) == MIN_IS_WHITE else array
+
+
+def is_grey_alpha(picture: Image.Image) -> bool:
+    """Whether it is a PNG of grey and transparency with 16 bits each, which is not yet decoded."""
+    return any(_rawmode(tile) == GREY_ALPHA for tile in _tiles(picture))
 
 
 def is_deep(picture: Image.Image) -> bool:
@@ -76,14 +84,22 @@ def low_bytes(picture: Image.Image) -> None:
     changed = []
     for tile in _tiles(picture):
         raw, args = _rawmode(tile), tile[3]
-        raw = raw[:-4] + LOW[raw[-4:]]
+        raw = "RGBA" if raw == GREY_ALPHA else raw[:-4] + LOW[raw[-4:]]
         changed.append(_with_args(tile, raw if isinstance(args, str) else (raw, *args[1:])))
     picture.tile = changed  # type: ignore[attr-defined]
 
 
 def _is_deep(mode: str, tile: Any) -> bool:
     raw = _rawmode(tile)
-    return raw[-4:] in LOW and raw[:-4] == mode
+    return raw[-4:] in LOW and (raw[:-4] in (mode, f"{mode}X") or raw == GREY_ALPHA)
+
+
+def combined(high: np.ndarray, low: np.ndarray, *, grey_alpha: bool) -> np.ndarray:
+    """Both bytes of every sample, `(h, w, n)` uint8 each -> `(h, w, n)` uint16."""
+    if grey_alpha:
+        pairs = low.astype(np.uint16)
+        return (pairs[..., 0::2] << 8 | pairs[..., 1::2])[..., [0, 0, 0, 1]]
+    return high.astype(np.uint16) << 8 | low
 
 
 def _tiles(picture: Image.Image) -> list[Any]:
@@ -117,6 +133,11 @@ def on_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         band = pixels[row : row + 256].astype(np.float32)
         result[row : row + 256] = np.round(band * cover + FULL * (1 - cover)).astype(np.uint16)
     return result
+
+
+def _bits(picture: Image.Image) -> tuple[int, ...]:
+    found = _tag(picture, BITS, (16 if is_wide(picture) else 8,))
+    return found if isinstance(found, tuple) else (found,)
 
 
 def _tag(picture: Image.Image, number: int, default: Any) -> Any:
