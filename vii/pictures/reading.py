@@ -12,6 +12,7 @@ from .formats import opened
 from .metadata import ORIENTATION, exif_bytes, texts_of
 
 INTEROP_IFD, INTEROP_INDEX = 0xA005, 1
+BAND = 256
 # By EXIF orientation (CIPA DC-008, 4.6.5): what makes the picture upright.
 UPRIGHT = {
     2: lambda array: array[:, ::-1],
@@ -160,7 +161,21 @@ def _eight(picture: Image.Image, profile: bytes, around: int | None, *, adobe: b
         note = "colours converted from Adobe RGB (named in EXIF) to sRGB"
     if alpha:
         rgb = Image.alpha_composite(Image.new("RGBA", rgb.size, "white"), Image.merge("RGBA", (*rgb.split(), alpha)))
-    return np.array(rgb if rgb.mode == "RGB" else rgb.convert("RGB")), alpha is not None, note
+    return _array(_in_rgb(rgb)), alpha is not None, note
+
+
+def _in_rgb(picture: Image.Image) -> Image.Image:
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _array(picture: Image.Image) -> np.ndarray:
+    """The pixels of a picture of mode RGB, copied band by band: Pillow would hold two more copies for a moment."""
+    width, height = picture.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, BAND):
+        bottom = min(height, top + BAND)
+        pixels[top:bottom] = np.asarray(picture.crop((0, top, width, bottom)))
+    return pixels
 
 
 def _deep(
