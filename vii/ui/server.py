@@ -14,7 +14,7 @@ from typing import Any
 
 from ..editor import Editor
 from ..errors import OutputError, UsageError
-from ..images import MAX_PIXELS
+from ..pictures import MAX_PIXELS
 from .guard import Guard, address
 from .studio import Studio
 

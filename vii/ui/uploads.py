@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError, UsageError
-from ..images import ASPECT_TOLERANCE, Pair, load_image, resize
+from ..images import Pair, load_image, resize
+from ..pictures import ASPECT_TOLERANCE
 from .bodies import inside
 
 
