@@ -11,7 +11,7 @@ import vii
 PACKAGE = Path(vii.__file__).parent
 # A module imports only from rows above its own; modules of one row do not know each other.
 LAYERS = [
-    {"errors", "libraries", "editors.needs"},
+    {"errors", "libraries", "text", "editors.needs"},
     {"paths", "settings"},
     {"files", "pictures.png", "pictures.colour", "pictures.metadata"},
     {"pictures.formats", "pictures.samples"},
@@ -67,10 +67,12 @@ LAYERS = [
     {"evaluation.run"},
     {"evaluation.report"},
     {"evaluation"},
-    {"ui.bodies", "ui.jobs"},
-    {"ui.guard", "ui.uploads", "ui.studio"},
+    {"ui.bodies", "ui.intake", "ui.log", "ui.session"},
+    {"ui.jobs", "ui.guard", "ui.uploads"},
+    {"ui.studio"},
     {"ui.learning", "ui.shelf"},
-    {"ui.applying", "ui.fragments"},
+    {"ui.wish", "ui.fragments"},
+    {"ui.applying"},
     {"ui.parts"},
     {"ui.learn_page", "ui.apply_page", "ui.library_page"},
     {"ui.app"},

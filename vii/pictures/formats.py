@@ -32,7 +32,7 @@ MIN_SIDE = 16
 MAX_ASPECT = 8.0
 # A progressive JPEG is decoded once a scan: encoders write about ten, and each costs what the whole picture has pixels.
 MAX_SCANS = 64
-MAX_SCANNED_PIXELS = 4_000_000_000
+MAX_SCANNED_PIXELS = 2_500_000_000
 INSTALL = "pip install 'vii[photos]'"
 EXPECTED = "PNG, JPEG, WebP, BMP, TIFF, HEIC or AVIF"
 # Beginnings of what people take for such a picture.
