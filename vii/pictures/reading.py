@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..errors import ImageError
 from . import colour, samples
 from .formats import opened
 from .metadata import ORIENTATION, exif_bytes, texts_of
@@ -89,14 +90,21 @@ def read_picture(path: str | Path, *, around: int | None = None) -> Picture:
 
 
 def pixels_of(picture: Image.Image) -> np.ndarray:
-    """A Pillow picture of any mode -> `(h, w, 3)` RGB in sRGB, on white: uint8, or uint16 for grey of more than 8 bits.
+    """A Pillow picture of any mode -> `(h, w, 3)`, upright, in sRGB, on white: uint8, or uint16 for deeper grey.
 
     Raises:
-        ImageError: samples whose black and white are not known.
+        ImageError: it cannot be decoded, or its black and white are not known.
     """
+    try:
+        picture.load()  # which turns a TIFF by itself, and takes the orientation out of its EXIF
+        turn = picture.getexif().get(ORIENTATION, 1)
+    except Exception as error:  # as in `opened`
+        raise ImageError(f"the picture is damaged or cannot be read ({' '.join(str(error).split())[:200]})") from None
     if samples.is_wide(picture):
-        return np.repeat(samples.wide(Path("the picture"), picture)[..., None], 3, 2)
-    return _eight(picture, picture.info.get("icc_profile") or b"", None, adobe=False)[0]
+        pixels = np.repeat(samples.wide(Path("the picture"), picture)[..., None], 3, 2)
+    else:
+        pixels = _eight(picture, picture.info.get("icc_profile") or b"", None, adobe=False)[0]
+    return np.ascontiguousarray(UPRIGHT[turn](pixels)) if turn in UPRIGHT else pixels
 
 
 def orientation(picture: Image.Image) -> int:
