@@ -13,6 +13,7 @@ from ..files import replacing
 from . import colour
 from .formats import INSTALL
 from .metadata import EXIF_IFD, GPS_IFD, SOFTWARE, written_exif, written_xmp
+from .png import LEVEL as PNG_LEVEL
 from .png import text_chunk, write_deep
 from .reading import Picture
 
@@ -148,7 +149,7 @@ def _write_png(
     options: dict[str, Any] = {"icc_profile": profile} if profile else {}
     if exif is not None:
         options["exif"] = exif
-    Image.fromarray(pixels).save(path, format="PNG", pnginfo=info, **options)
+    Image.fromarray(pixels).save(path, format="PNG", pnginfo=info, compress_level=PNG_LEVEL, **options)
 
 
 def _write_deep_tiff(pixels: np.ndarray, path: Path, text: Mapping[str, str], profile: bytes, exif: Image.Exif) -> None:
