@@ -129,10 +129,10 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         return torch.randn(4, 16, 16, generator=generator)[None]
 
-    zx = tiny.vae.encode(image[None] * 2 - 1).latent_dist.mode()
+    zx = tiny.parts.vae.encode(image[None] * 2 - 1).latent_dist.mode()
     learned, null = edit.instruction(tiny.instruct(edit.init_text)).rows, tiny.instruct("").rows
     timesteps = torch.linspace(999, 0, steps, dtype=torch.float64)
-    levels = ((1 - tiny.alpha_bar) / tiny.alpha_bar).sqrt().double()
+    levels = ((1 - tiny.parts.alpha_bar) / tiny.parts.alpha_bar).sqrt().double()
     floor = timesteps.floor().long()
     sigmas = torch.lerp(levels[floor], levels[(floor + 1).clamp(max=999)], timesteps - floor)
     x = (sigmas[0] * noise(999)).float()
@@ -140,7 +140,7 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
 
         def unet(rows, condition, x=x, sigma=sigma, t=t):
             inputs = torch.cat([x / (sigma**2 + 1).sqrt().float(), condition], 1)
-            return tiny.unet(inputs, t.float(), encoder_hidden_states=rows[None]).sample
+            return tiny.parts.unet(inputs, t.float(), encoder_hidden_states=rows[None]).sample
 
         e_u, e_i, e_t = unet(null, 0 * zx), unet(null, zx), unet(learned, zx)
         epsilon = e_u + 5.0 * (e_t - e_i) + 1.5 * (e_i - e_u)
@@ -150,7 +150,7 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
         up = (sigmas[i + 1] ** 2 * (sigma**2 - sigmas[i + 1] ** 2) / sigma**2).sqrt()
         down = (sigmas[i + 1] ** 2 - up**2).sqrt()
         x = x + (down - sigma).float() * epsilon + up.float() * noise(timesteps[i + 1])
-    return (tiny.vae.decode(x / 0.18215).sample[0] / 2 + 0.5).clamp(0, 1)
+    return (tiny.parts.vae.decode(x / 0.18215).sample[0] / 2 + 0.5).clamp(0, 1)
 
 
 @torch.no_grad()
@@ -177,8 +177,8 @@ def test_noises_are_asked_for_by_the_timestep_whose_level_they_make(tiny, edits,
             generators = super().generators()
             return lambda timestep: asked.append(timestep) or generators(timestep)
 
-    scheduler = type(tiny.scheduler).from_config(tiny.scheduler.config, timestep_spacing=spacing)
-    monkeypatch.setattr(tiny._parts, "scheduler", scheduler)
+    scheduler = type(tiny.parts.scheduler).from_config(tiny.parts.scheduler.config, timestep_spacing=spacing)
+    monkeypatch.setattr(tiny, "parts", dataclasses.replace(tiny.parts, scheduler=scheduler))
     settings = recommended_settings(tiny, None, num_inference_steps=4)
     branches = [(edits[0].instruction(tiny.instruct("make it red")), 1.0)]
     tiny.edit(tiny.encode(picture(1, 32, 32)), branches, settings, Bank(9, bank=True))

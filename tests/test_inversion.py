@@ -131,7 +131,7 @@ def test_a_batch_mixes_pairs_of_one_size_in_one_pass_and_others_in_a_pass_a_size
     batch = next(examples.draws(InversionSettings(batch_size=12, steps=1), seed=2))
     assert set(batch.which.tolist()) == set(range(len(pairs)))
     instruction, passed = tiny.instruct("red"), []
-    hook = tiny.unet.register_forward_pre_hook(lambda _module, args: passed.append(tuple(args[0].shape[-2:])))
+    hook = tiny.parts.unet.register_forward_pre_hook(lambda _module, args: passed.append(tuple(args[0].shape[-2:])))
     try:
         with torch.no_grad():
             losses = examples.loss(batch, instruction)
@@ -183,7 +183,7 @@ def test_views_are_encoded_once_and_a_step_costs_the_same(tiny, monkeypatch):
     for augment in ("none", "crop-flip"):
         encoded.clear()
         passed = []
-        hook = tiny.unet.register_forward_pre_hook(lambda _module, args, to=passed: to.append(len(args[0])))
+        hook = tiny.parts.unet.register_forward_pre_hook(lambda _module, args, to=passed: to.append(len(args[0])))
         *_, last = vii.invert_steps(tiny, [pair], dataclasses.replace(settings, augment=augment))
         hook.remove()
         assert len(encoded) == 2 * (1 if augment == "none" else 2 + CROPS)
@@ -223,7 +223,7 @@ def test_one_visii_step_is_the_authors_update_written_out(tiny):
             return rows.mean(0) @ self.matrix
 
     joint = Joint()
-    tiny.__dict__["joint"] = joint
+    tiny.parts.__dict__["joint"] = joint
     try:
         visii = vii.load_recipe("visii")
         settings = dataclasses.replace(visii, init="make it red", probe_size=2, probe_every=1)
@@ -233,12 +233,12 @@ def test_one_visii_step_is_the_authors_update_written_out(tiny):
         run.probe = lambda instruction: float(next(losses))  # every step is the best
         batch, step = next(run.examples.draws(settings, seed=0)), next(itertools.islice(run.steps(), 1, None))
     finally:
-        tiny.__dict__["joint"] = None
+        tiny.parts.__dict__["joint"] = None
 
     timestep = int(batch.t.item() * 1000)
-    zx = tiny.vae.encode(pair.before[None] * 2 - 1).latent_dist.mode()
-    zy = 0.18215 * tiny.vae.encode(pair.after[None] * 2 - 1).latent_dist.mode()
-    alpha, noise = tiny.alpha_bar[timestep], torch.randn(zy.shape, generator=banked_generator(0, timestep))
+    zx = tiny.parts.vae.encode(pair.before[None] * 2 - 1).latent_dist.mode()
+    zy = 0.18215 * tiny.parts.vae.encode(pair.after[None] * 2 - 1).latent_dist.mode()
+    alpha, noise = tiny.parts.alpha_bar[timestep], torch.randn(zy.shape, generator=banked_generator(0, timestep))
     zt = alpha.sqrt() * zy + (1 - alpha).sqrt() * noise
     row0, null = tiny.instruct("make it red").rows, tiny.instruct("").rows
     eos = tiny.instruct("make it red").free[1]
@@ -247,7 +247,7 @@ def test_one_visii_step_is_the_authors_update_written_out(tiny):
 
     def unet(rows, condition):
         inputs = torch.cat([zt, condition], 1)
-        return tiny.unet(inputs, torch.tensor([timestep]), encoder_hidden_states=rows[None]).sample
+        return tiny.parts.unet(inputs, torch.tensor([timestep]), encoder_hidden_states=rows[None]).sample
 
     with torch.no_grad():
         e_i, e_u = unet(null, zx), unet(null, 0 * zx)
@@ -345,7 +345,7 @@ def test_interrupt_keeps_the_best_so_far(toy, toy_pair, monkeypatch):
 
 def test_samples_count_every_image_through_the_unet(tiny):
     passed = []
-    hook = tiny.unet.register_forward_pre_hook(lambda _module, args: passed.append(len(args[0])))
+    hook = tiny.parts.unet.register_forward_pre_hook(lambda _module, args: passed.append(len(args[0])))
     settings = dataclasses.replace(
         vii.load_recipe("visii"), init="red", steps=4, batch_size=2, probe_size=3, probe_every=2, clip_weight=0.0
     )

@@ -11,14 +11,14 @@ import vii
 PACKAGE = Path(vii.__file__).parent
 # A module imports only from rows above its own; modules of one row do not know each other.
 LAYERS = [
-    {"errors", "libraries", "editors.needs"},
+    {"errors", "libraries", "plugins", "editors.needs"},
     {"files", "settings"},
     {"images", "instruction", "diffusion", "losses"},
     {"editor", "pairs"},
     {"edit_file", "clip"},
     {"editors.loading", "library", "record"},
     {"editors.stable_diffusion"},
-    {"editors.controlnet_files"},
+    {"editors.family", "editors.controlnet_files"},
     {"editors.toy", "editors.ip2p", "editors.controlnet"},
     {"editors"},
     {"captions.worker", "captions.environment", "captions.lavis_worker", "captions.blip", "captions.pez"},

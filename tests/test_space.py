@@ -84,8 +84,8 @@ def test_a_text_is_read_exactly_as_after_the_encoder(tiny, before, text):
 
 
 def test_rows_are_the_tables_own_without_positions(before):
-    ids = before.tokenizer(TEXT).input_ids
-    table = before.text_encoder.get_input_embeddings().weight
+    ids = before.parts.tokenizer(TEXT).input_ids
+    table = before.parts.text_encoder.get_input_embeddings().weight
     assert torch.equal(before.instruct(TEXT).rows[: len(ids)], table[ids])
     assert before.instruct(TEXT).scale == pytest.approx(float(table.std()))
 
@@ -127,7 +127,7 @@ def test_the_gradient_reaches_the_free_rows_and_nothing_else(request, name, guid
     editor.loss(*encodings, start.with_tokens(tokens), torch.tensor([0.3, 0.7]), noise, guidance).sum().backward()
     assert (tokens.grad.abs().sum(1) > 0).all()
     assert torch.equal(start.rows, rows[0])
-    modules = (editor.unet, editor.vae, editor._parts.text_encoder)
+    modules = (editor.parts.unet, editor.parts.vae, editor.parts.text_encoder)
     assert all(parameter.grad is None for module in modules for parameter in module.parameters())
 
 
@@ -140,8 +140,8 @@ def test_the_loss_of_a_text_is_that_after_the_encoder(tiny, before, pair):
 def test_the_encoder_runs_once_a_loss_and_once_a_branch_of_an_edit(before, pair):
     """Not once for every branch of a guided loss, nor for every step of sampling."""
     encoding, calls = before.encode(pair.before), []
-    assert before._parts.null_rows.shape == (77, 32)  # computed once an editor
-    hook = before.text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
+    assert before.parts.null_rows.shape == (77, 32)  # computed once an editor
+    hook = before.parts.text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
     try:
         settings = Ip2pSettings(num_inference_steps=3)
         start = before.instruct(TEXT)
@@ -170,13 +170,13 @@ def test_half_precision_learns_float32_tokens(tiny_folder, pair):
 @pytest.mark.parametrize("name", ["before", "before_controlnet"])
 def test_learning_lowers_the_loss_and_changes_no_model(request, name, pair):
     editor = request.getfixturevalue(name)
-    frozen = fingerprint(editor.unet)
+    frozen = fingerprint(editor.parts.unet)
     settings = vii.InversionSettings(init=TEXT, tokens=4, steps=25, batch_size=4, probe_size=8, learning_rate=0.5)
     learned = vii.invert(editor, [pair], settings, seed=0)
     assert learned.training["loss"] < learned.training["loss_start"]
     assert learned.space.kind == INPUT_EMBEDDING
     assert learned.tokens.shape == (4, 32)
-    assert fingerprint(editor.unet) == frozen
+    assert fingerprint(editor.parts.unet) == frozen
     result = vii.apply(editor, learned, picture(3, 32, 32), num_inference_steps=2)
     assert torch.isfinite(result).all()
 

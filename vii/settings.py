@@ -10,7 +10,7 @@ from .errors import UsageError, unknown_name
 Settings = TypeVar("Settings")
 
 
-def override(settings: Settings, **changes: object) -> Settings:
+def override(settings: Settings, /, **changes: object) -> Settings:
     """A copy with the given fields changed; fields that are None stay as they are.
 
     Whole numbers are taken for fields that hold a fraction; nothing else is converted.
