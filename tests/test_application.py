@@ -187,7 +187,9 @@ def test_noises_are_asked_for_by_the_timestep_whose_level_they_make(tiny, edits,
 
 def test_sampling_and_training_take_the_same_noise_of_a_timestep(tiny):
     """The whole of the claim: learned with bank[t] at timestep t, sampled with bank[t] where the sampler is at t."""
-    settings = vii.InversionSettings(init="red", noise="reuse", timesteps="permutation", steps=1000, batch_size=1)
+    settings = vii.InversionSettings(
+        init="text", init_text="red", noise="reuse", timesteps="permutation", max_train_steps=1000, batch_size=1
+    )
     pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
     batches = Examples(tiny, [pair]).draws(settings, seed=5)
     trained = {int(batch.t.item() * 1000): batch.noise[0] for batch in batches}
@@ -214,7 +216,9 @@ def test_an_edit_learned_for_it_reuses_its_noise_unless_told_otherwise(tiny, edi
 def test_the_benchmark_applies_an_edit_as_it_was_learned_to_be(tiny):
     pair, photo = vii.Pair(picture(1, 32, 32), picture(2, 32, 32)), picture(3, 32, 32)
     for noise, fixed in (("reuse", True), ("bank", False)):
-        settings = vii.InversionSettings(init="red", noise=noise, tokens=4, steps=1, batch_size=1, probe_size=1)
+        settings = vii.InversionSettings(
+            init="text", init_text="red", noise=noise, tokens=4, max_train_steps=1, batch_size=1, probe_size=1
+        )
         transfer = by_inversion(tiny, settings, [pair], 0).transfer
         assert torch.equal(transfer([pair], photo, seed=1), transfer([pair], photo, seed=2)) == fixed
 

@@ -27,7 +27,7 @@ LAYERS = [
     {"captions"},
     {"inversion.views"},
     {"inversion.settings"},
-    {"inversion.examples"},
+    {"inversion.examples", "inversion.start"},
     {"inversion.loop"},
     {"inversion", "application"},
     {"inversion.recipes", "demo"},

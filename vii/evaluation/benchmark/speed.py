@@ -89,7 +89,7 @@ def learning_pace(name: str, editor: Ip2pEditor, settings: InversionSettings, up
     """Time updates of the loop behind `invert`, probes included."""
     side = editor.resolution
     pair = Pair(*torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)))
-    settings = replace(settings, init=WORDS, steps=1 + WARM_UP + updates, clip_weight=0.0)
+    settings = replace(settings, init="text", init_text=WORDS, max_train_steps=1 + WARM_UP + updates, clip_weight=0.0)
     loop = invert_steps(editor, [pair], settings)
     start = next(loop)  # the starting text: everything that is done once lies before it
     first = next(loop)
