@@ -98,9 +98,7 @@ def invert_steps(
         raise UsageError("expected at least one before/after pair")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {seed}")
-    free(
-        editor.instruct(settings.init_text), settings
-    )  # refuses a text or a number of tokens for which there is no room
+    free(editor.instruct(settings.init_text), settings)  # refuses what there is no room for
     return _steps(editor, tuple(pairs), settings, sampling_settings(editor, settings), seed, watch)
 
 
@@ -121,7 +119,7 @@ def _steps(
     seed: int,
     watch: Callable[[str], None] | None,
 ) -> Iterator[Step]:
-    """Minimise `mse_weight * MSE - clip_weight * min(cos, cap)` over the tokens (arXiv 2307.14331, sections 3.2, 3.3)."""
+    """Minimise `mse_weight * MSE - clip_weight * min(cos, cap)` over the tokens (arXiv 2307.14331, section 3)."""
     examples = Examples(editor, pairs, settings.augment, seed)
     guidance = sampling if settings.guided_loss else None
     probes, last = examples.probes(settings), settings.max_train_steps

@@ -38,8 +38,9 @@ class InversionSettings:
         weight_decay: of AdamW.
         timesteps: "stratified": every batch has one noise level in each of `batch_size` equal bins. "permutation":
             `max_train_steps * batch_size` equally spaced levels, each visited once in random order (the authors' way).
-        timestep_density: of "stratified", p of the levels `t = 1 - u^p`, the bins being those of u: 1 spreads them evenly,
-            more puts them where little is seen of the answer and the instruction decides. Probes follow the same rule.
+        timestep_density: of "stratified", p of the levels `t = 1 - u^p`, the bins being those of u: 1 spreads them
+            evenly, more puts them where little is seen of the answer and the instruction decides. Probes follow the
+            same rule.
         noise: "fresh": drawn anew for every sample. "bank": one fixed noise a timestep, which can be reused when the
             edit is applied (the authors' way). "reuse": a bank, and the edit file says that applying is to reuse it
             (section 4.3 of the paper).

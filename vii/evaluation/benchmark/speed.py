@@ -82,7 +82,7 @@ def random_stable_diffusion(
     }
     name = "random weights in the size of Stable Diffusion 1.5"
     model = assemble(parts, model=name, device=where, dtype=pick_dtype(dtype, where), space=space)
-    return Ip2pEditor(model, name="ip2p", settings=Ip2pSettings(), resolution=resolution)
+    return Ip2pEditor(model, name="random", settings=Ip2pSettings(), resolution=resolution)
 
 
 def learning_pace(name: str, editor: Ip2pEditor, settings: InversionSettings, updates: int) -> Pace:

@@ -11,8 +11,8 @@ from ...settings import assignable, override
 from .. import InversionSettings
 
 FOLDER = Path(__file__).parent
-KEYS: Mapping[str, type] = {"description": str, "base": str, "inversion": dict, "pair": dict}
-WORDS = {str: "text", dict: "table"}
+# Key -> its type, and what that is called.
+KEYS = {"description": (str, "text"), "base": (str, "text"), "inversion": (dict, "table"), "pair": (dict, "table")}
 MAX_BASES = 20
 # As a starting text: the closest words of the edit that is learned, which only `vii bench` knows.
 KNOWN_WORDS = "{words}"
@@ -49,8 +49,8 @@ def read_recipe(name: str | Path, *, known_words: bool = False) -> Recipe:
     """A recipe by name, or by the path of a TOML file.
 
     A file holds `description`, optionally `base` (the recipe it starts from, by name or by a path relative to the
-    file; `default` if not said), `[inversion]` (fields of `InversionSettings`; old names too) and `[pair]` (`before` and `after`,
-    relative to the file).
+    file; `default` if not said), `[inversion]` (fields of `InversionSettings`, by old names too) and `[pair]` (`before`
+    and `after`, relative to the file).
 
     Args:
         name: of the recipe, or a path that ends in `.toml`.
@@ -62,8 +62,8 @@ def read_recipe(name: str | Path, *, known_words: bool = False) -> Recipe:
     recipe = _read(name, ())
     if recipe.settings.init_text == KNOWN_WORDS and not known_words:
         raise RecipeError(
-            f"{name}: init_text {KNOWN_WORDS} stands for the known words of a benchmark edit, which only 'vii bench' has; "
-            "write the words themselves"
+            f"{name}: init_text {KNOWN_WORDS} stands for the known words of a benchmark edit, which only 'vii bench' "
+            "has; write the words themselves"
         )
     return recipe
 
@@ -86,8 +86,9 @@ def _read(name: str | Path, above: tuple[Path, ...]) -> Recipe:
     for key, value in content.items():
         if key not in KEYS:
             raise RecipeError(f"{path}: {unknown_name('key', key, KEYS)}")
-        if not isinstance(value, KEYS[key]):
-            raise RecipeError(f"{path}: {key} must be a {WORDS[KEYS[key]]}, got {str(value)[:40]!r}")
+        kind, word = KEYS[key]
+        if not isinstance(value, kind):
+            raise RecipeError(f"{path}: {key} must be a {word}, got {str(value)[:40]!r}")
     base = InversionSettings() if path.parent == FOLDER else _base(path, content.get("base", "default"), above)
     given = content.get("inversion", {})
     try:
