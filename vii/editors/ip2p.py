@@ -15,7 +15,7 @@ from ..diffusion import guidance_weights
 from ..editor import ENCODER_OUTPUT
 from ..errors import EditorError
 from .family import SamplingSettings, StableDiffusionEditor
-from .stable_diffusion import StableDiffusion, read_model
+from .stable_diffusion import StableDiffusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,5 @@ def load_ip2p(
         EditorError: the model cannot be found, or is not of this architecture.
         UsageError: an unknown device or precision.
     """
-    read = read_model(
-        model, "InstructPix2Pix model", revision=revision, device=device, dtype=dtype, clip=clip, space=space
-    )
-    return Ip2pEditor(read.parts, name=name, **read.described(Ip2pSettings()))
+    where = {"revision": revision, "device": device, "dtype": dtype, "clip": clip, "space": space}
+    return Ip2pEditor.from_files(model, "InstructPix2Pix model", Ip2pSettings(), name=name, **where)
