@@ -20,10 +20,10 @@ from torch import Tensor
 from ..diffusion import NEGLIGIBLE, Noise, guidance_weights, guided
 from ..editor import ENCODER_OUTPUT, JointSpace
 from ..instruction import Instruction
-from ..settings import override
+from ..settings import override, setting
 from .controlnet_files import BOTH, CONTROLNET, MODEL, check_fit, read_controlnet
 from .loading import local_name, pick_device, pick_dtype, read_model
-from .stable_diffusion import SamplingSettings, StableDiffusion
+from .stable_diffusion import MAX_SCALE, SamplingSettings, StableDiffusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,9 @@ class ControlnetSettings(SamplingSettings):
         controlnet_conditioning_scale: factor on what the ControlNet adds; 1 as it was trained, 0 the photo is not seen.
     """
 
-    controlnet_conditioning_scale: float = 1.0
+    controlnet_conditioning_scale: float = setting(
+        1.0, label="ControlNet scale", least=-MAX_SCALE, most=MAX_SCALE
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,9 +5,8 @@ the rest to itself. Functions and one object that is held, not a base class.
 """
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -21,6 +20,7 @@ from ..errors import UsageError, unknown_name
 from ..images import fit
 from ..instruction import Encoder, Instruction
 from ..libraries import quiet
+from ..settings import check, setting
 from .loading import fingerprint
 
 SCHEDULERS = {
@@ -30,6 +30,10 @@ SCHEDULERS = {
     "dpmsolver++": "DPMSolverMultistepScheduler",
 }
 
+# Models of this family are trained on 1000 noise levels, and diffusers takes no more steps than there are.
+MAX_STEPS = 1000
+# Far beyond any picture; at 1e20 there are only NaNs.
+MAX_SCALE = 100.0
 # (noisy (b, c, h, w), timesteps (1,) or (b,)) -> prediction (b, c, h, w)
 Predict = Callable[[Tensor, Tensor], Tensor]
 
@@ -39,22 +43,18 @@ class SamplingSettings:
     """How Stable Diffusion samples.
 
     Attributes:
-        num_inference_steps: denoising steps, at least 1.
-        guidance_scale: s_T, how far to go along the instruction; 1 = off.
+        num_inference_steps: denoising steps, 1 to `MAX_STEPS`.
+        guidance_scale: s_T, how far to go along the instruction; 1 = off; in [-`MAX_SCALE`, `MAX_SCALE`] as are all scales.
         scheduler: a key of `SCHEDULERS`, or "model" for the one in the model's own folder.
     """
 
-    num_inference_steps: int = 20
-    guidance_scale: float = 7.5
-    scheduler: str = "model"
+    num_inference_steps: int = setting(20, label="Steps", least=1, most=MAX_STEPS)
+    guidance_scale: float = setting(7.5, label="CFG scale", least=-MAX_SCALE, most=MAX_SCALE)
+    scheduler: str = setting("model", label="Sampler")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled."""
-        if self.num_inference_steps < 1:
-            raise UsageError(f"num_inference_steps must be at least 1, got {self.num_inference_steps}")
-        for field in fields(self):
-            if field.name.endswith("_scale") and not math.isfinite(getattr(self, field.name)):
-                raise UsageError(f"{field.name} must be a finite number, got {getattr(self, field.name)}")
+        check(self)
         if self.scheduler != "model" and self.scheduler not in SCHEDULERS:
             raise UsageError(unknown_name("scheduler", self.scheduler, ["model", *SCHEDULERS]))
 
