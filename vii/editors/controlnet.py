@@ -108,6 +108,7 @@ class ControlnetEditor:
         self.name, self.resolution, self.phrases = name, resolution, phrases
         self.settings = settings or ControlnetSettings()
         self.space, self.num_timesteps = parts.space, parts.num_timesteps
+        self.device = parts.device
         self.unet, self.controlnet, self.vae = unet, controlnet, parts.vae
 
     @cached_property
@@ -158,7 +159,7 @@ class ControlnetEditor:
         encoded = [(instruction.encoded(), weight) for instruction, weight in branches]
         return self._parts.sample(
             lambda noisy, timestep: self._guided(noisy, image.pixels, encoded, timestep, settings),
-            image.noise_shape,
+            image.latents.shape,
             settings,
             noise,
         )

@@ -170,7 +170,7 @@ class Ip2pEditor:
         encoded = [(instruction.encoded(), weight) for instruction, weight in branches]
         return self._parts.sample(
             lambda noisy, timestep: self._guided(noisy, image.mean, encoded, timestep, settings),
-            image.noise_shape,
+            image.latents.shape,
             settings,
             noise,
         )

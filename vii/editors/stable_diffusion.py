@@ -159,7 +159,7 @@ class StableDiffusion:
 
     @torch.no_grad()
     def sample(self, predict: Predict, shape: tuple[int, ...], settings: SamplingSettings, noise: Noise) -> Tensor:
-        """The loop of diffusers' pipelines: noise of `shape` to a picture `(3, h, w)` in [0, 1], on the CPU.
+        """The loop of diffusers' pipelines: noise of `shape (b, ...)` to pictures `(b, 3, h, w)` in [0, 1], on the CPU.
 
         Every random number is asked for by the timestep whose noise level it makes: the initial noise by the first, the
         noise that an ancestral step adds by the one stepped to. With a bank these are the noises that training put on
@@ -168,15 +168,18 @@ class StableDiffusion:
         scheduler = self._make_scheduler(settings.scheduler)
         scheduler.set_timesteps(settings.num_inference_steps, device=self.device)
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-        latents = noise.draw((1, *shape), int(scheduler.timesteps[0])).to(self.device)
-        latents = latents * scheduler.init_noise_sigma
+        runs = [noise.generators() for _ in range(shape[0])]  # the same for every picture
+        first = int(scheduler.timesteps[0])
+        latents = torch.cat([torch.randn(1, *shape[1:], generator=generators(first)) for generators in runs])
+        latents = latents.to(self.device) * scheduler.init_noise_sigma
         stepped_to = [int(t) for t in scheduler.timesteps[1:]] + [0]
         for timestep, following in zip(scheduler.timesteps, stepped_to, strict=True):
             predicted = predict(scheduler.scale_model_input(latents, timestep), timestep[None])
-            extra = {"generator": noise.generator(following)} if takes_generator else {}
+            extra = {"generator": [generators(following) for generators in runs]} if takes_generator else {}
             latents = scheduler.step(predicted, timestep, latents, **extra, return_dict=False)[0]
         decoded = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
-        return (decoded[0] / 2 + 0.5).clamp(0, 1).cpu()
+        pictures: Tensor = (decoded / 2 + 0.5).clamp(0, 1).cpu()
+        return pictures
 
     def _make_scheduler(self, name: str) -> Any:
         """A fresh scheduler, for schedulers keep the state of the run they are in."""
