@@ -11,7 +11,7 @@ import vii
 PACKAGE = Path(vii.__file__).parent
 # A module imports only from rows above its own; modules of one row do not know each other.
 LAYERS = [
-    {"errors", "libraries", "editors.needs"},
+    {"errors", "libraries", "text", "editors.needs"},
     {"files", "settings"},
     {"images", "instruction", "diffusion", "losses"},
     {"editor", "pairs"},
