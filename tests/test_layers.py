@@ -11,7 +11,7 @@ import vii
 PACKAGE = Path(vii.__file__).parent
 # A module imports only from rows above its own; modules of one row do not know each other.
 LAYERS = [
-    {"errors", "background", "libraries", "editors.needs", "editors.options"},
+    {"errors", "background", "libraries", "text", "cores", "editors.needs", "editors.options"},
     {"paths", "settings"},
     {"files"},
     {"images", "instruction", "diffusion", "losses"},
@@ -22,7 +22,7 @@ LAYERS = [
     {"editors.controlnet_files"},
     {"editors.toy", "editors.ip2p", "editors.controlnet"},
     {"editors"},
-    {"captions.worker", "captions.environment", "captions.lavis_worker", "captions.blip", "captions.pez"},
+    {"captions.worker", "captions.lavis_worker", "captions.blip", "captions.pez"},
     {"captions.retrieval", "captions.lavis"},
     {"captions.starting"},
     {"captions"},
@@ -71,9 +71,10 @@ LAYERS = [
     {"ui.learn_page", "ui.apply_page", "ui.library_page"},
     {"ui.app"},
     {"ui.server", "ui"},
-    {"cli.common", "cli.observe"},
-    {"cli.learn", "cli.apply", "cli.convert", "cli.bench", "cli.evaluate", "cli.captioner", "cli.lists"},
-    {"cli.library", "cli.gallery", "cli.doctor", "cli.hub", "cli.ui"},
+    {"cli.signals", "cli.terminal"},
+    {"cli.common", "cli.group", "cli.progress", "cli.observe"},
+    {"cli.learn", "cli.apply", "cli.convert", "cli.bench", "cli.evaluate", "cli.show", "cli.lists"},
+    {"cli.demo", "cli.library", "cli.gallery", "cli.doctor", "cli.hub", "cli.ui"},
     {"cli"},
     {"__init__", "__main__"},
 ]

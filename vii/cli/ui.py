@@ -4,7 +4,9 @@ from typing import Any
 
 import click
 
+from ..ui.server import check_installed, serve
 from .common import editor_options, load_editor
+from .terminal import say
 
 DEFAULT = "embedded"
 
@@ -29,11 +31,7 @@ def ui(port: int | None, host: str, token: str | None, no_browser: bool, **optio
 
     The page is served to this machine only, and nothing leaves it. One job runs at a time; others wait for it.
     """
-    from ..ui.server import check_installed
-
     check_installed()
-    from ..ui.server import serve
-
     name = options.get("editor") or DEFAULT
     serve(
         name,
@@ -42,5 +40,5 @@ def ui(port: int | None, host: str, token: str | None, no_browser: bool, **optio
         port=port,
         token=token,
         browser=not no_browser,
-        tell=lambda line: click.echo(line),
+        tell=say,
     )

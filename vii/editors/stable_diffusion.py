@@ -44,13 +44,13 @@ class SamplingSettings:
 
     Attributes:
         num_inference_steps: denoising steps, 1 to `MAX_STEPS`.
-        guidance_scale: s_T, how far to go along the instruction; 1 = off. At most `MAX_SCALE` either way, as all scales.
         scheduler: a key of `SCHEDULERS`, or "model" for the one in the model's own folder.
+        guidance_scale: s_T, how far to go along the instruction; 1 = off. At most `MAX_SCALE` either way, as any scale.
     """
 
     num_inference_steps: int = setting(20, label="Steps", least=1, most=MAX_STEPS)
-    guidance_scale: float = setting(7.5, label="CFG scale", least=-MAX_SCALE, most=MAX_SCALE)
     scheduler: str = setting("model", label="Sampler")
+    guidance_scale: float = setting(7.5, label="CFG scale", least=-MAX_SCALE, most=MAX_SCALE)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled."""

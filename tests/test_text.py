@@ -1,0 +1,28 @@
+"""Text from somebody's file, before it is shown."""
+
+import unicodedata
+
+from vii.text import printable
+
+
+def test_what_would_be_obeyed_is_taken_out():
+    cases = {
+        "plain": "plain",
+        "\x1b]0;owned\x07title": " ]0;owned title",
+        "\x9b31mred": " 31mred",
+        "two\r\nlines\u2028and\u2029more": "two  lines and more",
+        "gpj\u202egnp.exe\u202c": "gpjgnp.exe",
+        "a\u2066b\u2069c\u200ed\u061ce\ufefff\u200bg": "abcdefg",
+        "name \udcff.png": "name \ufffd.png",
+        "夏 été 🧑\u200d🎨 می\u200cخواهم": "夏 été 🧑\u200d🎨 می\u200cخواهم",
+    }
+    for given, shown in cases.items():
+        assert printable(given) == shown
+
+
+def test_no_control_character_of_unicode_is_left():
+    shown = printable("".join(map(chr, range(0x110000))))
+    left = {unicodedata.category(character) for character in shown} & {"Cc", "Cs", "Zl", "Zp"}
+    assert not left
+    assert {character for character in shown if unicodedata.category(character) == "Cf"} == {"\u200c", "\u200d"}
+    shown.encode("utf-8")
