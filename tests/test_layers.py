@@ -59,7 +59,7 @@ LAYERS = [
     {"evaluation.benchmark.page"},
     {"evaluation.benchmark"},
     {"evaluation.cases", "evaluation.measures", "evaluation.ways"},
-    {"evaluation.judges", "evaluation.store"},
+    {"evaluation.judges", "evaluation.store", "evaluation.throughput"},
     {"evaluation.run"},
     {"evaluation.report"},
     {"evaluation"},

@@ -45,9 +45,7 @@ def sampling_options(command: Command) -> Command:
 @click.option("--text", default="", metavar="WORDS", help="Words to add, or to apply alone.")
 @click.option("--join-text", is_flag=True, help="Put the words after the first edit's tokens, as the paper does.")
 @sampling_options
-@click.option(
-    "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the editor; repeatable."
-)
+@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the editor; repeatable.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Each photo starts from the same noise.")
 @click.option(
     "--reuse-noise/--new-noise",
