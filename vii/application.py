@@ -6,7 +6,7 @@
 import dataclasses
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ from .region import Region, check_box, check_region, composite
 from .settings import check_seed, override
 
 Edits = Edit | Sequence[Edit | tuple[Edit, float]] | None
+# The same region for every photo, or what gives one for a photo `(3, h, w)`.
+Where = Region | Callable[[Tensor], Region] | None
 MAX_WEIGHT = 100.0
 # Pixels at the editor's size that go through the networks at once: more gain nothing on a CPU (`vii bench --speed`).
 BATCH_PIXELS = 8 * 128 * 128
@@ -32,9 +34,10 @@ HELD_BATCHES, HELD_PIXELS = 4, 50_000_000
 
 @dataclasses.dataclass(eq=False)
 class _Held:
-    """A photo on its way, its encoding, and its picture once there is one."""
+    """A photo on its way, where to edit it, its encoding, and its picture once there is one."""
 
     photo: Tensor
+    region: Region | None
     encoding: Any
     picture: Tensor | None = None
 
@@ -121,7 +124,7 @@ class Application:
         """
         return next(self.many([photo], mask, batch=1))
 
-    def many(self, photos: Iterable[Any], mask: Region | None = None, *, batch: int | None = None) -> Iterator[Tensor]:
+    def many(self, photos: Iterable[Any], mask: Where = None, *, batch: int | None = None) -> Iterator[Tensor]:
         """Edit photos, those of one working size together; each is taken from `photos` no earlier than it is needed.
 
         A photo's picture is that of `self(photo, mask)` but for the rounding of sums in the networks, which depends on
@@ -129,7 +132,7 @@ class Application:
 
         Args:
             photos: see `__call__`.
-            mask: for every one of them.
+            mask: for every one of them, or what gives it for one.
             batch: photos that go through the networks at once; None for `self.batch`.
 
         Yields:
@@ -141,13 +144,11 @@ class Application:
         """
         if batch is not None and (type(batch) is not int or batch < 1):
             raise UsageError(f"batch must be a whole number of at least 1, got {batch!r}")
-        if mask is not None:
+        if mask is not None and not callable(mask):
             check_region(mask)
         return self._many(iter(photos), mask, batch or self.batch)
 
-    def record(
-        self, picture: Tensor, mask: Region | None = None, *, names: Sequence[str] | None = None
-    ) -> dict[str, Any]:
+    def record(self, picture: Tensor, mask: Where = None, *, names: Sequence[str] | None = None) -> dict[str, Any]:
         """How a picture was made, as plain values that JSON can hold; see "What a result says" in FORMATS.md.
 
         Args:
@@ -164,14 +165,12 @@ class Application:
             join_text=self.join_text,
             seed=self.seed,
             reuse_noise=self.reuse_noise,
-            region="mask" if isinstance(mask, Tensor) else mask,
+            region=mask if mask is None or isinstance(mask, tuple) else "mask",
             full_size=self.full_size,
             size=(picture.shape[2], picture.shape[1]),
         )
 
-    def chunks(
-        self, picture: Tensor, mask: Region | None = None, *, names: Sequence[str] | None = None
-    ) -> dict[str, str]:
+    def chunks(self, picture: Tensor, mask: Where = None, *, names: Sequence[str] | None = None) -> dict[str, str]:
         """The same as text for `vii.save_image(..., text=...)`."""
         return chunks(self.record(picture, mask, names=names), self.settings)
 
@@ -199,7 +198,7 @@ class Application:
             return [(join(first, words), weight), *others]
         return [*built, (words, 1.0)]
 
-    def _many(self, photos: Iterator[Any], mask: Region | None, batch: int) -> Iterator[Tensor]:
+    def _many(self, photos: Iterator[Any], mask: Where, batch: int) -> Iterator[Tensor]:
         held: deque[_Held] = deque()  # in the photos' order
         waiting: dict[tuple[int, ...], list[_Held]] = {}  # of these the ones without a picture, by working size
         failure: Exception | None = None
@@ -214,7 +213,7 @@ class Application:
             full = failure is not None or pixels > HELD_PIXELS or len(held) >= HELD_BATCHES * batch
             for size, group in list(waiting.items()):
                 if len(group) == batch or (full and held[0] in group):
-                    self._edit(waiting.pop(size), mask)
+                    self._edit(waiting.pop(size))
             while held and (picture := held[0].picture) is not None:
                 held.popleft()
                 yield picture
@@ -222,26 +221,27 @@ class Application:
             assert failure is not None
             raise failure
 
-    def _taken(self, photo: Any, mask: Region | None) -> _Held:
+    def _taken(self, photo: Any, mask: Where) -> _Held:
         image = as_image(photo)
-        if isinstance(mask, tuple):
-            check_box(mask, *image.shape[-2:])
-        return _Held(image, self.editor.encode(image))
+        region = mask(image) if callable(mask) else mask
+        if isinstance(region, tuple):
+            check_box(region, *image.shape[-2:])
+        return _Held(image, region, self.editor.encode(image))
 
-    def _edit(self, group: Sequence[_Held], mask: Region | None) -> None:
+    def _edit(self, group: Sequence[_Held]) -> None:
         """Give every photo of one working size its picture."""
         encoded = stack([held.encoding for held in group])
         made = self.editor.edit(encoded, self.branches, self.settings, self._noise)
         for held, picture in zip(group, made, strict=True):
-            held.picture = self._result(held.photo, picture, mask)
+            held.picture = self._result(held.photo, picture, held.region)
 
-    def _result(self, photo: Tensor, made: Tensor, mask: Region | None) -> Tensor:
+    def _result(self, photo: Tensor, made: Tensor, region: Region | None) -> Tensor:
         """What the editor made of a photo, at the editor's size -> the result, at the size asked for, masked there.
 
         The photo as the editor saw it is `resize(photo, *made.shape[-2:])`.
         """
         result = resize(made, *photo.shape[-2:]) if self.full_size else made
-        return result if mask is None else composite(result, photo, mask)
+        return result if region is None else composite(result, photo, region)
 
 
 def apply(editor: Editor, edits: Edits, image: Any, *, mask: Region | None = None, **options: Any) -> Tensor:

@@ -1,5 +1,6 @@
 """`vii apply`: edits and words on photos."""
 
+import functools
 import os
 import re
 import time
@@ -9,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 from torch import Tensor
 
-from ..application import Application, check_together
+from ..application import Application, Where, check_together
 from ..background import in_background
 from ..edit_file import Edit, load_edit
 from ..editors.options import SAMPLING_OPTIONS
 from ..errors import OutputError, UsageError, ViiError
 from ..files import Outputs, make_folder
-from ..images import SUFFIXES, find_images, load_image, save_image
+from ..images import load_image, save_image
 from ..library import find_edit, written_as_path
-from ..region import Region, check_box
+from ..pictures import SUFFIXES, Pictures, find_pictures, read_mask
+from ..region import check_box
 from ..settings import parse
 from .common import Command, editor_of, editor_options, json_option, load_editor, overwrite_option
 from .progress import progress
@@ -83,7 +86,8 @@ def apply(
     a colon: 1 as learned, 0.5 half of it, -1 the other way. With one photo OUT may be a file; otherwise it is a folder,
     and every result keeps its photo's stem with .png. A photo that cannot be read is reported and the others are done.
     """
-    edits, photos = _edits_and_photos(inputs)
+    edits, found = _edits_and_photos(inputs)
+    photos = found.paths
     if not edits and not text:
         raise UsageError("nothing to apply: name an edit (a file or one of the library), or words with --text, or both")
     if mask and box:
@@ -91,7 +95,7 @@ def apply(
     outputs = Outputs(overwrite=overwrite, advice="choose another place with -o", consent="--overwrite")
     outputs.reads(*photos, *(path for path, _, _ in edits), *([mask] if mask else []))
     results = _result_paths(photos, output, outputs)
-    region = load_image(mask).mean(0) if mask else _parse_box(box)
+    where = _in_mask(mask) if mask else _parse_box(box)
     weighted = [(edit, weight) for _, edit, weight in edits]
     check_together([edit for edit, _ in weighted])
     sampling = {option.setting: options.pop(option.setting) for option in SAMPLING_OPTIONS}
@@ -107,13 +111,14 @@ def apply(
         any_model=any_model,
         **sampling | parse(editor.settings, assignments),
     )
-    for warning in plan.warnings:
-        warn(warning)
+    for warning in (*plan.warnings, found.sentence()):
+        if warning:
+            warn(warning)
     startup, started = time.perf_counter() - STARTED, time.perf_counter()
     written, skipped = [], {}
     names, jobs = [path.stem for path, _, _ in edits], list(zip(photos, results, strict=True))
     with progress("applying", len(photos)) as advance:
-        for photo, result in _edited(plan, jobs, region, names, batch):
+        for photo, result in _edited(plan, jobs, where, names, batch):
             if isinstance(result, Path):
                 written.append(str(result))
             elif len(photos) == 1:
@@ -127,7 +132,7 @@ def apply(
         "seconds": round(time.perf_counter() - started, 3),
         "startup_seconds": round(startup, 3),
         "failed": len(skipped),
-        "skipped": skipped,
+        "skipped": skipped | {str(path): reason for path, reason in found.left_out.items()},
         "warnings": list(plan.warnings),
     }
     if as_json:
@@ -142,7 +147,7 @@ def apply(
 def _edited(
     plan: Application,
     jobs: Sequence[tuple[Path, Path]],
-    region: Region | None,
+    where: Where,
     names: Sequence[str],
     batch: int | None,
 ) -> Iterator[tuple[Path, Path | ViiError]]:
@@ -151,7 +156,7 @@ def _edited(
     Args:
         plan: what to do.
         jobs: photos, and where their results go.
-        region: where to edit.
+        where: to edit.
         names: of the edits.
         batch: see `Application.many`.
 
@@ -163,8 +168,10 @@ def _edited(
 
     def read(job: tuple[Path, Path]) -> Tensor:
         photo = load_image(job[0])
-        if isinstance(region, tuple):
-            check_box(region, *photo.shape[-2:])
+        if isinstance(where, tuple):
+            check_box(where, *photo.shape[-2:])
+        elif callable(where):
+            where(photo)  # which refuses a mask of another shape
         return photo
 
     def readable() -> Iterator[Tensor]:
@@ -181,12 +188,12 @@ def _edited(
     def write(edited: tuple[tuple[Path, Path], Tensor]) -> tuple[Path, Path | ViiError]:
         (photo, result), picture = edited
         try:
-            save_image(picture, result, text=plan.chunks(picture, region, names=names))
+            save_image(picture, result, text=plan.chunks(picture, where, names=names))
         except ViiError as error:
             return photo, error
         return photo, result
 
-    pictures = ((under_way.popleft(), picture) for picture in plan.many(readable(), region, batch=batch))
+    pictures = ((under_way.popleft(), picture) for picture in plan.many(readable(), where, batch=batch))
     for future in in_background(write, pictures):
         yield future.result()
         while unreadable:
@@ -194,13 +201,13 @@ def _edited(
     yield from unreadable
 
 
-def _edits_and_photos(inputs: Sequence[str]) -> tuple[list[tuple[Path, Edit, float]], list[Path]]:
+def _edits_and_photos(inputs: Sequence[str]) -> tuple[list[tuple[Path, Edit, float]], Pictures]:
     named = [(text, _named_edit(text)) for text in inputs]
     edits = [(found[0], load_edit(found[0]), _weight(text, found[1])) for text, found in named if found]
     photos = [text for text, found in named if not found]
     if not photos:
         raise UsageError("expected at least one photo or a folder of photos")
-    return edits, find_images(photos)
+    return edits, find_pictures(photos)
 
 
 def _named_edit(text: str) -> tuple[Path, str | None] | None:
@@ -234,6 +241,16 @@ def _result_paths(photos: Sequence[Path], output: str, outputs: Outputs) -> list
         raise OutputError(f"{output}: results are PNG files; give a name that ends in .png, or a folder")
     make_folder(out, outputs.advice)
     return [outputs.claim(out / f"{photo.stem}.png", of=photo) for photo in photos]
+
+
+def _in_mask(path: str) -> Where:
+    """The mask of a file for a photo, read once for all photos of a size that follow each other."""
+
+    @functools.lru_cache(maxsize=2)
+    def of_size(height: int, width: int) -> Tensor:
+        return torch.from_numpy(read_mask(path, (height, width)))[None]
+
+    return lambda photo: of_size(*photo.shape[-2:])
 
 
 def _parse_box(box: str | None) -> tuple[int, int, int, int] | None:
