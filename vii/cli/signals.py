@@ -9,7 +9,7 @@ from types import FrameType
 SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-class Stopped(KeyboardInterrupt):  # noqa: N818 (a KeyboardInterrupt, so that whatever minds Ctrl-C minds the others)
+class Stopped(KeyboardInterrupt):
     """SIGTERM or SIGHUP arrived; Ctrl-C is a plain `KeyboardInterrupt`, which may end less than the whole command.
 
     Attributes:
