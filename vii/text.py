@@ -30,3 +30,16 @@ def _shown(character: str) -> str:
     if category == "Cs":
         return "\ufffd"
     return "" if category == "Cf" else " "
+
+
+def percent(value: object) -> str:
+    """A share as `vii` writes it, such as "63%"; empty where it is no number, or one that is no share.
+
+    Headers of edit files hold whatever JSON can: texts, truth values, numbers of thousands of digits, infinities.
+
+    >>> percent(0.634), percent(10**400), percent(True)
+    ('63%', '', '')
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -100 < value < 100:
+        return ""
+    return f"{value:.0%}"
