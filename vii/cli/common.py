@@ -11,6 +11,9 @@ from ..edit_file import Edit
 from ..editor import INPUT_EMBEDDING, Editor
 from ..errors import OutputError
 from ..files import Outputs
+from .progress import progress as progress
+from .terminal import STARTED as STARTED
+from .terminal import fail as fail
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -64,6 +67,11 @@ def editor_of(edit: Edit | None, options: dict[str, Any]) -> dict[str, Any]:
     if "/" in edit.space.model and not options.get("model"):
         own |= {"model": edit.space.model, "revision": edit.space.revision or None}
     return {**options, **own}
+
+
+def outputs_of(overwrite: bool, consent: str = "--overwrite") -> Outputs:
+    """What a command writes, with errors that speak of its options; `consent` is the one that sets `overwrite`."""
+    return Outputs(overwrite=overwrite, advice="choose another place with -o", consent=consent)
 
 
 def edit_path(output: str, outputs: Outputs) -> Path:

@@ -7,7 +7,6 @@ import click
 
 from ..edit_file import load_edit, save_edit
 from ..errors import UsageError
-from ..files import Outputs
 from ..interop.prompt_embeds import export_npz, import_prompt_embeds, read_prompt_embeds
 from ..interop.textual_inversion import check_textual_inversion, export_textual_inversion
 from ..library import find_edit
@@ -18,6 +17,7 @@ from .common import (
     editor_options,
     json_option,
     load_editor,
+    outputs_of,
     overwrite_option,
     weighed,
     written,
@@ -45,7 +45,7 @@ def import_(
     The editor is the one it was learned with, InstructPix2Pix if not named; it is loaded to check that the rows are
     its own. The file is read as weights only: one that holds code is refused.
     """
-    outputs = Outputs(overwrite=overwrite)
+    outputs = outputs_of(overwrite)
     outputs.reads(file)
     path = edit_path(output, outputs)
     read_prompt_embeds(file)  # a bad file is found before gigabytes of weights are loaded
@@ -92,7 +92,7 @@ def export(
         raise UsageError(f"--token-name is for --format diffusers-ti; npz has no prompt, got '{token_name}'")
     if not plain:
         check_textual_inversion(edit, kind)
-    outputs = Outputs(overwrite=overwrite)
+    outputs = outputs_of(overwrite)
     outputs.reads(source)
     path = outputs.claim(output or f"{source.stem}{'.npz' if plain else '-embedding.safetensors'}")
     if plain:

@@ -7,11 +7,11 @@ import click
 
 from ..application import Application
 from ..demo import DEMO_EDIT, demo_pair, demo_photos
-from ..files import Outputs, make_folder
+from ..files import make_folder
 from ..images import save_image
 from ..inversion.recipes import read_recipe
 from ..rendering.sheets import edit_sheet
-from .common import json_option, load_editor, overwrite_option
+from .common import json_option, load_editor, outputs_of, overwrite_option
 from .learn import learn_report, learn_steps, print_learned, save
 from .progress import progress
 from .terminal import STARTED, say, say_json
@@ -24,7 +24,7 @@ from .terminal import STARTED, say, say_json
 @json_option
 def demo(output: str, seed: int, overwrite: bool, as_json: bool) -> None:
     """Learn the shipped pair, apply it to the shipped photos, write one contact sheet."""
-    folder, outputs = Path(output), Outputs(overwrite=overwrite)
+    folder, outputs = Path(output), outputs_of(overwrite)
     make_folder(folder)
     path, sheet = outputs.claim(folder / f"{DEMO_EDIT}.safetensors"), outputs.claim(folder / "contact-sheet.png")
     pair, photos = demo_pair(), demo_photos()

@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 from ..errors import OutputError, UsageError
-from ..files import Outputs, make_folder, replacing
+from ..files import make_folder, replacing
 from ..images import save_image
 from ..library import library_folder, read_folder
 from ..rendering.gallery import contact_sheets, gallery_page, gallery_photos, show_edits
-from .common import editor_of, editor_options, json_option, load_editor, overwrite_option
+from .common import editor_of, editor_options, json_option, load_editor, outputs_of, overwrite_option
 from .progress import progress
 from .terminal import fail, say, say_json
 
@@ -52,7 +52,7 @@ def gallery(
     if not entries:
         raise UsageError(f"{source}: no edit files (*.safetensors) in this folder")
     photos, bad_photos = gallery_photos(photo_folder, count)
-    out, outputs = Path(output), Outputs(overwrite=overwrite)
+    out, outputs = Path(output), outputs_of(overwrite)
     make_folder(out)
     outputs.reads(source, *([photo_folder] if photo_folder else []))
     path, first = outputs.claim(out / "index.html"), outputs.claim(out / SHEET.format(1))

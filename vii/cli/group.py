@@ -65,7 +65,8 @@ class Commands(click.Group):
         self.called = None
         with stoppable(), _no_warnings():
             try:
-                code = super().main(*args, standalone_mode=False, **extra)
+                run: Any = super().main
+                code = run(*args, standalone_mode=False, **extra)
                 sys.stdout.flush()  # here, where a full disk can still be reported
             except BrokenPipeError:
                 code = _nobody_reads()
@@ -77,7 +78,7 @@ class Commands(click.Group):
 
     def _report(self, error: Exception) -> int:
         """Print what went wrong and return the exit code; raise it where it is a fault and those are to be seen."""
-        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        if isinstance(error, click.UsageError) and type(error).__name__ == "NoArgsIsHelpError":
             # Newer versions of click raise the help of a group that was given no command.
             click.echo(error.format_message())
             return 0
@@ -104,7 +105,7 @@ def explain(error: Exception) -> str | None:
         return "what was given is nested too deeply"
     if isinstance(error, OSError):
         names = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
-        return f"{names or 'the system says'}: {error.strerror or error}"
+        return f"{names or 'reading or writing failed'}: {error.strerror or error}"
     if isinstance(error, ImportError):
         return f"{error}; 'vii doctor' looks for what is missing or does not fit together"
     return None

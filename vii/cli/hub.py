@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 
 from ..errors import UsageError
-from ..files import Outputs
 from ..interop import hub
 from ..library import find_edit
-from .common import edit_path, json_option, weighed, written
+from .common import edit_path, json_option, outputs_of, weighed, written
 from .terminal import say, say_json
 
 
@@ -31,11 +30,11 @@ def push(
     dry_run: str | None,
     as_json: bool,
 ) -> None:
-    """Upload edits to a repository on the Hugging Face Hub, with a card that says how to use them.
+    """Upload edits to a repository on the Hugging Face Hub, with a card.
 
-    EDIT is a file, or the name of one in the library. The repository is made where there is none, and public unless
-    --private is given. Pictures are those in the edit files and those named with --picture, no others. The token is the
-    one of 'hf auth login' or HF_TOKEN.
+    The card says how to use them. EDIT is a file, or the name of one in the library. The repository is made where there
+    is none, and public unless --private is given. Pictures are those in the edit files and those named with --picture,
+    no others. The token is the one of 'hf auth login' or HF_TOKEN.
     """
     files = hub.prepare([find_edit(edit) for edit in edits], repo, pictures)
     if dry_run:
@@ -70,7 +69,7 @@ def pull(reference: str, name: str | None, output: str | None, keep_as: str | No
     """
     if output and keep_as:
         raise UsageError("give -o or --as, not both: --as names an edit in the library")
-    path = edit_path(output, Outputs(overwrite=force)) if output else None
+    path = edit_path(output, outputs_of(force, "--force")) if output else None
     pulled = hub.pull(reference, path, name=name, keep_as=keep_as, force=force)
     if as_json:
         report = written(pulled.path) | {

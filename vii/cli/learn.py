@@ -13,7 +13,6 @@ import click
 from ..edit_file import Edit, save_edit
 from ..editor import Editor
 from ..errors import OutputError, UsageError
-from ..files import Outputs
 from ..images import Pair
 from ..inversion import LOW_EXPLAINED, InversionSettings, Step, invert_steps
 from ..inversion.recipes import Recipe, read_recipe
@@ -25,6 +24,7 @@ from .common import (
     editor_options,
     json_option,
     load_editor,
+    outputs_of,
     overwrite_option,
     space_option,
     weighed,
@@ -98,7 +98,7 @@ def learn(
         override(chosen.settings, **parse(chosen.settings, assignments)), init=init, captioner=captioner, tokens=tokens
     )
     paths, photos = _pair_paths(chosen, before, after, more, folders)
-    outputs = Outputs(overwrite=overwrite)
+    outputs = outputs_of(overwrite)
     outputs.reads(recipe, *folders, *(path for pair in paths for path in pair))
     path = edit_path(output, outputs)
     labels = {name: options.pop(name) for name in ("description", "author", "tags")}

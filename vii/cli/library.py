@@ -11,9 +11,10 @@ from .terminal import say, say_json
 
 @click.group()
 def library() -> None:
-    """Keep edit files in one folder, where 'vii apply NAME' and 'vii show NAME' find them.
+    """Keep edit files in one folder, in which they are found by name.
 
-    The folder is VII_LIBRARY if that is set, else the platform's place for a user's data; 'vii library path' prints it.
+    'vii apply NAME', 'vii show NAME' and others take the name of an edit that is there. The folder is VII_LIBRARY if
+    that is set, else the platform's place for a user's data; 'vii library path' prints it.
     """
 
 

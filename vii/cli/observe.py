@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..edit_file import Edit
 from ..editor import Editor
-from ..files import Outputs, replacing
+from ..files import Outputs, mark, replacing
 from ..images import Pair
 from ..inversion import Step
 from ..rendering import EventLog, Preview, learning_curve
@@ -108,4 +108,5 @@ class _Curve:
 
     def _draw(self) -> None:
         with replacing(self.path) as temporary:
-            temporary.write_text(learning_curve(self.steps, self.title), encoding="utf-8")
+            drawing = f"{mark('.svg')}\n{learning_curve(self.steps, self.title)}"
+            temporary.write_text(drawing, encoding="utf-8")

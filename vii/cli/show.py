@@ -6,12 +6,11 @@ import click
 
 from ..edit_file import describe_edit, load_edit
 from ..errors import UsageError
-from ..files import Outputs
 from ..interop.hub import origin
 from ..library import find_edit
 from ..record import read_record
 from ..rendering.sheets import save_thumbnail
-from .common import json_option, overwrite_option
+from .common import json_option, outputs_of, overwrite_option
 from .terminal import say, say_json
 
 
@@ -47,7 +46,7 @@ def _edit(file: str, thumbnail: str | None, overwrite: bool) -> dict[str, Any]:
     if pulled_from := origin(path):
         description["pulled_from"] = pulled_from
     if thumbnail:
-        outputs = Outputs(overwrite=overwrite)
+        outputs = outputs_of(overwrite)
         outputs.reads(path)
         save_thumbnail(edit.thumbnail, outputs.claim(thumbnail))
         description["thumbnail_written_to"] = thumbnail

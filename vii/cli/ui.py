@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ..ui.server import check_installed, serve
+from ..ui.server import check_installed, serve, token_for
 from .common import editor_options, load_editor
 from .terminal import say
 
