@@ -11,7 +11,7 @@ import vii
 PACKAGE = Path(vii.__file__).parent
 # A module imports only from rows above its own; modules of one row do not know each other.
 LAYERS = [
-    {"errors", "background", "libraries", "text", "cores", "editors.needs", "editors.options"},
+    {"errors", "background", "libraries", "plugins", "text", "cores", "editors.needs", "editors.options"},
     {"paths", "settings"},
     {"files", "pictures.png", "pictures.colour", "pictures.metadata"},
     {"pictures.formats", "pictures.samples"},
@@ -23,7 +23,7 @@ LAYERS = [
     {"edit_file", "clip"},
     {"editors.loading", "library", "record"},
     {"editors.stable_diffusion"},
-    {"editors.controlnet_files"},
+    {"editors.family", "editors.controlnet_files"},
     {"editors.toy", "editors.ip2p", "editors.controlnet"},
     {"editors"},
     {"captions.worker", "captions.lavis_worker", "captions.blip", "captions.pez"},
@@ -32,7 +32,7 @@ LAYERS = [
     {"captions"},
     {"inversion.views"},
     {"inversion.settings"},
-    {"inversion.examples"},
+    {"inversion.examples", "inversion.start"},
     {"inversion.loop"},
     {"inversion", "application"},
     {"inversion.recipes", "demo"},

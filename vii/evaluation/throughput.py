@@ -55,24 +55,24 @@ def throughputs(
     plan = Application(editor, text=WORDS)
     batch, steps = batch or plan.batch, plan.settings.num_inference_steps
     passes = editor.num_branches([1.0], plan.settings)
-    latents = editor.encode(photos[0]).mean.expand(batch, -1, -1, -1).contiguous()
-    seen = torch.zeros(passes * batch, editor.unet.config.in_channels, *latents.shape[-2:])
-    seen = seen.to(editor.device, editor.dtype, memory_format=torch.channels_last)
-    rows = plan.branches[0][0].rows.to(editor.device, editor.dtype).expand(len(seen), -1, -1)
+    latents = editor.encode(photos[0]).condition.expand(batch, -1, -1, -1).contiguous()
+    seen = torch.zeros(passes * batch, editor.parts.unet.config.in_channels, *latents.shape[-2:])
+    seen = seen.to(editor.device, editor.parts.dtype, memory_format=torch.channels_last)
+    rows = plan.branches[0][0].rows.to(editor.device, editor.parts.dtype).expand(len(seen), -1, -1)
     timestep = torch.tensor([editor.num_timesteps - 1], device=editor.device)
-    pixels = editor.vae.decode(latents, return_dict=False)[0].detach()
+    pixels = editor.parts.vae.decode(latents, return_dict=False)[0].detach()
     photo = itertools.cycle(photos)
 
     @torch.no_grad()
     def unet() -> None:
         for _ in range(steps):
-            editor.unet(seen, timestep, rows, return_dict=False)
+            editor.parts.unet(seen, timestep, rows, return_dict=False)
 
     @torch.no_grad()
     def networks() -> None:
-        editor.vae.encode(pixels)
+        editor.parts.vae.encode(pixels)
         unet()
-        editor.vae.decode(latents)
+        editor.parts.vae.decode(latents)
 
     def ours() -> Any:
         return list(plan.many(itertools.islice(photo, batch), batch=batch))
