@@ -393,7 +393,7 @@ def test_seeds_that_no_generator_takes_are_refused_before_any_photo(toy, toy_edi
 
 @pytest.mark.parametrize("mask", [torch.ones(3, 4, 4), "mask.png", (1, 2, 3), (0, 0, 1.5, 2), [0, 0, 4, 4]])
 def test_what_is_no_region_is_refused_before_any_photo(toy, toy_edit, mask):
-    with pytest.raises(UsageError, match="mask|box"):
+    with pytest.raises(UsageError, match=r"mask|box"):
         Application(toy, toy_edit).many(iter(()), mask)
     with pytest.raises(UsageError, match="batch"):
         Application(toy, toy_edit).many([], batch=0)

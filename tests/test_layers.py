@@ -21,7 +21,7 @@ LAYERS = [
     {"images", "instruction", "diffusion", "losses"},
     {"editor", "pairs", "region"},
     {"edit_file", "clip"},
-    {"editors.loading", "library", "record"},
+    {"editors.loading", "library", "record", "edit_list"},
     {"editors.stable_diffusion"},
     {"editors.family", "editors.controlnet_files"},
     {"editors.toy", "editors.ip2p", "editors.controlnet"},

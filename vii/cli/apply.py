@@ -13,9 +13,10 @@ import click
 import torch
 from torch import Tensor
 
-from ..application import Application, Where, check_together
+from ..application import Application, Where
 from ..background import in_background
 from ..edit_file import Edit, load_edit
+from ..edit_list import check_together
 from ..editors.options import SAMPLING_OPTIONS
 from ..errors import OutputError, UsageError, ViiError
 from ..files import Outputs, make_folder
