@@ -164,8 +164,8 @@ def _speed(
     paces = compare(editor, recipe, updates)
     # Photos of twice the editor's size, so that scaling them down counts.
     photos = torch.rand(4, 3, *2 * [2 * editor.resolution], generator=torch.Generator().manual_seed(0)).unbind()
-    editing = throughputs(editor, photos, rounds=updates)
+    editing: Sequence[Any] = throughputs(editor, photos, rounds=updates)
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in (*paces, *editing)]))
+        click.echo(json.dumps([asdict(row) for row in [*paces, *editing]]))
     else:
         click.echo(f"{table(paces)}\n\n{throughput_table(editing)}")
