@@ -43,8 +43,9 @@ def main(out: str = "recipes/screenshots", *sizes: str) -> None:
                     context = browser.new_context(viewport={"width": width, "height": height})
                     page = context.new_page()
                     page.set_default_timeout(PATIENCE)
-                    page.goto(address)
-                    page.wait_for_timeout(1000)  # what is pressed before the page listens is lost
+                    # The page lists the library once it is complete; what is pressed before that is lost.
+                    with page.expect_response(lambda response: "queue/join" in response.url):
+                        page.goto(address)
                     for key, act in (("learn", learn), ("apply", apply), ("library", library_page)):
                         started = time.perf_counter()
                         act(page)
