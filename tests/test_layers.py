@@ -12,7 +12,12 @@ PACKAGE = Path(vii.__file__).parent
 # A module imports only from rows above its own; modules of one row do not know each other.
 LAYERS = [
     {"errors", "libraries", "text", "editors.needs"},
-    {"files", "settings"},
+    {"paths", "settings"},
+    {"files", "pictures.png", "pictures.colour", "pictures.metadata"},
+    {"pictures.formats", "pictures.samples"},
+    {"pictures.reading", "pictures.folders"},
+    {"pictures.masks", "pictures.writing"},
+    {"pictures"},
     {"images", "instruction", "diffusion", "losses"},
     {"editor", "pairs"},
     {"edit_file", "clip"},

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..editor import Editor
 from ..errors import OutputError, UsageError
-from ..images import MAX_PIXELS
+from ..pictures import MAX_PIXELS
 from .guard import Guard, address
 from .intake import Intake
 from .session import session_folder

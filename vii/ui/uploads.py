@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import ImageError, UsageError
-from ..images import ASPECT_TOLERANCE, Pair, load_image, resize
+from ..images import Pair, load_image, resize
+from ..pictures import ASPECT_TOLERANCE
 from ..rendering.sheets import inside as inside_square
 from ..text import printable
 from .bodies import inside
