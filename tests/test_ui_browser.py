@@ -291,12 +291,12 @@ def test_a_non_image_and_a_decompression_bomb_are_refused(page, tmp_path):
     says(page, "pair-note", "text.png: not a picture that can be read")
     page.locator("#before button[aria-label*=Clear], #before button[aria-label*=Remove]").first.click()
     drop(page, "before", bomb)
-    says(page, "pair-note", "bomb.png: .*limit is 64,000,000 pixels")
+    says(page, "pair-note", "bomb.png: .*limit is 256,000,000")
     page.locator("#learn").click()
-    says(page, "learn-status", "limit is 64,000,000 pixels")
+    says(page, "learn-status", "limit is 256,000,000")
     open_tab(page, "Apply")
     drop(page, "photos", bomb)
-    says(page, "apply-status", "limit is 64,000,000 pixels")
+    says(page, "apply-status", "limit is 256,000,000")
 
 
 def test_two_tabs_wait_for_each_other(page, browser, server):
