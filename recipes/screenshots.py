@@ -9,7 +9,6 @@ as somebody does who sees the page for the first time; says how long each took.
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -56,7 +55,7 @@ def main(out: str = "recipes/screenshots", *sizes: str) -> None:
                     shoot(page, folder / f"gallery-{name}.jpg", "")
                     context.close()
                 finally:
-                    server.send_signal(signal.SIGINT)
+                    server.terminate()
                     server.wait(60)
         browser.close()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browsers import chromium, need_page
-from conftest import bomb_png, picture
+from conftest import bomb_png, heeds_ctrl_c, picture
 from PIL import Image
 
 import vii
@@ -64,7 +64,8 @@ def started(shelf, temporary, *options, **popen):
     environment = {**os.environ, "VII_LIBRARY": str(shelf), "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
     environment.pop("VII_TOKEN", None)
     command = [sys.executable, "-m", "vii", "ui", "--no-browser", "--port", "0", "--device", "cpu", *options]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, **popen)
+    popen |= {"env": environment, "stdout": subprocess.PIPE, "text": True, "preexec_fn": heeds_ctrl_c}
+    process = subprocess.Popen(command, **popen)
     line = process.stdout.readline()
     assert re.match(r"http://localhost:\d+/\?token=[\w-]{32}   \(Ctrl-C ends it\)$", line)
     return process, line.split()[0]
