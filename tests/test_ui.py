@@ -249,7 +249,7 @@ def test_what_is_filled_in_reaches_the_settings():
 @pytest.mark.parametrize(
     "bad",
     [
-        {"recipe": "/etc/passwd.toml"}, {"recipe": "../x.toml"}, {"recipe": "nothing"}, {"words": "caption"},
+        {"recipe": "/etc/passwd.toml"}, {"recipe": "../x.toml"}, {"recipe": "nothing"},
         {"words": "x" * 500}, {"tokens": 2.5}, {"tokens": -1}, {"steps": 0}, {"steps": 1e9}, {"steps": float("nan")},
         {"steps": float("inf")}, {"steps": "7"}, {"tokens": [4]},
     ],
