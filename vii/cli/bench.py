@@ -18,6 +18,7 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
 @click.option(
     "--recipe", "recipes", multiple=True, metavar="NAME|FILE|FOLDER", help="Repeatable. [default: visii, default]"
 )
+@click.option("--method", "methods", multiple=True, metavar="NAME", help="See 'vii methods'; repeatable.")
 @click.option("--edit", "names", multiple=True, metavar="NAME", help="Only this edit; repeatable.")
 @click.option("--edits", "edits_file", metavar="FILE", help="Edits of your own instead of the shipped ones (TOML).")
 @click.option("--photos", "folder", metavar="FOLDER", help="Photos instead of the shipped ones.")
@@ -29,6 +30,12 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
     multiple=True,
     metavar="N",
     help="Learn from N pairs; repeatable, for a comparison. [default: 1]",
+)
+@click.option(
+    "--max-side",
+    type=click.IntRange(1),
+    metavar="PIXELS",
+    help="Keep photos at their own size up to this, and score at it too. [default: the editor's size]",
 )
 @click.option("--quick", is_flag=True, help="Four edits, two photos, one seed, without visii: about two minutes.")
 @click.option(
@@ -44,12 +51,14 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
 def bench(
     output: str,
     recipes: Sequence[str],
+    methods: Sequence[str],
     names: Sequence[str],
     edits_file: str | None,
     folder: str | None,
     count: int | None,
     seeds: int | None,
     pairs: Sequence[int],
+    max_side: int | None,
     quick: bool,
     speed: str | None,
     pixels: int,
@@ -60,11 +69,14 @@ def bench(
     """Compare recipes with no edit, pixel delta and the true words, on photos never seen.
 
     The edits are formulas, so that the right answer is known. A seed picks the photos that the examples are made from,
-    so that the spread over seeds is that of the choice of the example too; the other photos are for testing, the same
-    for all methods. The last recipe named is compared with all other methods.
+    so that the spread over seeds is that of the choice of the example too; no photo makes an example under two seeds.
+    The other photos are for testing, the same for all methods. The last recipe named is compared with all other methods.
 
-    A run that was stopped goes on where it was: scores in FOLDER are used again where model, recipe, pictures and seed
-    are the same. Writes report.json, page.html with pictures, and scores.json.
+    With --max-side photos are kept at their own size, cut to squares and scaled down to PIXELS where they are larger;
+    results are scored at the editor's size and at that one.
+
+    A run that was stopped goes on where it was: scores in FOLDER are used again where code, model, recipe, pictures,
+    device and seed are the same. Writes report.json, page.html with pictures, and scores.json.
 
     With --speed nothing is judged: the bare UNet, the loop of a recipe (the first --recipe, or default) and the
     authors' loop are timed side by side, with the memory they take.
@@ -75,32 +87,25 @@ def bench(
     from dataclasses import asdict
 
     from .. import __version__
-    from ..evaluation.benchmark import (
-        choose,
-        count_examples,
-        count_scores,
-        methods_for,
-        page,
-        read_edits,
-        read_photos,
-        report,
-        run,
-        shipped_edits,
-        tables,
-    )
+    from .. import evaluation as ev
     from ..files import make_folder, replacing
 
-    subjects = choose(read_edits(edits_file) if edits_file else shipped_edits(), names, FEW_EDITS if quick else None)
-    methods = methods_for(recipes or (("default",) if quick else ("visii", "default")), sorted({*pairs}) or (1,))
-    examples = count_examples(methods)
-    chosen_seeds = range(seeds or (1 if quick else SEEDS))
+    tasks = ev.choose(ev.read_edits(edits_file) if edits_file else ev.shipped_tasks(), names, FEW_EDITS if quick else None)
+    rows = ev.methods_for(
+        recipes or (("default",) if quick else ("visii", "default")),
+        methods=methods,
+        pairs=sorted({*pairs}) or (1,),
+        known_words=True,
+    )
+    examples, chosen_seeds = ev.count_examples(rows), range(seeds or (1 if quick else SEEDS))
     make_folder(Path(output))
     conditions = {name: options[name] for name in ("clip", "dtype", "device")}
     editor = load_editor(options)
-    photos = read_photos(folder, count or (FEW_PHOTOS if quick else PHOTOS), editor.resolution, examples)
+    count = count or (FEW_PHOTOS if quick else PHOTOS)
+    photos = ev.read_photos(folder, count, editor.resolution, examples, len(chosen_seeds), max_side)
     results = []
-    with progress("scoring", count_scores(subjects, methods, chosen_seeds)) as advance:
-        for result in run(editor, subjects, methods, photos, chosen_seeds, Path(output), conditions):
+    with progress("scoring", ev.count_scores(tasks, rows, chosen_seeds)) as advance:
+        for result in ev.run(editor, tasks, rows, photos, chosen_seeds, Path(output), conditions, max_side):
             results.append(result)
             advance(f"{result.score.edit}: {result.score.method} {result.score.psnr:.2f} dB")
     scores = [result.score for result in results]
@@ -114,17 +119,17 @@ def bench(
         **facts,
         "vii": __version__,
         "conditions": conditions,
-        "recipes": {method.name: asdict(method.recipe) for method in methods if method.recipe},
-        **report(scores),
+        "recipes": {row.name: asdict(row.recipe) for row in rows if row.recipe},
+        **ev.conclusions(scores),
         "scores": [asdict(score) for score in scores],
     }
     files = {
         "report.json": json.dumps(record, indent=1),
-        "page.html": page(
+        "page.html": ev.page(
             "Editing by example, measured",
             facts,
-            subjects,
-            lambda subject: subject.source.task(photos, chosen_seeds[0], editor.resolution, examples),
+            tasks,
+            lambda task: ev.split_of(task, photos, chosen_seeds[0], editor.resolution, examples, max_side),
             results,
         ),
     }
@@ -134,20 +139,20 @@ def bench(
     if as_json:
         click.echo(files["report.json"])
         return
-    click.echo("\n\n".join(table.markdown() for table in tables(scores)))
+    click.echo("\n\n".join(table.markdown() for table in ev.score_tables(scores)))
     click.echo("\n" + "\n".join(str(Path(output) / name) for name in files))
 
 
 def _speed(
     what: str, pixels: int, updates: int, recipes: Sequence[str], as_json: bool, options: dict[str, Any]
 ) -> None:
-    """Time the learning loop; see `vii.evaluation.benchmark.speed`."""
+    """Time the learning loop; see `vii.evaluation.speed`."""
     from dataclasses import asdict
 
     from ..editors import space_kind
     from ..editors.ip2p import Ip2pEditor
     from ..errors import UsageError
-    from ..evaluation.benchmark.speed import compare, random_stable_diffusion, table
+    from ..evaluation.speed import compare, random_stable_diffusion, table
     from ..inversion.recipes import load_recipe
 
     recipe = load_recipe(recipes[0] if recipes else "default")
@@ -158,4 +163,4 @@ def _speed(
         if not isinstance(editor, Ip2pEditor):
             raise UsageError(f"--speed times editors of InstructPix2Pix's architecture, not '{editor.name}'")
     paces = compare(editor, recipe, updates)
-    click.echo(json.dumps([asdict(pace) for pace in paces]) if as_json else table(paces))
+    click.echo(json.dumps([asdict(pace) for pace in paces]) if as_json else table(paces).markdown())

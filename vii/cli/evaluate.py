@@ -48,54 +48,58 @@ def evaluate(
     and DINO are measured where their packages and weights are there; nothing is downloaded for them.
     """
     from .. import __version__
-    from .. import evaluation as library
+    from .. import evaluation as ev
     from ..edit_file import load_edit
     from ..files import make_folder, replacing
     from ..images import save_image
     from ..library import find_edit
 
-    cases = library.read_cases(folder, examples)
+    tasks = ev.read_folders(folder, examples)
     path = find_edit(edit_file) if edit_file else None
     edit = load_edit(path) if path else None
-    ways = library.ways_for(recipes, (path.stem, edit) if path and edit else None)
+    named = (path.stem, edit) if path and edit else None
+    methods = ev.methods_for(recipes or (() if named else ("default",)), baselines=("no-edit",), edit=named)
     out = Path(output)
     make_folder(out)
     conditions = {name: options[name] for name in ("clip", "dtype", "device")}
     editor = load_editor(editor_of(edit, options))
-    truths = any(photo.truth for case in cases for photo in case.photos)
-    judges = library.load_judges(editor, measure_clip, dino, truths=truths, cycle=cycle, own_clip=options["clip"])
-    found = library.evaluate(
-        editor, cases, ways, judges, out, seed=seed, cycle=cycle, words=words, conditions=conditions
+    queries = [query for task in tasks for query in task.source.split({}, seed).queries]
+    truths = any(query.truth is not None for query in queries)
+    models = ev.load_metric_models(editor, measure_clip, dino, truths=truths, cycle=cycle, own_clip=options["clip"])
+    found = ev.evaluate(
+        editor, tasks, methods, models, out, seed=seed, cycle=cycle, words=words, conditions=conditions
     )
     rows = []
-    with progress("evaluating", len(ways) * sum(len(case.photos) for case in cases)) as advance:
+    with progress("evaluating", len(methods) * len(queries)) as advance:
         for row in found:
             rows.append(row)
-            advance(f"{row.case}: {row.way} on {row.photo.name}")
+            advance(f"{row.task}: {row.method} on {row.query.name}")
     facts = {
         "vii": __version__,
         "editor": f"{editor.name} ({editor.space.model}), weights {editor.space.fingerprint}",
         "space": editor.space.kind,
-        "cases": [case.name for case in cases],
+        "tasks": [task.name for task in tasks],
         "examples": examples,
         "words": words,
         "seed": seed,
         "conditions": conditions,
-        "ways": {way.name: way.identity() for way in ways},
+        "methods": {method.name: method.identity() for method in methods},
     }
-    record = library.report(rows, judges, facts)
-    files = {"results.csv": library.csv_text(rows, judges), "results.json": json.dumps(record, indent=1)}
+    files = {
+        "results.csv": ev.row_csv(rows, models),
+        "results.json": json.dumps(ev.row_record(rows, models, facts), indent=1),
+    }
     for name, text in files.items():
         with replacing(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
-    sheets = [out / ("contact-sheet.png" if len(cases) == 1 else f"contact-sheet-{case.name}.png") for case in cases]
-    for case, place in zip(cases, sheets, strict=True):
-        save_image(library.sheet(case, rows), place)
+    sheets = [out / ("contact-sheet.png" if len(tasks) == 1 else f"contact-sheet-{task.name}.png") for task in tasks]
+    for task, place in zip(tasks, sheets, strict=True):
+        save_image(ev.row_sheet(task, rows), place)
     if as_json:
         click.echo(files["results.json"])
         return
-    click.echo(library.table(rows).markdown())
-    measured = [f"{network} measured with {name}" for network, name in judges.names.items()]
+    click.echo(ev.row_table(rows).markdown())
+    measured = [f"{network} measured with {name}" for network, name in models.names.items()]
     click.echo("\n" + "\n".join([*measured, *(str(out / name) for name in files), *map(str, sheets)]))
-    for sentence in judges.missing:
+    for sentence in models.missing:
         fail(sentence)

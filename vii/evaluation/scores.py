@@ -1,4 +1,4 @@
-"""One score a row, kept in a file: what was measured once under the same conditions is not measured again."""
+"""Scores, kept in a file: what was measured once under the same conditions is not measured again."""
 
 import dataclasses
 import json
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import OutputError
-from ...files import replacing
+from ..errors import OutputError
+from ..files import replacing
 
 # Raised when a measure changes its meaning, so that rows of before are measured again.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,13 @@ class Score:
 
     Attributes:
         edit: name of the edit.
-        said: whether a short instruction says it exactly.
+        describable: whether a short instruction says it exactly.
         method: name of the method.
         seed: of the choice of the example, of learning and of sampling.
-        psnr: dB to the truth.
+        psnr: dB to the truth, at the editor's size, as are the others but where they say otherwise.
         ssim: to the truth, in [-1, 1].
+        full_psnr: `psnr` at the photo's own size; None where that is the editor's.
+        full_ssim: likewise.
         direction: see `vii.evaluation.metrics.direction`; None where the editor has no joint space.
         preserved: see `vii.evaluation.metrics.preserved`; None where the edit changes (nearly) everything in every
             photo.
@@ -49,7 +51,7 @@ class Score:
     """
 
     edit: str
-    said: bool
+    describable: bool
     method: str
     seed: int
     psnr: float
@@ -57,6 +59,8 @@ class Score:
     direction: float | None
     preserved: float | None
     leakage: float | None
+    full_psnr: float | None = None
+    full_ssim: float | None = None
     learn_seconds: float = 0.0
     apply_seconds: float = 0.0
     samples: int = 0
