@@ -56,7 +56,7 @@ def test_sampling_equals_diffusers_pipeline(name, cls, guidance, scale, predicti
     learned = editor.instruct("turn it blue").with_length(6).with_tokens(torch.randn(6, 32))
     options = {"num_inference_steps": 5, "guidance_scale": guidance, "controlnet_conditioning_scale": scale}
     encoding = editor.encode(image)
-    ours = editor.edit(encoding, [(learned, 1.0)], ControlnetSettings(scheduler=name, **options), Noise(5))
+    ours = editor.edit(encoding, [(learned, 1.0)], ControlnetSettings(scheduler=name, **options), Noise(5))[0]
     theirs = by_pipeline(
         with_scheduler(pipeline, cls),
         encoding.pixels[0],  # both see the photo at the editor's size

@@ -47,7 +47,7 @@ def test_sampling_equals_diffusers_pipeline(name, cls, prediction_type):
     editor, image = editor_of(pipeline), picture(3, 32, 32)
     learned = editor.instruct("turn it blue").with_length(6).with_tokens(torch.randn(6, 32))
     settings = Ip2pSettings(num_inference_steps=6, guidance_scale=7.5, image_guidance_scale=1.5, scheduler=name)
-    ours = editor.edit(editor.encode(image), [(learned, 1.0)], settings, Noise(5))
+    ours = editor.edit(editor.encode(image), [(learned, 1.0)], settings, Noise(5))[0]
     theirs = by_pipeline(
         with_scheduler(pipeline, cls),
         image,

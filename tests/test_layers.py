@@ -12,7 +12,8 @@ PACKAGE = Path(vii.__file__).parent
 # A module imports only from rows above its own; modules of one row do not know each other.
 LAYERS = [
     {"errors", "libraries", "editors.needs"},
-    {"files", "settings"},
+    {"paths", "settings"},
+    {"files"},
     {"images", "instruction", "diffusion", "losses"},
     {"editor", "pairs"},
     {"edit_file", "clip"},

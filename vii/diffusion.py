@@ -103,29 +103,27 @@ def guided(noisy: Tensor, timesteps: Tensor, branches: Sequence[Branch], predict
 
 @dataclass(frozen=True)
 class Noise:
-    """Where random numbers come from, on the CPU so that a seed means the same on every device.
+    """Which random numbers a run uses, made on the CPU so that a seed means the same on every device.
 
     Attributes:
         seed: any integer in [0, 2**63).
-        bank: False: one generator, drawn from in turn. True: the paper's noise bank (section 4.3, "fixed noise"), one
-            fixed noise a timestep, regenerated from the seed instead of kept in a 65 MB file. A noise belongs to a
-            shape too: pictures of another size have other noises.
+        bank: False: one generator a run, drawn from in turn. True: the paper's noise bank (section 4.3, "fixed noise"),
+            one fixed noise a timestep, regenerated from the seed instead of kept in a 65 MB file. A noise belongs to
+            a shape too: pictures of another size have other noises.
     """
 
     seed: int = 0
     bank: bool = False
 
-    def __post_init__(self) -> None:
-        """Keep the stateful generator of the sequential kind."""
-        object.__setattr__(self, "_generator", torch.Generator().manual_seed(self.seed))
+    def generators(self) -> Callable[[int], torch.Generator]:
+        """A run from its beginning: discrete timestep -> the generator to draw from for it."""
+        if self.bank:
+            return lambda timestep: banked_generator(self.seed, timestep)
+        one = torch.Generator().manual_seed(self.seed)
+        return lambda timestep: one
 
-    def generator(self, timestep: int) -> torch.Generator:
-        """The generator to draw from for one discrete timestep."""
-        if not self.bank:
-            return self._generator  # type: ignore[attr-defined,no-any-return]
-        digest = hashlib.sha256(f"{self.seed}:{timestep}".encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
-    def draw(self, shape: Sequence[int], timestep: int) -> Tensor:
-        """Standard normal noise of a shape for one discrete timestep, float32 on the CPU."""
-        return torch.randn(*shape, generator=self.generator(timestep))
+def banked_generator(seed: int, timestep: int) -> torch.Generator:
+    """A fresh generator of the noise that a noise bank holds for one discrete timestep."""
+    digest = hashlib.sha256(f"{seed}:{timestep}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
 ASPECT_TOLERANCE = 0.02
 MAX_ASPECT = 8.0
+# How far outside [0, 1] the values of a picture may lie before it is taken for something else.
+ROUNDING = 1e-3
 Item = TypeVar("Item")
 
 
@@ -228,3 +230,57 @@ class Pair:
 
 def _size(image: Tensor) -> str:
     return f"{image.shape[2]} x {image.shape[1]}"
+
+
+def as_image(value: object) -> Tensor:
+    """A picture as people hold it -> `(3, h, w)` float32 in [0, 1].
+
+    Args:
+        value: a tensor `(3, h, w)`, of floats in [0, 1] or of uint8; a NumPy array `(h, w)`, `(h, w, 3)` or
+            `(h, w, 4)`, of floats in [0, 1], of uint8 or of uint16; or a Pillow picture of any mode, whose EXIF
+            orientation is honoured. Transparency is laid on white.
+
+    Raises:
+        UsageError: anything else, such as the path of a picture, another shape, or floats from 0 to 255.
+    """
+    if isinstance(value, Image.Image):
+        return from_pil(ImageOps.exif_transpose(value))
+    if isinstance(value, np.ndarray):
+        return _from_array(value)
+    if not isinstance(value, Tensor):
+        got = f"the path {str(value)!r}; read it with vii.load_image" if isinstance(value, str | Path) else type(value)
+        raise UsageError(f"expected a picture: a tensor (3, h, w), a NumPy array (h, w, 3) or a Pillow picture; got {got}")
+    if value.ndim != 3 or value.shape[0] != 3 or not value.numel():
+        hint = "; .permute(2, 0, 1) puts the channels first" if value.ndim == 3 and value.shape[-1] == 3 else ""
+        raise UsageError(f"expected a picture as a tensor (3, h, w), got {tuple(value.shape)}{hint}")
+    if value.dtype == torch.uint8:
+        return value.float() / 255
+    return _in_range(value.float(), value.dtype.is_floating_point, str(value.dtype))
+
+
+def _from_array(array: "np.ndarray[Any, Any]") -> Tensor:
+    channels = array.shape[2:] or (1,)
+    if array.ndim not in (2, 3) or channels[0] not in (1, 3, 4) or not array.size:
+        raise UsageError(
+            f"expected a picture as a NumPy array (h, w), (h, w, 3) or (h, w, 4), got {array.shape}; a picture with "
+            "the channels first is taken as a tensor: torch.from_numpy(array)"
+        )
+    if array.dtype == np.uint8:
+        return from_pil(Image.fromarray(array[..., 0] if channels == (1,) and array.ndim == 3 else array))
+    scale = 65535 if array.dtype == np.uint16 else 1
+    values = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).reshape(*array.shape[:2], -1) / scale
+    values = _in_range(values, scale > 1 or array.dtype.kind == "f", str(array.dtype)).permute(2, 0, 1)
+    if len(values) == 4:
+        values = values[:3] * values[3:] + 1 - values[3:]
+    return values.expand(3, -1, -1).contiguous()
+
+
+def _in_range(values: Tensor, known: bool, kind: str) -> Tensor:
+    """Floats that lie in [0, 1] but for rounding errors, which are clipped; others are refused."""
+    if not known:
+        raise UsageError(f"expected a picture of floats in [0, 1] or of uint8, got {kind}")
+    low, high = (float(bound) for bound in torch.aminmax(values.detach()))
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # also of NaN
+        hint = "; divide by 255" if 0 <= low and 1 < high <= 255 else ""
+        raise UsageError(f"expected a picture with values in [0, 1], got values from {low:g} to {high:g}{hint}")
+    return values if low >= 0 and high <= 1 else values.clamp(0, 1)

@@ -1,6 +1,7 @@
 """Settings are frozen dataclasses; this fills them from files and options, refusing what they do not know."""
 
 import dataclasses
+import math
 import types
 import typing
 from typing import TypeVar
@@ -56,7 +57,7 @@ def _plain(hint: object) -> type:
 
 def _checked(name: str, value: object, hint: object) -> object:
     wanted = _plain(hint)
-    if wanted is float and type(value) is int:
+    if wanted is float and type(value) is int and abs(value) < 2**53:  # larger ones are not exact, or not even a float
         return float(value)
     if type(value) is not wanted:
         raise UsageError(f"{name} must be of type {wanted.__name__}, got {value!r}")
@@ -70,3 +71,58 @@ def _converted(name: str, text: str, wanted: type) -> object:
         return wanted(text)
     except (ValueError, KeyError):
         raise UsageError(f"{name} must be of type {wanted.__name__}, got '{text}'") from None
+
+
+def setting(
+    default: typing.Any, *, label: str = "", least: float | None = None, most: float | None = None
+) -> typing.Any:
+    """A field of a settings dataclass that says more than its type; see `check`.
+
+    Args:
+        default: its value where nobody says otherwise.
+        label: what other tools call it in the line `parameters` of a picture; empty for a setting that they do not know.
+        least: the smallest number that is taken.
+        most: the largest.
+    """
+    return dataclasses.field(default=default, metadata={"label": label, "least": least, "most": most})
+
+
+def check(settings: typing.Any) -> None:
+    """Refuse numbers that are not finite or beyond the limits of their fields; for `__post_init__`.
+
+    Raises:
+        UsageError: names the first such field, its limits and its value.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        least, most = field.metadata.get("least"), field.metadata.get("most")
+        # A comparison with NaN is false, so what is wanted is asked for and not what is refused.
+        if not (math.isfinite(value) and (least is None or value >= least) and (most is None or value <= most)):
+            raise UsageError(f"{field.name} must be {_limits(least, most)}, got {value}")
+
+
+def check_seed(seed: object) -> int:
+    """The seed, where it is one: a whole number in [0, 2**63), which every generator takes.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {seed!r}")
+    return seed
+
+
+def labels(settings: object) -> dict[str, str]:
+    """Field name -> label, of the fields that have one."""
+    fields = dataclasses.fields(settings)  # type: ignore[arg-type]
+    return {field.name: field.metadata["label"] for field in fields if field.metadata.get("label")}
+
+
+def _limits(least: float | None, most: float | None) -> str:
+    if least is None and most is None:
+        return "a finite number"
+    if most is None:
+        return f"a finite number of at least {least:g}"
+    return f"at most {most:g}" if least is None else f"from {least:g} to {most:g}"

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-import torch
-
 from ..clip import PromptSpace, load_clip
 from ..editor import Editor
 from ..errors import UsageError
@@ -70,7 +68,7 @@ def starting_texts(
 
         if watch:
             watch("LAVIS")
-        return lavis_captions([pair.after for pair in pairs], captioner or DEFAULT_MODEL, _device(editor))
+        return lavis_captions([pair.after for pair in pairs], captioner or DEFAULT_MODEL, editor.device)
     return [init]
 
 
@@ -104,7 +102,7 @@ def _captions(
 
     if watch:
         watch("BLIP")
-    return BlipCaptioner(captioner or DEFAULT_MODEL, _device(editor)).caption(after)
+    return BlipCaptioner(captioner or DEFAULT_MODEL, editor.device).caption(after)
 
 
 def _space(editor: Editor, model: str) -> PromptSpace:
@@ -113,15 +111,10 @@ def _space(editor: Editor, model: str) -> PromptSpace:
             "give open_clip:ARCHITECTURE/WEIGHTS, or a folder or an id of a CLIP model in transformers' form, with "
             "--captioner"
         )
-        return load_clip(model, _device(editor), advice)
+        return load_clip(model, editor.device, advice)
     if not isinstance(editor.joint, PromptSpace):
         raise UsageError(
             f"the editor '{editor.name}' has no joint image-text space to search a prompt in; name a CLIP model with "
             "--captioner open_clip:ARCHITECTURE/WEIGHTS"
         )
     return editor.joint
-
-
-def _device(editor: Editor) -> torch.device:
-    """Where the editor's instructions are, and so its text encoder."""
-    return editor.instruct("").rows.device

@@ -4,29 +4,51 @@ import json
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..editors.options import SAMPLING_OPTIONS
 from ..errors import OutputError, UsageError, ViiError
-from .common import STARTED, editor_of, editor_options, fail, json_option, load_editor, progress
+from .common import (
+    STARTED,
+    Command,
+    editor_of,
+    editor_options,
+    fail,
+    json_option,
+    load_editor,
+    printable,
+    progress,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..application import Application
     from ..edit_file import Edit
+    from ..region import Region
 
 # Pickles are named as edits too, so that they meet the refusal that explains why and not "not a picture".
 EDIT_ARGUMENT = re.compile(r"(?P<path>.+\.(?:safetensors|pt|pth|bin|ckpt|pkl))(?::(?P<weight>[^:/\\]*))?", re.DOTALL)
-SAMPLING = (
-    "guidance_scale",
-    "image_guidance_scale",
-    "controlnet_conditioning_scale",
-    "num_inference_steps",
-    "scheduler",
+# Options that are arguments of `Application`.
+ASKED = (
+    *("text", "join_text", "seed", "reuse_noise", "full_size", "any_model"),
+    *(option.setting for option in SAMPLING_OPTIONS),
 )
+# Pixels of photos that were read and wait to be edited; 12 bytes each.
+READ_AHEAD = 50_000_000
+
+
+def sampling_options(command: Command) -> Command:
+    """The options of editors' settings that are asked for most."""
+    for option in reversed(SAMPLING_OPTIONS):
+        given = click.option(option.flag, option.setting, type=option.kind, metavar=option.metavar, help=option.help)
+        command = given(command)
+    return command
 
 
 @click.command()
@@ -34,17 +56,8 @@ SAMPLING = (
 @click.option("-o", "--output", required=True, metavar="OUT", help="A .png for one photo, else a folder.")
 @click.option("--text", default="", metavar="WORDS", help="Words to add, or to apply alone.")
 @click.option("--join-text", is_flag=True, help="Put the words after the first edit's tokens, as the paper does.")
-@click.option("--guidance", "guidance_scale", type=float, metavar="S", help="How far along the instruction; 1 = off.")
-@click.option("--image-guidance", "image_guidance_scale", type=float, metavar="S", help="How near the photo; 1 = off.")
-@click.option(
-    "--controlnet-scale",
-    "controlnet_conditioning_scale",
-    type=float,
-    metavar="S",
-    help="How near the photo, for an editor with a ControlNet; 1 = as it was trained.",
-)
-@click.option("--steps", "num_inference_steps", type=int, metavar="N", help="Denoising steps.")
-@click.option("--scheduler", metavar="NAME", help="ddim, euler, euler_ancestral, dpmsolver++ or model.")
+@sampling_options
+@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting of the editor; repeatable.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Each photo starts from the same noise.")
 @click.option(
     "--reuse-noise/--new-noise",
@@ -55,20 +68,19 @@ SAMPLING = (
 @click.option("--box", metavar="X,Y,W,H", help="Edit inside this box only, in pixels of the photo.")
 @click.option("--full-size", is_flag=True, help="Results at the photo's size instead of the editor's.")
 @click.option("--any-model", is_flag=True, help="Accept an edit learned with other weights of the same shape.")
+@click.option("--batch", type=click.IntRange(1), metavar="N", help="Photos of one size that are edited together.")
+@click.option("--overwrite", is_flag=True, help="Replace files that vii did not write.")
 @editor_options
 @json_option
 def apply(
     inputs: Sequence[str],
     output: str,
-    text: str,
-    join_text: bool,
     mask: str | None,
     box: str | None,
-    seed: int,
+    batch: int | None,
+    overwrite: bool,
+    assignments: Sequence[str],
     as_json: bool,
-    reuse_noise: bool | None,
-    full_size: bool,
-    any_model: bool,
     **options: Any,
 ) -> None:
     """Apply edits, words, or both to photos.
@@ -77,49 +89,40 @@ def apply(
     a colon: 1 as learned, 0.5 half of it, -1 the other way. With one photo OUT may be a file; otherwise it is a folder,
     and every result keeps its photo's stem with .png. A photo that cannot be read is reported and the others are done.
     """
-    from ..application import apply as apply_edits
-    from ..application import check_together, recommended_settings, reuses_noise
-    from ..images import load_image, save_image
-    from ..record import chunks, record
+    from ..application import Application, check_together
+    from ..images import load_image
+    from ..settings import parse
 
     edits, photos = _edits_and_photos(inputs)
-    if not edits and not text:
+    if not edits and not options["text"]:
         raise UsageError("nothing to apply: name an edit (a file or one of the library), or words with --text, or both")
-    results = _result_paths(photos, output)
-    fixed_mask = load_image(mask).mean(0) if mask else None
     if mask and box:
         raise UsageError("give --mask or --box, not both")
-    corners = _parse_box(box)
-    sampling = {name: options.pop(name) for name in SAMPLING}
-    weighted = [(edit, weight) for _, edit, weight in edits]
-    check_together([edit for edit, _ in weighted])
-    named = [(path.stem, weight, edit) for path, edit, weight in edits]
+    read = [*photos, *(path for path, _, _ in edits), *([Path(mask)] if mask else [])]
+    results = _result_paths(photos, output, read, overwrite)
+    region = load_image(mask).mean(0) if mask else _parse_box(box)
+    check_together([edit for _, edit, _ in edits])
+    asked = {name: options.pop(name) for name in ASKED}
     editor = load_editor(editor_of(edits[0][1] if edits else None, options))
-    used = recommended_settings(editor, weighted[0][0] if weighted else None, **sampling)
-    asked: dict[str, Any] = {
-        "text": text,
-        "join_text": join_text,
-        "seed": seed,
-        "reuse_noise": reuses_noise(weighted, reuse_noise),
-        "full_size": full_size,
-    }
+    settings = parse(editor.settings, assignments)
+    if twice := [name for name in settings if asked.get(name) is not None]:
+        raise UsageError(f"{twice[0]} is given twice, by its own option and by --set")
+    plan = Application(editor, [(edit, weight) for _, edit, weight in edits], **asked, **settings)
+    for warning in plan.warnings:
+        click.echo(f"vii: warning: {printable(warning)}", err=True)
     startup, started = time.perf_counter() - STARTED, time.perf_counter()
-    written, failed = [], 0
+    written: list[str] = []
+    skipped: dict[str, str] = {}
     with progress("applying", len(photos)) as advance:
-        for photo, result in zip(photos, results, strict=True):
-            try:
-                image = load_image(photo)
-                region = _region(corners, image) if corners else fixed_mask
-                edited = apply_edits(editor, weighted, image, mask=region, any_model=any_model, **asked, **sampling)
-                size = edited.shape[2], edited.shape[1]
-                made = record(editor, named, used, region="mask" if mask else corners, size=size, **asked)
-                save_image(edited, result, text=chunks(made))
+        names = [path.stem for path, _, _ in edits]
+        for photo, result in _edited(plan, list(zip(photos, results, strict=True)), region, names, batch):
+            if isinstance(result, Path):
                 written.append(str(result))
-            except ViiError as error:
-                if len(photos) == 1:
-                    raise
-                failed += 1
-                fail(str(error))
+            elif len(photos) == 1:
+                raise result
+            else:
+                skipped[str(photo)] = str(result)
+                fail(str(result))
             advance()
     seconds = time.perf_counter() - started
     if as_json:
@@ -127,14 +130,76 @@ def apply(
             "paths": written,
             "seconds": round(seconds, 3),
             "startup_seconds": round(startup, 3),
-            "failed": failed,
+            "failed": len(skipped),
+            "skipped": skipped,
+            "warnings": list(plan.warnings),
         }
         click.echo(json.dumps(report))
     else:
         for path in written:
             click.echo(path)
-    if failed:
-        raise OutputError(f"{failed} of {len(photos)} photos could not be edited")
+    if skipped:
+        raise OutputError(f"{len(skipped)} of {len(photos)} photos could not be edited")
+
+
+def _edited(
+    plan: "Application",
+    jobs: "Sequence[tuple[Path, Path]]",
+    region: "Region | None",
+    names: Sequence[str],
+    batch: int | None,
+) -> "Iterator[tuple[Path, Path | ViiError]]":
+    """Read, edit and write, each while the others go on: a photo and its result, or what is wrong with it.
+
+    Args:
+        plan: what to do.
+        jobs: photos, and where their results go.
+        region: where to edit.
+        names: of the edits.
+        batch: see `Application.many`.
+    """
+    from ..background import in_background
+    from ..images import load_image, save_image
+    from ..region import check_box
+
+    under_way: deque[tuple[Path, Path]] = deque()  # read and not yet edited
+    failed: deque[tuple[Path, ViiError]] = deque()
+
+    def read(job: tuple[Path, Path]) -> "Tensor":
+        photo = load_image(job[0])
+        if isinstance(region, tuple):
+            check_box(region, *photo.shape[-2:])
+        return photo
+
+    def readable() -> "Iterator[Tensor]":
+        reading = in_background(read, jobs, weigh=lambda photo: photo.shape[1] * photo.shape[2], most=READ_AHEAD)
+        for job, future in zip(jobs, reading, strict=True):
+            try:
+                photo = future.result()
+            except ViiError as error:
+                failed.append((job[0], error))
+                continue
+            under_way.append(job)
+            yield photo
+
+    def write(edited: "tuple[tuple[Path, Path], Tensor]") -> "tuple[Path, Path | ViiError]":
+        (photo, result), picture = edited
+        try:
+            save_image(picture, result, text=plan.chunks(picture, region, names=names))
+        except ViiError as error:
+            return photo, error
+        return photo, result
+
+    pictures = ((under_way.popleft(), picture) for picture in plan.many(readable(), region, batch=batch))
+    for future in in_background(write, pictures):
+        yield from _drained(failed)
+        yield future.result()
+    yield from _drained(failed)
+
+
+def _drained(items: "deque[tuple[Path, ViiError]]") -> "Iterator[tuple[Path, ViiError]]":
+    while items:
+        yield items.popleft()
 
 
 def _edits_and_photos(inputs: Sequence[str]) -> "tuple[list[tuple[Path, Edit, float]], list[Path]]":
@@ -172,8 +237,15 @@ def _weight(argument: str, text: str | None) -> float:
         raise UsageError(f"{argument}: expected EDIT:WEIGHT with a number, such as :0.8") from None
 
 
-def _result_paths(photos: Sequence[Path], output: str) -> list[Path]:
-    """Where each result goes; made, checked for clashes and for being writable before any work is done."""
+def _result_paths(photos: Sequence[Path], output: str, read: Sequence[Path], overwrite: bool) -> list[Path]:
+    """Where each result goes; made, checked for clashes and for being writable before any work is done.
+
+    Args:
+        photos: to edit.
+        output: what `-o` says.
+        read: every file that is read; never written over.
+        overwrite: whether files may be replaced that `vii` did not write.
+    """
     from ..files import check_writable, make_folder
 
     out = Path(output)
@@ -186,15 +258,19 @@ def _result_paths(photos: Sequence[Path], output: str) -> list[Path]:
     else:
         make_folder(out)
         results = [out / f"{photo.stem}.png" for photo in photos]
-    sources = {photo.resolve(): photo for photo in photos}
+    sources = {path.resolve() for path in read}
     taken: dict[Path, Path] = {}
     for photo, result in zip(photos, results, strict=True):
         if result.resolve() in sources:
-            raise OutputError(f"{result} is one of the photos and would be overwritten; choose another place with -o")
+            raise OutputError(f"{result} is read and would be overwritten; choose another place with -o")
         if result in taken:
             raise OutputError(f"{taken[result]} and {photo} would both become {result}; rename one")
         taken[result] = photo
         check_writable(result)
+        if result.exists() and not overwrite and not _ours(result):
+            raise OutputError(
+                f"{result} is there and was not written by vii; choose another place with -o, or give --overwrite"
+            )
     return results
 
 
@@ -208,7 +284,11 @@ def _parse_box(box: str | None) -> tuple[int, int, int, int] | None:
     return x, y, w, h
 
 
-def _region(corners: tuple[int, int, int, int], image: "Tensor") -> "Tensor":
-    from ..application import box_mask
+def _ours(path: Path) -> bool:
+    """Whether a picture says that `vii` made it."""
+    from ..images import read_text
 
-    return box_mask(corners, *image.shape[-2:])
+    try:
+        return "vii" in read_text(path)
+    except ViiError:
+        return False

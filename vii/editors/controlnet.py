@@ -20,10 +20,10 @@ from torch import Tensor
 from ..diffusion import NEGLIGIBLE, Noise, guidance_weights, guided
 from ..editor import ENCODER_OUTPUT, JointSpace
 from ..instruction import Instruction
-from ..settings import override
+from ..settings import override, setting
 from .controlnet_files import BOTH, CONTROLNET, MODEL, check_fit, read_controlnet
 from .loading import local_name, pick_device, pick_dtype, read_model
-from .stable_diffusion import SamplingSettings, StableDiffusion
+from .stable_diffusion import MAX_SCALE, SamplingSettings, StableDiffusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,9 @@ class ControlnetSettings(SamplingSettings):
         controlnet_conditioning_scale: factor on what the ControlNet adds; 1 as it was trained, 0 the photo is not seen.
     """
 
-    controlnet_conditioning_scale: float = 1.0
+    controlnet_conditioning_scale: float = setting(
+        1.0, label="ControlNet scale", least=-MAX_SCALE, most=MAX_SCALE
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +108,7 @@ class ControlnetEditor:
         self.name, self.resolution, self.phrases = name, resolution, phrases
         self.settings = settings or ControlnetSettings()
         self.space, self.num_timesteps = parts.space, parts.num_timesteps
+        self.device = parts.device
         self.unet, self.controlnet, self.vae = unet, controlnet, parts.vae
 
     @cached_property
@@ -156,7 +159,7 @@ class ControlnetEditor:
         encoded = [(instruction.encoded(), weight) for instruction, weight in branches]
         return self._parts.sample(
             lambda noisy, timestep: self._guided(noisy, image.pixels, encoded, timestep, settings),
-            image.noise_shape,
+            image.latents.shape,
             settings,
             noise,
         )

@@ -17,9 +17,9 @@ from ..diffusion import NEGLIGIBLE, Noise, guidance_weights, guided
 from ..editor import ENCODER_OUTPUT, JointSpace
 from ..errors import EditorError
 from ..instruction import Instruction
-from ..settings import override
+from ..settings import override, setting
 from .loading import pick_device, pick_dtype, read_model
-from .stable_diffusion import SamplingSettings, StableDiffusion
+from .stable_diffusion import MAX_SCALE, SamplingSettings, StableDiffusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Ip2pSettings(SamplingSettings):
         image_guidance_scale: s_I, how far to keep to the photo; 1 = off.
     """
 
-    image_guidance_scale: float = 1.5
+    image_guidance_scale: float = setting(1.5, label="Image CFG scale", least=-MAX_SCALE, most=MAX_SCALE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +170,7 @@ class Ip2pEditor:
         encoded = [(instruction.encoded(), weight) for instruction, weight in branches]
         return self._parts.sample(
             lambda noisy, timestep: self._guided(noisy, image.mean, encoded, timestep, settings),
-            image.noise_shape,
+            image.latents.shape,
             settings,
             noise,
         )

@@ -5,9 +5,8 @@ the rest to itself. Functions and one object that is held, not a base class.
 """
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -21,6 +20,7 @@ from ..errors import UsageError, unknown_name
 from ..images import fit
 from ..instruction import Encoder, Instruction
 from ..libraries import quiet
+from ..settings import check, setting
 from .loading import fingerprint
 
 SCHEDULERS = {
@@ -30,6 +30,10 @@ SCHEDULERS = {
     "dpmsolver++": "DPMSolverMultistepScheduler",
 }
 
+# Models of this family are trained on 1000 noise levels, and diffusers takes no more steps than there are.
+MAX_STEPS = 1000
+# Far beyond any picture; at 1e20 there are only NaNs.
+MAX_SCALE = 100.0
 # (noisy (b, c, h, w), timesteps (1,) or (b,)) -> prediction (b, c, h, w)
 Predict = Callable[[Tensor, Tensor], Tensor]
 
@@ -39,22 +43,18 @@ class SamplingSettings:
     """How Stable Diffusion samples.
 
     Attributes:
-        num_inference_steps: denoising steps, at least 1.
-        guidance_scale: s_T, how far to go along the instruction; 1 = off.
+        num_inference_steps: denoising steps, 1 to `MAX_STEPS`.
+        guidance_scale: s_T, how far to go along the instruction; 1 = off; in [-`MAX_SCALE`, `MAX_SCALE`] as are all scales.
         scheduler: a key of `SCHEDULERS`, or "model" for the one in the model's own folder.
     """
 
-    num_inference_steps: int = 20
-    guidance_scale: float = 7.5
-    scheduler: str = "model"
+    num_inference_steps: int = setting(20, label="Steps", least=1, most=MAX_STEPS)
+    guidance_scale: float = setting(7.5, label="CFG scale", least=-MAX_SCALE, most=MAX_SCALE)
+    scheduler: str = setting("model", label="Sampler")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled."""
-        if self.num_inference_steps < 1:
-            raise UsageError(f"num_inference_steps must be at least 1, got {self.num_inference_steps}")
-        for field in fields(self):
-            if field.name.endswith("_scale") and not math.isfinite(getattr(self, field.name)):
-                raise UsageError(f"{field.name} must be a finite number, got {getattr(self, field.name)}")
+        check(self)
         if self.scheduler != "model" and self.scheduler not in SCHEDULERS:
             raise UsageError(unknown_name("scheduler", self.scheduler, ["model", *SCHEDULERS]))
 
@@ -159,7 +159,7 @@ class StableDiffusion:
 
     @torch.no_grad()
     def sample(self, predict: Predict, shape: tuple[int, ...], settings: SamplingSettings, noise: Noise) -> Tensor:
-        """The loop of diffusers' pipelines: noise of `shape` to a picture `(3, h, w)` in [0, 1], on the CPU.
+        """The loop of diffusers' pipelines: noise of `shape (b, ...)` to pictures `(b, 3, h, w)` in [0, 1], on the CPU.
 
         Every random number is asked for by the timestep whose noise level it makes: the initial noise by the first, the
         noise that an ancestral step adds by the one stepped to. With a bank these are the noises that training put on
@@ -168,15 +168,18 @@ class StableDiffusion:
         scheduler = self._make_scheduler(settings.scheduler)
         scheduler.set_timesteps(settings.num_inference_steps, device=self.device)
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-        latents = noise.draw((1, *shape), int(scheduler.timesteps[0])).to(self.device)
-        latents = latents * scheduler.init_noise_sigma
+        runs = [noise.generators() for _ in range(shape[0])]  # the same for every picture
+        first = int(scheduler.timesteps[0])
+        latents = torch.cat([torch.randn(1, *shape[1:], generator=generators(first)) for generators in runs])
+        latents = latents.to(self.device) * scheduler.init_noise_sigma
         stepped_to = [int(t) for t in scheduler.timesteps[1:]] + [0]
         for timestep, following in zip(scheduler.timesteps, stepped_to, strict=True):
             predicted = predict(scheduler.scale_model_input(latents, timestep), timestep[None])
-            extra = {"generator": noise.generator(following)} if takes_generator else {}
+            extra = {"generator": [generators(following) for generators in runs]} if takes_generator else {}
             latents = scheduler.step(predicted, timestep, latents, **extra, return_dict=False)[0]
         decoded = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
-        return (decoded[0] / 2 + 0.5).clamp(0, 1).cpu()
+        pictures: Tensor = (decoded / 2 + 0.5).clamp(0, 1).cpu()
+        return pictures
 
     def _make_scheduler(self, name: str) -> Any:
         """A fresh scheduler, for schedulers keep the state of the run they are in."""
