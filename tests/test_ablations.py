@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from conftest import picture
+from vii.evaluation.benchmark.edits import ByFormula
 
 import vii
 from vii.editors.toy import ToyEditor
 from vii.errors import RecipeError, UsageError
 from vii.evaluation.benchmark import Subject, methods_for, run
-from vii.evaluation.benchmark.edits import ByFormula
 from vii.evaluation.synthetic import make
 from vii.inversion.recipes import KNOWN_WORDS, load_recipe, read_recipe
 

@@ -11,6 +11,8 @@ import torch
 from click.testing import CliRunner
 from conftest import picture
 from pages import Page
+from vii.evaluation.benchmark.edits import ByFormula
+from vii.evaluation.benchmark.methods import NO_EDIT, PIXEL_DELTA, TRUE_WORDS
 
 import vii
 from vii.cli import main
@@ -28,8 +30,6 @@ from vii.evaluation.benchmark import (
     run,
     shipped_edits,
 )
-from vii.evaluation.benchmark.edits import ByFormula
-from vii.evaluation.benchmark.methods import NO_EDIT, PIXEL_DELTA, TRUE_WORDS
 from vii.evaluation.metrics import leakage, preserved, psnr, ssim
 from vii.evaluation.synthetic import SAID, UNSAID, compose, make
 from vii.images import spread

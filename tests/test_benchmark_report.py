@@ -4,9 +4,9 @@ import json
 import re
 
 import pytest
+from vii.evaluation.benchmark.report import mean_of
 
 from vii.evaluation.benchmark import Point, Score, report, tables
-from vii.evaluation.benchmark.report import mean_of
 
 
 def score(edit, method, seed, psnr, explained=None, said=False):

@@ -13,7 +13,8 @@ from .gallery import gallery
 from .hub import pull, push
 from .learn import demo, learn
 from .library import library
-from .lists import editors, recipes, show
+from .lists import editors, methods, recipes, show
+from .transfer import transfer
 from .ui import ui
 
 
@@ -39,7 +40,9 @@ for command in (
     ui,
     bench,
     evaluate,
+    transfer,
     editors,
+    methods,
     recipes,
     gallery,
     library,

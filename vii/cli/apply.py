@@ -57,7 +57,9 @@ def sampling_options(command: Command) -> Command:
 @click.option("--text", default="", metavar="WORDS", help="Words to add, or to apply alone.")
 @click.option("--join-text", is_flag=True, help="Put the words after the first edit's tokens, as the paper does.")
 @sampling_options
-@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting of the editor; repeatable.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting of the editor; repeatable."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Each photo starts from the same noise.")
 @click.option(
     "--reuse-noise/--new-noise",
@@ -99,7 +101,7 @@ def apply(
     if mask and box:
         raise UsageError("give --mask or --box, not both")
     read = [*photos, *(path for path, _, _ in edits), *([Path(mask)] if mask else [])]
-    results = _result_paths(photos, output, read, overwrite)
+    results = result_paths(photos, output, read, overwrite)
     region = load_image(mask).mean(0) if mask else _parse_box(box)
     check_together([edit for _, edit, _ in edits])
     asked = {name: options.pop(name) for name in ASKED}
@@ -237,7 +239,7 @@ def _weight(argument: str, text: str | None) -> float:
         raise UsageError(f"{argument}: expected EDIT:WEIGHT with a number, such as :0.8") from None
 
 
-def _result_paths(photos: Sequence[Path], output: str, read: Sequence[Path], overwrite: bool) -> list[Path]:
+def result_paths(photos: Sequence[Path], output: str, read: Sequence[Path], overwrite: bool) -> list[Path]:
     """Where each result goes; made, checked for clashes and for being writable before any work is done.
 
     Args:

@@ -70,7 +70,7 @@ def bench(
 
     The edits are formulas, so that the right answer is known. A seed picks the photos that the examples are made from,
     so that the spread over seeds is that of the choice of the example too; no photo makes an example under two seeds.
-    The other photos are for testing, the same for all methods. The last recipe named is compared with all other methods.
+    The other photos are for testing, the same for all methods. The last recipe named is compared with all others.
 
     With --max-side photos are kept at their own size, cut to squares and scaled down to PIXELS where they are larger;
     results are scored at the editor's size and at that one.
@@ -90,7 +90,8 @@ def bench(
     from .. import evaluation as ev
     from ..files import make_folder, replacing
 
-    tasks = ev.choose(ev.read_edits(edits_file) if edits_file else ev.shipped_tasks(), names, FEW_EDITS if quick else None)
+    tasks = ev.read_edits(edits_file) if edits_file else ev.shipped_tasks()
+    tasks = ev.choose(tasks, names, FEW_EDITS if quick else None)
     rows = ev.methods_for(
         recipes or (("default",) if quick else ("visii", "default")),
         methods=methods,

@@ -66,9 +66,7 @@ def evaluate(
     queries = [query for task in tasks for query in task.source.split({}, seed).queries]
     truths = any(query.truth is not None for query in queries)
     models = ev.load_metric_models(editor, measure_clip, dino, truths=truths, cycle=cycle, own_clip=options["clip"])
-    found = ev.evaluate(
-        editor, tasks, methods, models, out, seed=seed, cycle=cycle, words=words, conditions=conditions
-    )
+    found = ev.evaluate(editor, tasks, methods, models, out, seed=seed, cycle=cycle, words=words, conditions=conditions)
     rows = []
     with progress("evaluating", len(methods) * len(queries)) as advance:
         for row in found:

@@ -86,7 +86,7 @@ def learn(
     chosen = read_recipe(recipe)
     settings = _settings(chosen, assignments, init=init, captioner=captioner, tokens=tokens)
     pairs, photos = _pairs(chosen, before, after, more, folders)
-    _warn_of_no_pairs(pairs)
+    warn_of_no_pairs(pairs)
     labels = {name: options.pop(name) for name in ("description", "author", "tags")}
     labels |= {"license": options.pop("license_"), "title": title or path.stem}
     with contextlib.closing(Observers(path, preview=preview, plot=plot, log_dir=log_dir)) as observers:
@@ -174,7 +174,8 @@ def _pairs(
     return [Pair.open(*pair) for pair in paths], [photo for one in found for photo in one.photos]
 
 
-def _warn_of_no_pairs(pairs: "Sequence[Pair]") -> None:
+def warn_of_no_pairs(pairs: "Sequence[Pair]") -> None:
+    """Say of pairs that do not look like one frame before and after an edit that they do not."""
     from ..pairs import doubts
 
     for number, pair in enumerate(pairs, 1):

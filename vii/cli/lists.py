@@ -88,3 +88,24 @@ def recipes(as_json: bool) -> None:
         return
     for name, description in described.items():
         click.echo(f"{name:<10} {description}")
+
+
+@click.command()
+@json_option
+def methods(as_json: bool) -> None:
+    """List the methods of editing by example that can be named; other packages may add theirs."""
+    from ..methods import find_method, method_names
+
+    rows = {name: find_method(name) for name in method_names()}
+    if as_json:
+        fields = ("description", "needs", "takes", "pairs", "learns")
+        click.echo(json.dumps({name: {field: getattr(row, field) for field in fields} for name, row in rows.items()}))
+        return
+    for name, row in rows.items():
+        click.echo(f"{name:<12} {row.description}\n{'':<12} needs: {', '.join(_needs(row)) or 'nothing'}")
+
+
+def _needs(row: Any) -> list[str]:
+    """What a method needs, in words."""
+    needs = {"pairs": row.pairs, "words (--text)": "text" in row.needs, "an editor": "editor" in row.needs}
+    return [name for name, needed in needs.items() if needed]

@@ -117,7 +117,13 @@ def run(
             done: dict[str, Output] = {}
             for seed, split in splits.items():
                 used = seed if method.looks_at_the_pair else seeds[0]
-                content = {"common": common, **identity, "edit": task.name, "task": digests[seed], "seeds": (seed, used)}
+                content = {
+                    "common": common,
+                    **identity,
+                    "edit": task.name,
+                    "task": digests[seed],
+                    "seeds": (seed, used),
+                }
                 names = shown(split) if seed == seeds[0] else []
                 pictures = scores.pictures(name := key(content), len(names))
                 score = scores.get(name, len(names))
@@ -155,7 +161,7 @@ def _outputs(
 
 def _output(editor: Editor, picture: Tensor, test: Pair, seconds: float) -> Output:
     own = test.before.shape[-2:]
-    size = fitted_size(*own, editor.resolution, 1)
+    size = fitted_size(own[0], own[1], editor.resolution, 1)
     full = None
     if own != size:
         whole = resize(picture, *own)

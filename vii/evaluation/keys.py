@@ -38,7 +38,7 @@ def conditions_of(editor: Editor, conditions: Mapping[str, str | None] | None = 
         "space": dataclasses.asdict(editor.space),
         "resolution": editor.resolution,
         "settings": dataclasses.asdict(editor.settings),
-        "device": str(editor.instruct("").rows.device),
+        "device": str(editor.device),
         "dtype": str(getattr(editor, "dtype", None)),
         "conditions": dict(conditions or {}),
     }

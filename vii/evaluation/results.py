@@ -6,14 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ..application import recommended_settings, reuses_noise
 from ..edit_file import load_edit, save_edit
 from ..editor import Editor
 from ..files import make_folder
 from ..images import Pair, load_image, save_image
 from ..methods import Learned
 from ..methods.inversion import AppliedEdit
-from ..record import chunks, record
 from .keys import code_sha256, conditions_of, key
 from .methods import Method
 
@@ -74,25 +72,14 @@ class Results:
         path = self.pictures / f"{self._name(label, content)}.png"
         if not path.exists():
             result = ready.transfer(pairs, photo, seed=self.seed)
-            save_image(result, path, text=self._record(ready, label, result))
+            made_by = ready.transfer
+            record = made_by.plan(self.seed).chunks(result, names=[label]) if isinstance(made_by, AppliedEdit) else {}
+            save_image(result, path, text=record)
         return load_image(path), path
 
     def _identity(self, method: Method, pairs: Sequence[Pair]) -> dict[str, Any]:
         used = [pair.sha256() for pair in pairs] if method.looks_at_the_pair else []
         return {**method.identity(), "code": code_sha256(method.entry.build), "pairs": used}
-
-    def _record(self, ready: Learned, label: str, result: Tensor) -> dict[str, str]:
-        if ready.edit is None:
-            return {}
-        made = record(
-            self.editor,
-            [(label, 1.0, ready.edit)],
-            recommended_settings(self.editor, ready.edit),
-            seed=self.seed,
-            reuse_noise=reuses_noise([(ready.edit, 1.0)], None),
-            size=(result.shape[2], result.shape[1]),
-        )
-        return chunks(made)
 
     def _name(self, label: str, content: Mapping[str, Any]) -> str:
         return f"{label.replace('/', '-')}-{key({'common': self.common, **content})[:12]}"

@@ -139,9 +139,17 @@ def compare(editor: Ip2pEditor, recipe: InversionSettings, updates: int) -> list
 
 def table(paces: Sequence[Pace]) -> Table:
     """The paces as a table; ratios are to the first row, by sample."""
-    header = ("loop", "batch", "UNet passes a sample", "seconds an update", "samples/s", "time a sample, ratio", "peak GB")
+    header = (
+        "loop",
+        "batch",
+        "UNet passes a sample",
+        "seconds an update",
+        "samples/s",
+        "time a sample, ratio",
+        "peak GB",
+    )
     return Table(
-        "Learning, by sample",
+        "",
         header,
         [
             [

@@ -126,9 +126,7 @@ class ByFiles:
     ) -> Split:
         """See `Source`."""
         if examples > len(self.examples):
-            raise UsageError(
-                f"{self.examples[0][0]}: an edit that is made of pictures has one example, not {examples}"
-            )
+            raise UsageError(f"{self.examples[0][0]}: an edit that is made of pictures has one example, not {examples}")
         pairs = tuple(_open(pair, cut) for pair in self.examples)
         return Split(pairs, tuple(replace(query, cut=cut) for query in self.queries))
 
@@ -200,8 +198,8 @@ def read_photos(
     if len(paths) < seeds * examples:
         raise UsageError(
             f"{folder or 'the shipped photos'}: {seeds} seeds with {examples} example photos each need "
-            f"{seeds * examples} photos, so that no two seeds share an example; found {len(paths)}; give more photos, or "
-            "ask for fewer seeds or pairs"
+            f"{seeds * examples} photos, so that no two seeds share an example; found {len(paths)}; give more photos, "
+            "or ask for fewer seeds or pairs"
         )
     chosen = spread(paths, max(count + examples, seeds * examples))
     return {path.stem: square(load_image(path), side, max_side) for path in chosen}

@@ -14,7 +14,17 @@ from typing import Any
 from ..errors import UsageError, unknown_name
 from .method import Learned, Learner, Moment, Transfer, prepare
 
-__all__ = ["METHODS", "Learned", "Learner", "MethodEntry", "Moment", "Transfer", "find_method", "load_method", "prepare"]
+__all__ = [
+    "METHODS",
+    "Learned",
+    "Learner",
+    "MethodEntry",
+    "Moment",
+    "Transfer",
+    "find_method",
+    "load_method",
+    "prepare",
+]
 GROUP = "vii.methods"
 
 
@@ -73,9 +83,7 @@ METHODS: Mapping[str, MethodEntry] = {
         takes=("recipe", "text"),
         learns=True,
     ),
-    "words": MethodEntry(
-        _words, "gives the editor an instruction in words", needs=("editor", "text"), pairs=False
-    ),
+    "words": MethodEntry(_words, "gives the editor an instruction in words", needs=("editor", "text"), pairs=False),
     "pixel-delta": MethodEntry(_pixel_delta, "adds the difference of the pair to the photo"),
     "no-edit": MethodEntry(_no_edit, "leaves the photo as it is", pairs=False),
 }
@@ -102,7 +110,9 @@ def find_method(name: str) -> MethodEntry:
     except Exception as error:  # whatever somebody else's package raises
         raise UsageError(f"the method '{name}' ({points[0].value}) cannot be loaded: {error!r}") from None
     if not isinstance(entry, MethodEntry):
-        raise UsageError(f"the method '{name}' ({points[0].value}): expected a MethodEntry, found {type(entry).__name__}")
+        raise UsageError(
+            f"the method '{name}' ({points[0].value}): expected a MethodEntry, found {type(entry).__name__}"
+        )
     return entry
 
 

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ..application import apply
+from ..application import Application
 from ..edit_file import Edit
 from ..editor import Editor
 from ..images import Pair
@@ -27,10 +27,17 @@ class AppliedEdit:
     editor: Editor
     edit: Edit
     text: str = ""
+    _plans: dict[int, Application] = field(default_factory=dict, repr=False)
+
+    def plan(self, seed: int) -> Application:
+        """The edit made ready for photos; made once for each seed."""
+        if seed not in self._plans:
+            self._plans[seed] = Application(self.editor, self.edit, text=self.text, seed=seed)
+        return self._plans[seed]
 
     def __call__(self, pairs: Sequence[Pair], photo: Tensor, *, seed: int = 0) -> Tensor:
         """See `Transfer`; the pairs are not looked at."""
-        return apply(self.editor, self.edit, photo, text=self.text, seed=seed)
+        return self.plan(seed)(photo)
 
 
 @dataclass(frozen=True, eq=False)
