@@ -39,8 +39,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "Application",
     "EDITORS",
+    "Application",
     "Edit",
     "Editor",
     "InversionSettings",

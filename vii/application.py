@@ -24,7 +24,7 @@ from .settings import check_seed, override
 
 Edits = Edit | Sequence[Edit | tuple[Edit, float]] | None
 MAX_WEIGHT = 100.0
-# Pixels at the editor's size that go through the networks at once: on a CPU more gain nothing (see `vii bench --speed`).
+# Pixels at the editor's size that go through the networks at once: more gain nothing on a CPU (`vii bench --speed`).
 BATCH_PIXELS = 8 * 128 * 128
 # Photos wait for others of their size. So many batches of them are held, of so many pixels together.
 HELD_BATCHES, HELD_PIXELS = 4, 50_000_000
@@ -270,7 +270,9 @@ def weighted_edits(edits: Edits) -> list[tuple[Edit, float]]:
             raise UsageError(_no_edit(edit))
         # Any kind of number, such as NumPy's; a comparison with NaN is false.
         if isinstance(weight, str | bool) or not hasattr(weight, "__float__") or not abs(float(weight)) <= MAX_WEIGHT:
-            raise UsageError(f"the weight of an edit must be a number from -{MAX_WEIGHT:g} to {MAX_WEIGHT:g}, got {weight!r}")
+            raise UsageError(
+                f"the weight of an edit must be a number from -{MAX_WEIGHT:g} to {MAX_WEIGHT:g}, got {weight!r}"
+            )
         weighted.append((edit, float(weight)))
     return weighted
 

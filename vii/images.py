@@ -249,7 +249,9 @@ def as_image(value: object) -> Tensor:
         return _from_array(value)
     if not isinstance(value, Tensor):
         got = f"the path {str(value)!r}; read it with vii.load_image" if isinstance(value, str | Path) else type(value)
-        raise UsageError(f"expected a picture: a tensor (3, h, w), a NumPy array (h, w, 3) or a Pillow picture; got {got}")
+        raise UsageError(
+            f"expected a picture: a tensor (3, h, w), a NumPy array (h, w, 3) or a Pillow picture; got {got}"
+        )
     if value.ndim != 3 or value.shape[0] != 3 or not value.numel():
         hint = "; .permute(2, 0, 1) puts the channels first" if value.ndim == 3 and value.shape[-1] == 3 else ""
         raise UsageError(f"expected a picture as a tensor (3, h, w), got {tuple(value.shape)}{hint}")
@@ -281,6 +283,6 @@ def _in_range(values: Tensor, known: bool, kind: str) -> Tensor:
         raise UsageError(f"expected a picture of floats in [0, 1] or of uint8, got {kind}")
     low, high = (float(bound) for bound in torch.aminmax(values.detach()))
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # also of NaN
-        hint = "; divide by 255" if 0 <= low and 1 < high <= 255 else ""
+        hint = "; divide by 255" if low >= 0 and 1 < high <= 255 else ""
         raise UsageError(f"expected a picture with values in [0, 1], got values from {low:g} to {high:g}{hint}")
     return values if low >= 0 and high <= 1 else values.clamp(0, 1)

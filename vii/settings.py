@@ -80,7 +80,7 @@ def setting(
 
     Args:
         default: its value where nobody says otherwise.
-        label: what other tools call it in the line `parameters` of a picture; empty for a setting that they do not know.
+        label: what other tools call it in the line `parameters` of a picture; empty where they do not know it.
         least: the smallest number that is taken.
         most: the largest.
     """

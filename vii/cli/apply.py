@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..application import Application
     from ..edit_file import Edit
+    from ..files import Outputs
     from ..region import Region
 
 # Pickles are named as edits too, so that they meet the refusal that explains why and not "not a picture".
@@ -92,6 +93,7 @@ def apply(
     and every result keeps its photo's stem with .png. A photo that cannot be read is reported and the others are done.
     """
     from ..application import Application, check_together
+    from ..files import Outputs
     from ..images import load_image
     from ..settings import parse
 
@@ -100,13 +102,14 @@ def apply(
         raise UsageError("nothing to apply: name an edit (a file or one of the library), or words with --text, or both")
     if mask and box:
         raise UsageError("give --mask or --box, not both")
-    read = [*photos, *(path for path, _, _ in edits), *([Path(mask)] if mask else [])]
-    results = result_paths(photos, output, read, overwrite)
+    outputs = Outputs(overwrite=overwrite, advice="choose another place with -o", consent="--overwrite")
+    outputs.reads(*photos, *(path for path, _, _ in edits), *([mask] if mask else []))
+    results = result_paths(photos, output, outputs)
     region = load_image(mask).mean(0) if mask else _parse_box(box)
     check_together([edit for _, edit, _ in edits])
-    asked = {name: options.pop(name) for name in ASKED}
+    asked: dict[str, Any] = {name: options.pop(name) for name in ASKED}
     editor = load_editor(editor_of(edits[0][1] if edits else None, options))
-    settings = parse(editor.settings, assignments)
+    settings: dict[str, Any] = parse(editor.settings, assignments)
     if twice := [name for name in settings if asked.get(name) is not None]:
         raise UsageError(f"{twice[0]} is given twice, by its own option and by --set")
     plan = Application(editor, [(edit, weight) for _, edit, weight in edits], **asked, **settings)
@@ -239,41 +242,19 @@ def _weight(argument: str, text: str | None) -> float:
         raise UsageError(f"{argument}: expected EDIT:WEIGHT with a number, such as :0.8") from None
 
 
-def result_paths(photos: Sequence[Path], output: str, read: Sequence[Path], overwrite: bool) -> list[Path]:
-    """Where each result goes; made, checked for clashes and for being writable before any work is done.
-
-    Args:
-        photos: to edit.
-        output: what `-o` says.
-        read: every file that is read; never written over.
-        overwrite: whether files may be replaced that `vii` did not write.
-    """
-    from ..files import check_writable, make_folder
+def result_paths(photos: Sequence[Path], output: str, outputs: "Outputs") -> list[Path]:
+    """Where each result goes; made, checked for clashes and for being writable before any work is done."""
+    from ..files import make_folder
 
     out = Path(output)
     if out.suffix.lower() == ".png" and not out.is_dir():
         if len(photos) > 1:
             raise OutputError(f"{output}: {len(photos)} photos need a folder, not the name of one file")
-        results = [out]
-    elif out.suffix.lower() in (".jpg", ".jpeg", ".webp") and not out.is_dir():
+        return [outputs.claim(out, of=photos[0])]
+    if out.suffix.lower() in (".jpg", ".jpeg", ".webp") and not out.is_dir():
         raise OutputError(f"{output}: results are PNG files; give a name that ends in .png, or a folder")
-    else:
-        make_folder(out)
-        results = [out / f"{photo.stem}.png" for photo in photos]
-    sources = {path.resolve() for path in read}
-    taken: dict[Path, Path] = {}
-    for photo, result in zip(photos, results, strict=True):
-        if result.resolve() in sources:
-            raise OutputError(f"{result} is read and would be overwritten; choose another place with -o")
-        if result in taken:
-            raise OutputError(f"{taken[result]} and {photo} would both become {result}; rename one")
-        taken[result] = photo
-        check_writable(result)
-        if result.exists() and not overwrite and not _ours(result):
-            raise OutputError(
-                f"{result} is there and was not written by vii; choose another place with -o, or give --overwrite"
-            )
-    return results
+    make_folder(out, outputs.advice)
+    return [outputs.claim(out / f"{photo.stem}.png", of=photo) for photo in photos]
 
 
 def _parse_box(box: str | None) -> tuple[int, int, int, int] | None:
@@ -284,13 +265,3 @@ def _parse_box(box: str | None) -> tuple[int, int, int, int] | None:
         raise UsageError(f"--box {box}: expected X,Y,W,H, four whole numbers of pixels")
     x, y, w, h = map(int, numbers)
     return x, y, w, h
-
-
-def _ours(path: Path) -> bool:
-    """Whether a picture says that `vii` made it."""
-    from ..images import read_text
-
-    try:
-        return "vii" in read_text(path)
-    except ViiError:
-        return False

@@ -113,7 +113,7 @@ def learn(
 @json_option
 def demo(output: str, seed: int, as_json: bool) -> None:
     """Learn the shipped pair, apply it to the shipped photos, write one contact sheet."""
-    from ..application import apply as apply_edits
+    from ..application import Application
     from ..demo import DEMO_EDIT, demo_pair, demo_photos
     from ..edit_file import save_edit
     from ..files import make_folder
@@ -133,8 +133,9 @@ def demo(output: str, seed: int, as_json: bool) -> None:
     save_edit(edit, path)
     results = {}
     with progress("applying", len(photos)) as advance:
-        for name, photo in photos.items():
-            results[name] = (photo, apply_edits(editor, edit, photo, seed=seed))
+        pictures = Application(editor, edit, seed=seed).many(photos.values())
+        for (name, photo), picture in zip(photos.items(), pictures, strict=True):
+            results[name] = photo, picture
             advance()
     sheet = folder / "contact-sheet.png"
     save_image(edit_sheet(pair, results), sheet)

@@ -34,9 +34,7 @@ class ControlnetSettings(SamplingSettings):
         controlnet_conditioning_scale: factor on what the ControlNet adds; 1 as it was trained, 0 the photo is not seen.
     """
 
-    controlnet_conditioning_scale: float = setting(
-        1.0, label="ControlNet scale", least=-MAX_SCALE, most=MAX_SCALE
-    )
+    controlnet_conditioning_scale: float = setting(1.0, label="ControlNet scale", least=-MAX_SCALE, most=MAX_SCALE)
 
 
 @dataclass(frozen=True, eq=False)

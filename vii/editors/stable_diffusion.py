@@ -44,7 +44,7 @@ class SamplingSettings:
 
     Attributes:
         num_inference_steps: denoising steps, 1 to `MAX_STEPS`.
-        guidance_scale: s_T, how far to go along the instruction; 1 = off; in [-`MAX_SCALE`, `MAX_SCALE`] as are all scales.
+        guidance_scale: s_T, how far to go along the instruction; 1 = off. At most `MAX_SCALE` either way, as all scales.
         scheduler: a key of `SCHEDULERS`, or "model" for the one in the model's own folder.
     """
 

@@ -3,7 +3,8 @@
 import math
 import re
 import zipfile
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..application import apply, recommended_settings, reuses_noise
+from ..application import Application
 from ..edit_file import Edit
 from ..errors import UsageError, ViiError
 from ..images import load_image, resize, save_image
-from ..record import chunks, record
 from .jobs import Job
 from .learning import one_line
 from .shelf import find
@@ -24,7 +24,7 @@ from .studio import Studio
 from .uploads import plain
 
 MAX_PHOTOS, MAX_EDITS = 64, 4
-MAX_WEIGHT, MAX_GUIDANCE, MAX_SAMPLING = 3.0, 50.0, 1000
+MAX_WEIGHT, MAX_GUIDANCE = 3.0, 50.0
 # A stroke's soft rim belongs to it.
 PAINTED = 0.05
 
@@ -156,7 +156,7 @@ def result_names(paths: Sequence[Path]) -> list[str]:
 
 
 def apply_to(job: Job, studio: Studio, photos: Sequence[Path], wish: Wish) -> Applied:
-    """Edit photos one by one, telling `job.progress`, until all are done or the job is stopped.
+    """Edit photos, telling `job.progress`, until all are done or the job is stopped.
 
     Raises:
         ViiError: not one of them could be edited.
@@ -166,33 +166,44 @@ def apply_to(job: Job, studio: Studio, photos: Sequence[Path], wish: Wish) -> Ap
     if len(photos) > MAX_PHOTOS:
         raise UsageError(f"{len(photos)} photos, at most {MAX_PHOTOS} are taken at once")
     editor, folder = studio.editor(), studio.new_folder()
-    weighted = [(edit, weight) for _, weight, edit in wish.edits]
-    used = recommended_settings(editor, weighted[0][0] if weighted else None, **wish.settings)
-    reuse = reuses_noise(weighted, None)
+    edits = [(edit, weight) for _, weight, edit in wish.edits]
+    plan = Application(
+        editor, edits, text=wish.words, seed=wish.seed, full_size=wish.full_size, **(wish.settings or {})
+    )
+    names = [name for name, _, _ in wish.edits]
+    under_way: deque[tuple[str, Tensor]] = deque()
     results: list[Result] = []
-    problems: list[str] = []
-    for path, name in zip(photos, result_names(photos), strict=True):
-        if job.stopping:
-            break
+    problems = [plain(UsageError(warning), studio.folder) for warning in plan.warnings]
+
+    def read() -> Iterator[Tensor]:
+        for path, name in zip(photos, result_names(photos), strict=True):
+            if job.stopping:
+                return
+            try:
+                photo = load_image(path)
+            except ViiError as error:
+                if len(photos) == 1:
+                    raise
+                problems.append(plain(error, studio.folder))
+                continue
+            under_way.append((name, photo))
+            yield photo
+
+    for edited in plan.many(read(), wish.mask):
+        name, photo = under_way.popleft()
+        out = folder / f"{name}.png"
         try:
-            photo = load_image(path)
-            asked: dict[str, Any] = {"text": wish.words, "seed": wish.seed, "full_size": wish.full_size}
-            asked["reuse_noise"] = reuse
-            edited = apply(editor, weighted, photo, mask=wish.mask, **asked, **wish.settings)
-            size = edited.shape[2], edited.shape[1]
-            region = None if wish.mask is None else "mask"
-            made = record(editor, wish.edits, used, region=region, size=size, **asked)
-            out = folder / f"{name}.png"
-            save_image(edited, out, text=chunks(made))
+            save_image(edited, out, text=plan.chunks(edited, wish.mask, names=names))
             results.append(Result(name, resize(photo, *edited.shape[-2:]), edited, out))
         except ViiError as error:
-            if len(photos) == 1:
-                raise
             problems.append(plain(error, studio.folder))
         job.progress = Applied(tuple(results), tuple(problems), False, len(photos))
+        if job.stopping:
+            break
     if problems and not results and not job.stopping:
         raise UsageError("; ".join(problems))
-    return Applied(tuple(results), tuple(problems), len(results) + len(problems) < len(photos), len(photos))
+    failed = len(problems) - len(plan.warnings)
+    return Applied(tuple(results), tuple(problems), len(results) + failed < len(photos), len(photos))
 
 
 def files_of(applied: Applied) -> list[str]:
