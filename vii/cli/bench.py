@@ -87,28 +87,34 @@ def bench(
     from dataclasses import asdict
 
     from .. import __version__
-    from .. import evaluation as ev
+    from ..evaluation.benchmark import count_examples, count_scores, run, split_of
+    from ..evaluation.edits_file import read_edits
+    from ..evaluation.methods import methods_for
+    from ..evaluation.page import page
+    from ..evaluation.report import benchmark_tables
+    from ..evaluation.statistics import conclusions
+    from ..evaluation.tasks import choose, read_photos, shipped_tasks
     from ..files import make_folder, replacing
 
-    tasks = ev.read_edits(edits_file) if edits_file else ev.shipped_tasks()
-    tasks = ev.choose(tasks, names, FEW_EDITS if quick else None)
-    rows = ev.methods_for(
+    tasks = read_edits(edits_file) if edits_file else shipped_tasks()
+    tasks = choose(tasks, names, FEW_EDITS if quick else None)
+    rows = methods_for(
         recipes or (("default",) if quick else ("visii", "default")),
         methods=methods,
         pairs=sorted({*pairs}) or (1,),
         known_words=True,
     )
-    examples, chosen_seeds = ev.count_examples(rows), range(seeds or (1 if quick else SEEDS))
+    examples, chosen_seeds = count_examples(rows), range(seeds or (1 if quick else SEEDS))
     make_folder(Path(output))
     conditions = {name: options[name] for name in ("clip", "dtype", "device")}
     editor = load_editor(options)
     count = count or (FEW_PHOTOS if quick else PHOTOS)
-    photos = ev.read_photos(folder, count, editor.resolution, examples, len(chosen_seeds), max_side)
+    photos = read_photos(folder, count, editor.resolution, examples, len(chosen_seeds), max_side)
     results = []
-    with progress("scoring", ev.count_scores(tasks, rows, chosen_seeds)) as advance:
-        for result in ev.run(editor, tasks, rows, photos, chosen_seeds, Path(output), conditions, max_side):
+    with progress("scoring", count_scores(tasks, rows, chosen_seeds)) as advance:
+        for result in run(editor, tasks, rows, photos, chosen_seeds, Path(output), conditions, max_side):
             results.append(result)
-            advance(f"{result.score.edit}: {result.score.method} {result.score.psnr:.2f} dB")
+            advance(f"{result.score.task}: {result.score.method} {result.score.values['psnr']:.2f} dB")
     scores = [result.score for result in results]
     facts = {
         "editor": f"{editor.name} ({editor.space.model}), weights {editor.space.fingerprint}",
@@ -121,16 +127,16 @@ def bench(
         "vii": __version__,
         "conditions": conditions,
         "recipes": {row.name: asdict(row.recipe) for row in rows if row.recipe},
-        **ev.conclusions(scores),
-        "scores": [asdict(score) for score in scores],
+        **conclusions(scores),
+        "scores": [score.plain() for score in scores],
     }
     files = {
         "report.json": json.dumps(record, indent=1),
-        "page.html": ev.page(
+        "page.html": page(
             "Editing by example, measured",
             facts,
             tasks,
-            lambda task: ev.split_of(task, photos, chosen_seeds[0], editor.resolution, examples, max_side),
+            lambda task: split_of(task, photos, chosen_seeds[0], editor.resolution, examples, max_side),
             results,
         ),
     }
@@ -140,7 +146,7 @@ def bench(
     if as_json:
         click.echo(files["report.json"])
         return
-    click.echo("\n\n".join(table.markdown() for table in ev.score_tables(scores)))
+    click.echo("\n\n".join(table.markdown() for table in benchmark_tables(scores)))
     click.echo("\n" + "\n".join(str(Path(output) / name) for name in files))
 
 

@@ -48,30 +48,35 @@ def evaluate(
     and DINO are measured where their packages and weights are there; nothing is downloaded for them.
     """
     from .. import __version__
-    from .. import evaluation as ev
     from ..edit_file import load_edit
+    from ..evaluation import paper, report
+    from ..evaluation.folders import read_folders
+    from ..evaluation.methods import methods_for
+    from ..evaluation.metric_models import load_metric_models
     from ..files import make_folder, replacing
     from ..images import save_image
     from ..library import find_edit
 
-    tasks = ev.read_folders(folder, examples)
+    tasks = read_folders(folder, examples)
     path = find_edit(edit_file) if edit_file else None
     edit = load_edit(path) if path else None
     named = (path.stem, edit) if path and edit else None
-    methods = ev.methods_for(recipes or (() if named else ("default",)), baselines=("no-edit",), edit=named)
+    methods = methods_for(recipes or (() if named else ("default",)), baselines=("no-edit",), edit=named)
     out = Path(output)
     make_folder(out)
     conditions = {name: options[name] for name in ("clip", "dtype", "device")}
     editor = load_editor(editor_of(edit, options))
     queries = [query for task in tasks for query in task.source.split({}, seed).queries]
     truths = any(query.truth is not None for query in queries)
-    models = ev.load_metric_models(editor, measure_clip, dino, truths=truths, cycle=cycle, own_clip=options["clip"])
-    found = ev.evaluate(editor, tasks, methods, models, out, seed=seed, cycle=cycle, words=words, conditions=conditions)
-    rows = []
+    models = load_metric_models(editor, measure_clip, dino, truths=truths, cycle=cycle, own_clip=options["clip"])
+    found = paper.evaluate(
+        editor, tasks, methods, models, out, seed=seed, cycle=cycle, words=words, conditions=conditions
+    )
+    scores = []
     with progress("evaluating", len(methods) * len(queries)) as advance:
-        for row in found:
-            rows.append(row)
-            advance(f"{row.task}: {row.method} on {row.query.name}")
+        for score in found:
+            scores.append(score)
+            advance(f"{score.task}: {score.method} on {score.photo}")
     facts = {
         "vii": __version__,
         "editor": f"{editor.name} ({editor.space.model}), weights {editor.space.fingerprint}",
@@ -84,19 +89,19 @@ def evaluate(
         "methods": {method.name: method.identity() for method in methods},
     }
     files = {
-        "results.csv": ev.row_csv(rows, models),
-        "results.json": json.dumps(ev.row_record(rows, models, facts), indent=1),
+        "results.csv": report.paper_csv(scores, models),
+        "results.json": json.dumps(report.paper_record(scores, models, facts), indent=1),
     }
     for name, text in files.items():
         with replacing(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
     sheets = [out / ("contact-sheet.png" if len(tasks) == 1 else f"contact-sheet-{task.name}.png") for task in tasks]
     for task, place in zip(tasks, sheets, strict=True):
-        save_image(ev.row_sheet(task, rows), place)
+        save_image(report.paper_sheet(task, scores, out), place)
     if as_json:
         click.echo(files["results.json"])
         return
-    click.echo(ev.row_table(rows).markdown())
+    click.echo(report.paper_table(scores).markdown())
     measured = [f"{network} measured with {name}" for network, name in models.names.items()]
     click.echo("\n" + "\n".join([*measured, *(str(out / name) for name in files), *map(str, sheets)]))
     for sentence in models.missing:

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 @click.option("--pair", "more", nargs=2, multiple=True, metavar="BEFORE AFTER", help="One more example; repeatable.")
 @click.option("--recipe", metavar="NAME|FILE", help="How to learn, for methods that learn by a recipe.")
 @click.option("--text", metavar="WORDS", help="Words that say the edit, or that are added to it.")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of all noise."
-)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of all noise.")
 @click.option("--overwrite", is_flag=True, help="Replace files that vii did not write.")
 @editor_options
 @json_option

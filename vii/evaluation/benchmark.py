@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from torch import Tensor
 
@@ -113,19 +114,14 @@ def run(
         for method in methods:
             if not _takes(method, task):
                 continue
-            identity = {**method.identity(task.words), "pairs": method.pairs, "code": code_sha256(method.entry.build)}
+            identity = {"common": common, **method.identity(task.words), "pairs": method.pairs}
+            identity["code"] = code_sha256(method.entry.build)
             done: dict[str, Output] = {}
             for seed, split in splits.items():
                 used = seed if method.looks_at_the_pair else seeds[0]
-                content = {
-                    "common": common,
-                    **identity,
-                    "edit": task.name,
-                    "task": digests[seed],
-                    "seeds": (seed, used),
-                }
+                name = key({**identity, "task": task.name, "split": digests[seed], "seeds": (seed, used)})
                 names = shown(split) if seed == seeds[0] else []
-                pictures = scores.pictures(name := key(content), len(names))
+                pictures = scores.pictures(name, len(names))
                 score = scores.get(name, len(names))
                 if score is None:
                     pairs = split.examples[: method.pairs]
@@ -133,7 +129,7 @@ def run(
                     fresh = {} if method.looks_at_the_pair else done
                     outputs = _outputs(editor, learned.transfer, pairs, split, used, fresh)
                     score = _score(editor, task, method, seed, split, learned, list(outputs.values()))
-                    score = replace(score, curve=_curve(editor, learned, pairs, split, used, score))
+                    score = replace(score, curve=_curve(editor, learned, pairs, split, used, score.values))
                     for photo, path in zip(names, pictures, strict=True):
                         save_image(outputs[photo].picture, path)
                     scores.add(name, score)
@@ -171,45 +167,33 @@ def _output(editor: Editor, picture: Tensor, test: Pair, seconds: float) -> Outp
 
 
 def _score(
-    editor: Editor,
-    task: Task,
-    method: Method,
-    seed: int,
-    split: Split,
-    learned: Learned,
-    outputs: Sequence[Output],
+    editor: Editor, task: Task, method: Method, seed: int, split: Split, learned: Learned, outputs: Sequence[Output]
 ) -> Score:
     results, tests, joint = [output.picture for output in outputs], [output.test for output in outputs], editor.joint
-    both = list(zip(results, tests, strict=True))
-    kept = [preserved(result, test.before, test.after) for result, test in both]
-    directions = [direction(joint, result, test.before, test.after) for result, test in both] if joint else []
-    size = results[0].shape[-2:]
-    example = Pair(*(resize(image, *size) for image in (split.examples[0].before, split.examples[0].after)))
+    both = [(output.picture, output.test.before, output.test.after) for output in outputs]
+    size, example, edit = results[0].shape[-2:], split.examples[0], learned.edit
     full = [output.full for output in outputs if output.full]
-    edit = learned.edit
-    return Score(
-        edit=task.name,
-        describable=task.describable,
-        method=method.name,
-        seed=seed,
-        psnr=round(fmean(psnr(result, test.after) for result, test in both), 3),
-        ssim=round(fmean(ssim(result, test.after) for result, test in both), 4),
-        full_psnr=_mean([decibels for decibels, _ in full], 3),
-        full_ssim=_mean([likeness for _, likeness in full], 4),
-        direction=_mean(directions, 4),
-        preserved=_mean(kept, 3),
-        leakage=_mean([leakage(results, tests, example)], 4),
-        learn_seconds=round(learned.seconds, 2),
-        apply_seconds=round(fmean(output.seconds for output in outputs), 3),
-        samples=learned.samples,
-        kilobytes=round(len(to_bytes(edit)) / 1000, 2) if edit else 0.0,
-        explained=edit.training.get("explained") if edit else None,
-        init_text=edit.init_text if edit else task.words if method.needs_words else "",
-    )
+    example = Pair(resize(example.before, *size), resize(example.after, *size))
+    values = {
+        "psnr": _mean([psnr(result, truth) for result, _, truth in both], 3),
+        "ssim": _mean([ssim(result, truth) for result, _, truth in both], 4),
+        "full_psnr": _mean([decibels for decibels, _ in full], 3),
+        "full_ssim": _mean([likeness for _, likeness in full], 4),
+        "direction": _mean([direction(joint, *pictures) for pictures in both] if joint else [], 4),
+        "preserved": _mean([preserved(*pictures) for pictures in both], 3),
+        "leakage": _mean([leakage(results, tests, example)], 4),
+        "learn_seconds": round(learned.seconds, 2),
+        "apply_seconds": _mean([output.seconds for output in outputs], 3),
+        "samples": learned.samples,
+        "kilobytes": round(len(to_bytes(edit)) / 1000, 2) if edit else 0.0,
+        "explained": edit.training.get("explained") if edit else None,
+    }
+    words = edit.init_text if edit else task.words if method.needs_words else ""
+    return Score(task.name, method.name, seed, values, init_text=words)
 
 
 def _curve(
-    editor: Editor, learned: Learned, pairs: Sequence[Pair], split: Split, seed: int, final: Score
+    editor: Editor, learned: Learned, pairs: Sequence[Pair], split: Split, seed: int, final: Mapping[str, Any]
 ) -> tuple[Point, ...]:
     """How good it was on the way; empty where nothing was learned."""
     points = []
@@ -217,7 +201,7 @@ def _curve(
         outputs = _outputs(editor, moment.transfer, pairs, split, seed, {}).values()
         quality = fmean(psnr(output.picture, output.test.after) for output in outputs)
         points.append(Point(round(moment.seconds, 2), moment.samples, round(quality, 3)))
-    return (*points, Point(final.learn_seconds, final.samples, final.psnr)) if points else ()
+    return (*points, Point(final["learn_seconds"], final["samples"], final["psnr"])) if points else ()
 
 
 def _mean(values: Sequence[float | None], digits: int) -> float | None:

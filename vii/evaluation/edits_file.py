@@ -44,11 +44,8 @@ def _task(entry: Mapping[str, Any], file: Path, where: str) -> Task:
     for key in entry:
         if key not in COMMON | PICTURES | FORMULA:
             raise UsageError(f"{where}: {unknown_name('key', key, COMMON | PICTURES | FORMULA)}")
-    types: dict[str, type] = dict.fromkeys({"name", "words"} | PICTURES, str) | {
-        "parts": list,
-        "said": bool,
-        "describable": bool,
-    }
+    types: dict[str, type] = dict.fromkeys({"name", "words"} | PICTURES, str)
+    types |= {"parts": list, "said": bool, "describable": bool}
     for key, kind in types.items():
         if not isinstance(entry.get(key, kind()), kind):
             raise UsageError(f"{where}: {key} must be of type {kind.__name__}, got {entry[key]!r}")

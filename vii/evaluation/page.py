@@ -9,7 +9,7 @@ from ..images import Pair, load_image
 from ..rendering.html import contents, document, listed, picture, wide
 from .benchmark import Result, shown
 from .metric_table import BENCHMARK
-from .report import score_tables
+from .report import benchmark_tables
 from .scores import Score
 from .table import Table
 from .tasks import Split, Task
@@ -42,13 +42,13 @@ def page(
         results: of the whole run.
     """
     sections = [
-        _section(index, task, split_of(task), [r for r in results if r.score.edit == task.name])
+        _section(index, task, split_of(task), [r for r in results if r.score.task == task.name])
         for index, task in enumerate(tasks)
     ]
     meanings = {metric.label: metric.meaning for metric in BENCHMARK if metric.meaning}
     body = f"""<p>Each edit is learned from one example pair, then given to photos never seen while learning.</p>
 {listed(facts)}
-{"".join(_table(table) for table in score_tables([result.score for result in results]))}
+{"".join(_table(table) for table in benchmark_tables([result.score for result in results]))}
 <h2>What the measures say</h2>
 {listed(meanings)}
 {contents("Edits", "Pictures", {f"edit-{index}": task.name for index, task in enumerate(tasks)})}
@@ -94,7 +94,9 @@ def _section(index: int, task: Task, split: Split, results: Sequence[Result]) ->
         f'<table class="pictures"><caption>{escape(caption)}</caption><thead><tr>{header}</tr></thead>'
         f"<tbody>{''.join(examples)}{''.join(rows)}</tbody></table>"
     )
-    learned = "".join(f"<li>{escape(_learned(result.score))}</li>" for result in first if result.score.samples)
+    learned = "".join(
+        f"<li>{escape(_learned(result.score))}</li>" for result in first if result.score.values["samples"]
+    )
     return (
         f'<section aria-labelledby="edit-{index}"><h2 id="edit-{index}">{escape(task.name)}</h2>'
         f"<p>{escape(words)}; {escape(kind)}</p>{f'<ul>{learned}</ul>' if learned else ''}"
@@ -103,12 +105,12 @@ def _section(index: int, task: Task, split: Split, results: Sequence[Result]) ->
 
 
 def _head(result: Result) -> str:
-    return f"{escape(result.score.method)}<br>{result.score.psnr:.1f} dB"
+    return f"{escape(result.score.method)}<br>{result.score.values['psnr']:.1f} dB"
 
 
 def _learned(score: Score) -> str:
     start = f"from “{score.init_text}”" if score.init_text else "from no words"
-    return f"{score.method}: {start}, explained {score.explained or 0:.0%}, {score.learn_seconds:.0f} s"
+    return f"{score.method}: {start}, explained {score.values['explained'] or 0:.0%}, {score.values['learn_seconds']:.0f} s"
 
 
 def _pair(edit: str, label: str, pair: Pair) -> list[tuple[str, Tensor]]:

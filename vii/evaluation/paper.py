@@ -1,7 +1,6 @@
 """The paper's measures: how well an edit carries over to photos for which there may be no right answer."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -15,28 +14,8 @@ from .metric_models import MetricModels
 from .metric_table import PAPER
 from .metrics import change, psnr, similarity, ssim
 from .results import Results
+from .scores import Score
 from .tasks import Query, Task
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one method makes of one photo.
-
-    Attributes:
-        task: name of the task.
-        method: name of the method.
-        query: what it was made from.
-        result: the picture; None for no edit.
-        metrics: name -> value for each of `PAPER`, None where it could not be measured or was not asked for.
-        explained: of the edit, see `Step.explained`; None where nothing was learned, or the edit does not say.
-    """
-
-    task: str
-    method: str
-    query: Query
-    result: Path | None
-    metrics: Mapping[str, float | None]
-    explained: float | None = None
 
 
 def evaluate(
@@ -50,7 +29,7 @@ def evaluate(
     cycle: bool = False,
     words: tuple[str, str] | None = None,
     conditions: Mapping[str, str | None] | None = None,
-) -> Iterator[Row]:
+) -> Iterator[Score]:
     """Measure methods on tasks.
 
     Edits are learned from, and applied to, the pictures as they are in their files, as `vii learn` and `vii apply` do.
@@ -76,7 +55,7 @@ def evaluate(
         conditions: see `conditions_of`.
 
     Yields:
-        a row for every task, method and photo, in this order.
+        a score for every task, method and photo, in this order.
 
     Raises:
         UsageError: nothing can be measured, or something is asked for that needs a CLIP or a recipe.
@@ -101,7 +80,7 @@ def evaluate(
             method.edit.check_space(editor.space)
     results = Results(folder, editor, seed, conditions)
     # Not a generator itself: arguments are checked when it is called, not when the first row is asked for.
-    return _Run(editor, models, results, cycle, words).rows(tasks, methods)
+    return _Run(editor, models, results, cycle, words).scores(tasks, methods)
 
 
 class _Run:
@@ -111,7 +90,7 @@ class _Run:
         self.editor, self.models, self.results, self.cycle = editor, models, results, cycle
         self.words = models.clip.text_features(words) if models.clip and words else None
 
-    def rows(self, tasks: Sequence[Task], methods: Sequence[Method]) -> Iterator[Row]:
+    def scores(self, tasks: Sequence[Task], methods: Sequence[Method]) -> Iterator[Score]:
         for task in tasks:
             split = task.source.split({}, self.results.seed)
             pairs, shown = split.examples, None
@@ -120,9 +99,9 @@ class _Run:
             for method in methods:
                 ready = self.results.prepared(method, pairs, f"{task.name}-{method.name}")
                 for query in split.queries:
-                    yield self._row(task.name, method, ready, query, pairs, shown)
+                    yield self._score(task.name, method, ready, query, pairs, shown)
 
-    def _row(
+    def _score(
         self,
         task: str,
         method: Method,
@@ -130,7 +109,7 @@ class _Run:
         query: Query,
         pairs: Sequence[Pair],
         shown: tuple[Tensor, Tensor] | None,
-    ) -> Row:
+    ) -> Score:
         image, truth = query.read()
         label, path = f"{task}-{query.name}-{method.name}", None
         result = fit(image, self.editor.resolution, 1)
@@ -149,8 +128,10 @@ class _Run:
             found |= self._cycle("cycle_image", method, back, result, before, labels)
             labels = f"{label}-again", f"{label}-again"
             found |= self._cycle("cycle_prompt", method, again, pairs[0].before, pairs[0].after, labels)
-        explained = ready.edit.training.get("explained") if ready.edit else None
-        return Row(task, method.name, query, path, found, explained)
+        found["explained"] = ready.edit.training.get("explained") if ready.edit else None
+        rounded = {name: None if value is None else round(value, 6) for name, value in found.items()}
+        picture = f"{path.parent.name}/{path.name}" if path else ""
+        return Score(task, method.name, self.results.seed, rounded, photo=query.name, picture=picture)
 
     def _clip_metrics(self, before: Tensor, result: Tensor, shown: tuple[Tensor, Tensor]) -> dict[str, float | None]:
         start, end = self._features([before]), self._features([result])

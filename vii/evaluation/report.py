@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from statistics import fmean
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -12,7 +12,6 @@ from ..images import load_image, spread
 from ..rendering.sheets import contact_sheet
 from .metric_models import MetricModels
 from .metric_table import BENCHMARK, FULL_PSNR, PAPER, PSNR, Metric
-from .paper import Row
 from .scores import Score
 from .statistics import GROUPS, QUALITY, Mean, conclusions, mean_of, unique
 from .table import NOTHING, Table, number
@@ -24,68 +23,43 @@ LABELS = dict(zip(GROUPS, ("said", "unsaid", "all"), strict=True))
 SHOWN = 8
 
 
-def score_tables(scores: Sequence[Score]) -> list[Table]:
+def benchmark_tables(scores: Sequence[Score]) -> list[Table]:
     """The scores of `vii bench`, and what `conclusions` draws from them, as tables."""
     found = conclusions(scores)
-    methods, seeds, compared = list(found["means"]), len({score.seed for score in scores}), found["compared"]
+    compared, against, seeds = found["compared"], found["against"], len({score.seed for score in scores})
     over = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    full = any(score.full_psnr is not None for score in scores)
-    # The photos' own size is that of the editor unless they were kept larger.
-    known = [metric for metric in BENCHMARK if full or not metric.name.startswith("full_")]
-    quality = [metric for metric in QUALITY if metric in known]
+    metrics = _measured(scores, BENCHMARK)
+    quality = [metric for metric in QUALITY if metric in metrics or not metric.name.startswith("full_")]
+    comparisons = f", corrected for {len(against)} comparisons by Holm's method" if len(against) > 1 else ""
 
-    def group_row(group: str, metric: Metric, label: str) -> list[str]:
-        means = [found["means"][method][group][metric.name] for method in methods]
-        return [label, *(_mean_text(Mean(**mean) if mean else None, metric.digits) for mean in means)]
+    def share(row: Mapping[str, Any]) -> str:
+        part = f" ({row['at_least_as_good'] / row['edits']:.0%})" if row["edits"] else ""
+        return f"{row['at_least_as_good']} of {row['edits']}{part}"
 
-    def by_edit(metric: Metric) -> Table:
-        rows = []
-        for edit in unique(score.edit for score in scores):
-            chosen = [[s for s in scores if s.edit == edit and s.method == method] for method in methods]
-            rows.append([edit, *(_mean_text(mean_of(own, metric.name), metric.digits) for own in chosen)])
-        rows += [group_row(group, metric, f"mean, {LABELS[group]}") for group in GROUPS]
-        return Table(f"{metric.label}; {over}", ["edit", *methods], rows)
-
-    comparisons = f", corrected for {len(found['against'])} comparisons by Holm's method"
     return [
-        by_edit(PSNR),
-        *([by_edit(FULL_PSNR)] if full else []),
-        Table(
-            f"All measures, mean over all edits; {over}",
-            ["measure", *methods],
-            [group_row("all", metric, metric.label) for metric in known],
-        ),
+        *(_by_task(scores, metric, over) for metric in (PSNR, FULL_PSNR) if metric in metrics),
+        means_table(scores, f"All measures, mean over all edits; {over}", BENCHMARK),
         Table(
             f"{compared} against the others, PSNR",
-            ["method", "edits at least as good", *(f"dB better, {LABELS[group]}" for group in GROUPS)],
+            ["method", "edits at least as good", *(f"dB better, {label}" for label in LABELS.values())],
             [
-                [
-                    other,
-                    f"{row['at_least_as_good']} of {row['edits']}"
-                    + (f" ({row['at_least_as_good'] / row['edits']:.0%})" if row["edits"] else ""),
-                    *(number(row["db_better"][group], "+.2f") for group in GROUPS),
-                ]
-                for other, row in found["against"].items()
+                [other, share(row), *(number(row["db_better"][group], "+.2f") for group in GROUPS)]
+                for other, row in against.items()
             ],
         ),
         Table(
-            f"{compared} minus the others: mean over edits ± its standard error (p of Wilcoxon's test"
-            f"{comparisons if len(found['against']) > 1 else ''})",
+            f"{compared} minus the others: mean over edits ± its standard error (p of Wilcoxon's test{comparisons})",
             ["method", *(metric.label for metric in quality)],
             [
                 [other, *(_difference_text(row["difference"][metric.name], metric.digits) for metric in quality)]
-                for other, row in found["against"].items()
+                for other, row in against.items()
             ],
         ),
         Table(
             f"How soon is {compared} as good as another recipe is in the end?",
             ["method", "its PSNR", "its seconds", f"seconds until {compared} is as good", "ratio"],
             [
-                [
-                    other,
-                    number(row["psnr"], ".2f"),
-                    *(number(row[field], ".1f") for field in ("seconds", "reached", "ratio")),
-                ]
+                [other, number(row["psnr"], ".2f"), *(number(row[f], ".1f") for f in ("seconds", "reached", "ratio"))]
                 for other, row in found["as_good_as"].items()
             ],
         ),
@@ -100,23 +74,25 @@ def score_tables(scores: Sequence[Score]) -> list[Table]:
     ]
 
 
-def row_table(rows: Sequence[Row]) -> Table:
-    """Means of `vii eval` by method, a metric a line."""
-    methods, tasks = unique(row.method for row in rows), len({row.task for row in rows})
-    photos = len({(row.task, row.query.name) for row in rows})
+def means_table(scores: Sequence[Score], caption: str, metrics: Sequence[Metric] = PAPER) -> Table:
+    """Means by method, a metric a line, of those metrics that any score has."""
+    methods = unique(score.method for score in scores)
+    lines = [[metric.label, *_means(scores, methods, metric)] for metric in _measured(scores, metrics)]
+    return Table(caption, ["measure", *methods], lines)
+
+
+def paper_table(scores: Sequence[Score]) -> Table:
+    """The scores of `vii eval`; every task counts the same, whatever its number of photos."""
+    tasks, photos = len({score.task for score in scores}), len({(score.task, score.photo) for score in scores})
     over = f"{photos} photos" if tasks == 1 else f"{tasks} tasks with {photos} photos"
-    lines = [
-        [metric.label, *(number(_mean(rows, method, metric), f".{metric.digits}f") for method in methods)]
-        for metric in _measured(rows)
-    ]
-    return Table(f"Means over {over}", ["measure", *methods], lines)
+    return means_table(scores, f"Means over {over}")
 
 
-def row_record(rows: Sequence[Row], models: MetricModels, facts: Mapping[str, Any]) -> dict[str, Any]:
+def paper_record(scores: Sequence[Score], models: MetricModels, facts: Mapping[str, Any]) -> dict[str, Any]:
     """All of `vii eval`, ready for JSON.
 
     Args:
-        rows: of the whole run.
+        scores: of the whole run, each of one photo.
         models: what measured.
         facts: what was run, in names and values.
 
@@ -124,7 +100,8 @@ def row_record(rows: Sequence[Row], models: MetricModels, facts: Mapping[str, An
         the facts; `metrics`, each with its meaning and the network that measured it; `missing`, what could not be
         measured and why; `means`, method -> metric -> mean over tasks of the means over their photos; and `rows`.
     """
-    measured = _measured(rows)
+    measured, methods = _measured(scores, PAPER), unique(score.method for score in scores)
+    means = {method: [score for score in scores if score.method == method] for method in methods}
     return {
         **facts,
         "metrics": {
@@ -133,60 +110,57 @@ def row_record(rows: Sequence[Row], models: MetricModels, facts: Mapping[str, An
         },
         "missing": list(models.missing),
         "means": {
-            method: {metric.name: _mean(rows, method, metric) for metric in measured}
-            for method in unique(row.method for row in rows)
+            method: {m.name: round(mean.mean, 6) if (mean := mean_of(own, m.name)) else None for m in measured}
+            for method, own in means.items()
         },
-        "rows": [_plain(row, measured) for row in rows],
+        "rows": [_plain(score, measured) for score in scores],
     }
 
 
-def row_csv(rows: Sequence[Row], models: MetricModels) -> str:
-    """A line a row, and a heading; the last columns say which networks measured."""
-    measured, networks = _measured(rows), {f"{name}_model": model for name, model in models.names.items()}
-    text, plain = io.StringIO(), [{**_plain(row, measured), **networks} for row in rows]
-    writer = csv.DictWriter(text, fieldnames=list(plain[0]), lineterminator="\n")
+def paper_csv(scores: Sequence[Score], models: MetricModels) -> str:
+    """A line a score, and a heading; the last columns say which networks measured."""
+    networks = {f"{name}_model": model for name, model in models.names.items()}
+    text, rows = io.StringIO(), [{**_plain(score, _measured(scores, PAPER)), **networks} for score in scores]
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(plain)
+    writer.writerows(rows)
     return text.getvalue()
 
 
-def row_sheet(task: Task, rows: Sequence[Row], cell: int = 160) -> Tensor:
+def paper_sheet(task: Task, scores: Sequence[Score], folder: Path, cell: int = 160) -> Tensor:
     """The examples of a task, then its photos, `SHOWN` at most: the photo, its truth where known, every result."""
     split = task.source.split({}, 0)
     pictures = [[("before", pair.before), ("after", pair.after)] for pair in split.examples]
     for query in spread(split.queries, SHOWN):
         photo, truth = query.read()
         line = [(query.name, photo)] + ([("truth", truth)] if truth is not None else [])
-        own = [row for row in rows if row.task == task.name and row.query.name == query.name]
-        pictures.append(line + [(row.method, load_image(row.result)) for row in own if row.result])
+        own = [score for score in scores if (score.task, score.photo) == (task.name, query.name) and score.picture]
+        pictures.append(line + [(score.method, load_image(folder / score.picture)) for score in own])
     return contact_sheet(pictures, cell)
 
 
-def _measured(rows: Sequence[Row]) -> list[Metric]:
-    """The metrics that any row has."""
-    return [metric for metric in PAPER if any(row.metrics[metric.name] is not None for row in rows)]
+def _by_task(scores: Sequence[Score], metric: Metric, over: str) -> Table:
+    methods, tasks = unique(score.method for score in scores), unique(score.task for score in scores)
+    rows = [[task, *_means([score for score in scores if score.task == task], methods, metric)] for task in tasks]
+    for group, chosen in GROUPS.items():
+        rows.append([f"mean, {LABELS[group]}", *_means(list(filter(chosen, scores)), methods, metric)])
+    return Table(f"{metric.label}; {over}", ["edit", *methods], rows)
 
 
-def _mean(rows: Sequence[Row], method: str, metric: Metric) -> float | None:
-    """Every task counts the same, whatever its number of photos."""
-    values: dict[str, list[float]] = {}
-    for row in rows:
-        value = row.metrics[metric.name]
-        if row.method == method and value is not None:
-            values.setdefault(row.task, []).append(value)
-    return round(fmean(map(fmean, values.values())), 6) if values else None
+def _means(scores: Sequence[Score], methods: Sequence[str], metric: Metric) -> list[str]:
+    means = (mean_of([score for score in scores if score.method == method], metric.name) for method in methods)
+    return [_mean_text(mean, metric.digits) for mean in means]
 
 
-def _plain(row: Row, measured: Sequence[Metric]) -> dict[str, Any]:
-    values = {metric.name: row.metrics[metric.name] for metric in measured}
-    return {
-        "task": row.task,
-        "method": row.method,
-        "photo": row.query.name,
-        "result": f"{row.result.parent.name}/{row.result.name}" if row.result else None,
-        "explained": row.explained,
-        **{name: None if value is None else round(value, 6) for name, value in values.items()},
-    }
+def _measured(scores: Sequence[Score], metrics: Sequence[Metric]) -> list[Metric]:
+    """The metrics that any score has."""
+    return [metric for metric in metrics if any(score.values.get(metric.name) is not None for score in scores)]
+
+
+def _plain(score: Score, measured: Sequence[Metric]) -> dict[str, Any]:
+    place = {"task": score.task, "method": score.method, "photo": score.photo, "result": score.picture or None}
+    values = {name: score.values.get(name) for name in ("explained", *(metric.name for metric in measured))}
+    return {**place, **values}
 
 
 def _mean_text(mean: Mean | None, digits: int) -> str:

@@ -139,18 +139,10 @@ def compare(editor: Ip2pEditor, recipe: InversionSettings, updates: int) -> list
 
 def table(paces: Sequence[Pace]) -> Table:
     """The paces as a table; ratios are to the first row, by sample."""
-    header = (
-        "loop",
-        "batch",
-        "UNet passes a sample",
-        "seconds an update",
-        "samples/s",
-        "time a sample, ratio",
-        "peak GB",
-    )
+    columns = "loop|batch|UNet passes a sample|seconds an update|samples/s|time a sample, ratio|peak GB"
     return Table(
         "",
-        header,
+        columns.split("|"),
         [
             [
                 pace.name,

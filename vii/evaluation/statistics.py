@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from scipy.stats import spearmanr, wilcoxon
+
 from .methods import NO_EDIT
 from .metric_table import BENCHMARK, COST
 from .scores import Score
@@ -34,15 +36,17 @@ class Mean:
     edits: int
 
 
-def mean_of(scores: Sequence[Score], field: str) -> Mean | None:
-    """Mean of a figure over those scores that have it; None where none has."""
-    values = {(score.seed, score.edit): getattr(score, field) for score in scores}
-    known = {place: float(value) for place, value in values.items() if value is not None}
+def mean_of(scores: Sequence[Score], metric: str) -> Mean | None:
+    """Mean of a metric over those scores that have it, of photos within their task first; None where none has."""
+    known: dict[int, dict[str, list[float]]] = {}
+    for score in scores:
+        if (value := score.values.get(metric)) is not None:
+            known.setdefault(score.seed, {}).setdefault(score.task, []).append(float(value))
     if not known:
         return None
-    seeds = dict.fromkeys(seed for seed, _ in known)
-    means = [fmean(value for (other, _), value in known.items() if other == seed) for seed in seeds]
-    return Mean(fmean(means), stdev(means) if len(means) > 1 else None, len({edit for _, edit in known}))
+    means = [fmean(map(fmean, tasks.values())) for tasks in known.values()]
+    spread = stdev(means) if len(means) > 1 else None
+    return Mean(fmean(means), spread, len({task for tasks in known.values() for task in tasks}))
 
 
 def conclusions(scores: Sequence[Score]) -> dict[str, Any]:
@@ -85,35 +89,30 @@ def conclusions(scores: Sequence[Score]) -> dict[str, Any]:
         "explained": {
             method: _foretold(own, by_method.get(NO_EDIT, []))
             for method, own in by_method.items()
-            if any(score.explained is not None for score in own)
+            if any(score.values.get("explained") is not None for score in own)
         },
     }
 
 
 def _against(own: Sequence[Score], other: Sequence[Score]) -> dict[str, Any]:
-    ours, theirs = _over_seeds(own, "psnr"), _over_seeds(other, "psnr")
-    groups = {group: {score.edit for score in own if chosen(score)} for group, chosen in GROUPS.items()}
-    margins = {edit: ours[edit] - theirs[edit] for edit in ours if edit in theirs}
-    halves = {group: [margins[edit] for edit in margins if edit in edits] for group, edits in groups.items()}
+    margins = _margins(own, other, "psnr")
+    groups = {group: {score.task for score in own if chosen(score)} for group, chosen in GROUPS.items()}
+    found = {group: [margin for task, margin in margins.items() if task in tasks] for group, tasks in groups.items()}
     return {
         "edits": len(margins),
         "at_least_as_good": sum(margin >= 0 for margin in margins.values()),
-        "db_better": {group: fmean(values) if values else None for group, values in halves.items()},
-        "difference": {metric.name: _difference(own, other, metric.name) for metric in QUALITY},
+        "db_better": {group: fmean(values) if values else None for group, values in found.items()},
+        "difference": {m.name: _difference([*_margins(own, other, m.name).values()]) for m in QUALITY},
     }
 
 
-def _difference(own: Sequence[Score], other: Sequence[Score], field: str) -> dict[str, Any]:
-    """How much larger a figure is, edit by edit and each edit's mean over seeds, over the `edits` that both have it of.
+def _difference(margins: Sequence[float]) -> dict[str, Any]:
+    """How much larger a metric is, from how much larger it is on each edit that both methods have it of.
 
     `mean`: None for no edit. `standard_error` over the edits: None for fewer than two. `p` of Wilcoxon's signed-rank
     test, two-sided: None for fewer than six, with which it could not be below 0.03, and where there is no difference;
     `p_holm` is set by `conclusions`, which knows of the other comparisons.
     """
-    from scipy.stats import wilcoxon
-
-    ours, theirs = _over_seeds(own, field), _over_seeds(other, field)
-    margins = [ours[edit] - theirs[edit] for edit in ours if edit in theirs]
     n = len(margins)
     return {
         "mean": fmean(margins) if n else None,
@@ -144,12 +143,12 @@ def _overtakes(own: Sequence[Score], other: Sequence[Score]) -> dict[str, Any]:
     Over the edits and seeds that both have: `psnr` and `seconds` of the other method when it has finished, `reached`,
     the mean seconds of the compared one at that moment, None where it never gets there, and `ratio` of the two.
     """
-    finals = {(score.edit, score.seed): score for score in other}
-    curves = [score.curve for score in own if (score.edit, score.seed) in finals]
-    met = [finals[score.edit, score.seed] for score in own if (score.edit, score.seed) in finals]
+    finals = {(score.task, score.seed): score for score in other}
+    curves = [score.curve for score in own if (score.task, score.seed) in finals]
+    met = [finals[score.task, score.seed] for score in own if (score.task, score.seed) in finals]
     if not met:
         return {"psnr": None, "seconds": None, "reached": None, "ratio": None}
-    goal, seconds = fmean(score.psnr for score in met), fmean(score.learn_seconds for score in met)
+    goal, seconds = fmean(score.values["psnr"] for score in met), fmean(score.values["learn_seconds"] for score in met)
     reached = None
     for moment in range(max(map(len, curves))):
         # A run that has ended early stays what it was.
@@ -161,22 +160,26 @@ def _overtakes(own: Sequence[Score], other: Sequence[Score]) -> dict[str, Any]:
 
 
 def _foretold(own: Sequence[Score], unedited: Sequence[Score]) -> dict[str, Any]:
-    from scipy.stats import spearmanr
-
-    explained, quality, start = _over_seeds(own, "explained"), _over_seeds(own, "psnr"), _over_seeds(unedited, "psnr")
-    edits = [edit for edit in explained if edit in start]
-    told, gain = [explained[edit] for edit in edits], [quality[edit] - start[edit] for edit in edits]
-    if len(edits) < 3 or len(set(told)) < 2 or len(set(gain)) < 2:
-        return {"rank_correlation": None, "p": None, "n": len(edits)}
-    correlation, p = spearmanr(told, gain)
-    return {"rank_correlation": float(correlation), "p": float(p), "n": len(edits)}
+    gains, explained = _margins(own, unedited, "psnr"), _over_seeds(own, "explained")
+    pairs = [(explained[task], gain) for task, gain in gains.items() if task in explained]
+    if len(pairs) < 3 or any(len(set(side)) < 2 for side in zip(*pairs, strict=True)):
+        return {"rank_correlation": None, "p": None, "n": len(pairs)}
+    correlation, p = spearmanr(*zip(*pairs, strict=True))
+    return {"rank_correlation": float(correlation), "p": float(p), "n": len(pairs)}
 
 
-def _over_seeds(scores: Sequence[Score], field: str) -> dict[str, float]:
-    """Mean of each edit over its seeds."""
-    edits = unique(score.edit for score in scores)
-    values = {edit: [getattr(s, field) for s in scores if s.edit == edit] for edit in edits}
-    return {edit: fmean(found) for edit, found in values.items() if None not in found}
+def _margins(own: Sequence[Score], other: Sequence[Score], metric: str) -> dict[str, float]:
+    """How much larger a metric is on each task that both have it of, means over seeds."""
+    ours, theirs = _over_seeds(own, metric), _over_seeds(other, metric)
+    return {task: ours[task] - theirs[task] for task in ours if task in theirs}
+
+
+def _over_seeds(scores: Sequence[Score], metric: str) -> dict[str, float]:
+    """Mean of each task over its seeds, of those that have the metric under every one."""
+    values: dict[str, list[Any]] = {}
+    for score in scores:
+        values.setdefault(score.task, []).append(score.values.get(metric))
+    return {task: fmean(found) for task, found in values.items() if None not in found}
 
 
 def unique(names: Iterable[str]) -> list[str]:

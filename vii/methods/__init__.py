@@ -23,6 +23,7 @@ __all__ = [
     "Transfer",
     "find_method",
     "load_method",
+    "method_names",
     "prepare",
 ]
 GROUP = "vii.methods"
