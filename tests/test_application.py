@@ -10,8 +10,8 @@ from conftest import picture
 import vii
 from vii.application import Application
 from vii.errors import EditorMismatch, UsageError
-from vii.evaluation.benchmark.methods import by_inversion
 from vii.inversion.examples import Examples
+from vii.methods.inversion import Inversion
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def test_the_benchmark_applies_an_edit_as_it_was_learned_to_be(tiny):
     pair, photo = vii.Pair(picture(1, 32, 32), picture(2, 32, 32)), picture(3, 32, 32)
     for noise, fixed in (("reuse", True), ("bank", False)):
         settings = vii.InversionSettings(init="red", noise=noise, tokens=4, steps=1, batch_size=1, probe_size=1)
-        transfer = by_inversion(tiny, settings, [pair], 0).transfer
+        transfer = Inversion(tiny, settings).learn([pair]).transfer
         assert torch.equal(transfer([pair], photo, seed=1), transfer([pair], photo, seed=2)) == fixed
 
 

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UsageError
 from .common import json_option, printable
+
+if TYPE_CHECKING:
+    from ..methods import MethodEntry
 
 
 @click.command()
@@ -94,18 +97,30 @@ def recipes(as_json: bool) -> None:
 @json_option
 def methods(as_json: bool) -> None:
     """List the methods of editing by example that can be named; other packages may add theirs."""
-    from ..methods import find_method, method_names
+    from ..methods import MethodEntry, find_method, method_names
 
-    rows = {name: find_method(name) for name in method_names()}
+    rows: dict[str, MethodEntry | UsageError] = {}
+    for name in method_names():
+        try:
+            rows[name] = find_method(name)
+        except UsageError as error:  # somebody else's package must not hide the other methods
+            rows[name] = error
     if as_json:
-        fields = ("description", "needs", "takes", "pairs", "learns")
-        click.echo(json.dumps({name: {field: getattr(row, field) for field in fields} for name, row in rows.items()}))
+        click.echo(json.dumps({name: _method(row) for name, row in rows.items()}))
         return
     for name, row in rows.items():
-        click.echo(f"{name:<12} {row.description}\n{'':<12} needs: {', '.join(_needs(row)) or 'nothing'}")
+        told = str(row) if isinstance(row, UsageError) else row.description
+        needs = [] if isinstance(row, UsageError) else _needs(row)
+        click.echo(f"{name:<12} {printable(told)}" + (f"\n{'':<12} needs: {', '.join(needs)}" if needs else ""))
 
 
-def _needs(row: Any) -> list[str]:
+def _method(row: "MethodEntry | UsageError") -> dict[str, Any]:
+    if isinstance(row, UsageError):
+        return {"error": str(row)}
+    return {name: getattr(row, name) for name in ("description", "needs", "takes", "pairs", "learns")}
+
+
+def _needs(row: "MethodEntry") -> list[str]:
     """What a method needs, in words."""
     needs = {"pairs": row.pairs, "words (--text)": "text" in row.needs, "an editor": "editor" in row.needs}
     return [name for name, needed in needs.items() if needed]

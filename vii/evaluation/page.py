@@ -110,7 +110,8 @@ def _head(result: Result) -> str:
 
 def _learned(score: Score) -> str:
     start = f"from “{score.init_text}”" if score.init_text else "from no words"
-    return f"{score.method}: {start}, explained {score.values['explained'] or 0:.0%}, {score.values['learn_seconds']:.0f} s"
+    explained, seconds = score.values["explained"] or 0, score.values["learn_seconds"]
+    return f"{score.method}: {start}, explained {explained:.0%}, {seconds:.0f} s"
 
 
 def _pair(edit: str, label: str, pair: Pair) -> list[tuple[str, Tensor]]:
