@@ -28,8 +28,10 @@ def benchmark_tables(scores: Sequence[Score]) -> list[Table]:
     found = conclusions(scores)
     compared, against, seeds = found["compared"], found["against"], len({score.seed for score in scores})
     over = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    metrics = _measured(scores, BENCHMARK)
-    quality = [metric for metric in QUALITY if metric in metrics or not metric.name.startswith("full_")]
+    # The photos' own size is the editor's unless they were kept larger.
+    full = any(score.values.get(FULL_PSNR.name) is not None for score in scores)
+    metrics = [metric for metric in BENCHMARK if full or not metric.name.startswith("full_")]
+    quality = [metric for metric in QUALITY if metric in metrics]
     comparisons = f", corrected for {len(against)} comparisons by Holm's method" if len(against) > 1 else ""
 
     def share(row: Mapping[str, Any]) -> str:
@@ -38,7 +40,7 @@ def benchmark_tables(scores: Sequence[Score]) -> list[Table]:
 
     return [
         *(_by_task(scores, metric, over) for metric in (PSNR, FULL_PSNR) if metric in metrics),
-        means_table(scores, f"All measures, mean over all edits; {over}", BENCHMARK),
+        means_table(scores, f"All measures, mean over all edits; {over}", metrics),
         Table(
             f"{compared} against the others, PSNR",
             ["method", "edits at least as good", *(f"dB better, {label}" for label in LABELS.values())],
@@ -74,18 +76,17 @@ def benchmark_tables(scores: Sequence[Score]) -> list[Table]:
     ]
 
 
-def means_table(scores: Sequence[Score], caption: str, metrics: Sequence[Metric] = PAPER) -> Table:
-    """Means by method, a metric a line, of those metrics that any score has."""
+def means_table(scores: Sequence[Score], caption: str, metrics: Sequence[Metric]) -> Table:
+    """Means by method, a metric a line."""
     methods = unique(score.method for score in scores)
-    lines = [[metric.label, *_means(scores, methods, metric)] for metric in _measured(scores, metrics)]
-    return Table(caption, ["measure", *methods], lines)
+    return Table(caption, ["measure", *methods], [[m.label, *_means(scores, methods, m)] for m in metrics])
 
 
 def paper_table(scores: Sequence[Score]) -> Table:
     """The scores of `vii eval`; every task counts the same, whatever its number of photos."""
     tasks, photos = len({score.task for score in scores}), len({(score.task, score.photo) for score in scores})
     over = f"{photos} photos" if tasks == 1 else f"{tasks} tasks with {photos} photos"
-    return means_table(scores, f"Means over {over}")
+    return means_table(scores, f"Means over {over}", _measured(scores))
 
 
 def paper_record(scores: Sequence[Score], models: MetricModels, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def paper_record(scores: Sequence[Score], models: MetricModels, facts: Mapping[s
         the facts; `metrics`, each with its meaning and the network that measured it; `missing`, what could not be
         measured and why; `means`, method -> metric -> mean over tasks of the means over their photos; and `rows`.
     """
-    measured, methods = _measured(scores, PAPER), unique(score.method for score in scores)
+    measured, methods = _measured(scores), unique(score.method for score in scores)
     means = {method: [score for score in scores if score.method == method] for method in methods}
     return {
         **facts,
@@ -120,7 +121,7 @@ def paper_record(scores: Sequence[Score], models: MetricModels, facts: Mapping[s
 def paper_csv(scores: Sequence[Score], models: MetricModels) -> str:
     """A line a score, and a heading; the last columns say which networks measured."""
     networks = {f"{name}_model": model for name, model in models.names.items()}
-    text, rows = io.StringIO(), [{**_plain(score, _measured(scores, PAPER)), **networks} for score in scores]
+    text, rows = io.StringIO(), [{**_plain(score, _measured(scores)), **networks} for score in scores]
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -152,9 +153,9 @@ def _means(scores: Sequence[Score], methods: Sequence[str], metric: Metric) -> l
     return [_mean_text(mean, metric.digits) for mean in means]
 
 
-def _measured(scores: Sequence[Score], metrics: Sequence[Metric]) -> list[Metric]:
-    """The metrics that any score has."""
-    return [metric for metric in metrics if any(score.values.get(metric.name) is not None for score in scores)]
+def _measured(scores: Sequence[Score]) -> list[Metric]:
+    """The paper's metrics that any score has."""
+    return [metric for metric in PAPER if any(score.values.get(metric.name) is not None for score in scores)]
 
 
 def _plain(score: Score, measured: Sequence[Metric]) -> dict[str, Any]:
