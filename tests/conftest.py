@@ -1,10 +1,17 @@
 """Small models and pictures shared by the tests. Nothing here needs a network, a GPU or more than a few seconds."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
 
 import pytest
+
+from vii.cores import share_cores
+
+share_cores()  # before torch is imported
+os.environ["VII_DEBUG"] = "1"  # a fault of the program is a traceback, and a test fails
+
 import torch
 from torch import Tensor
 

@@ -247,7 +247,9 @@ def test_an_edit_learned_for_it_reuses_its_noise_unless_told_otherwise(tiny, edi
 def test_the_benchmark_applies_an_edit_as_it_was_learned_to_be(tiny):
     pair, photo = vii.Pair(picture(1, 32, 32), picture(2, 32, 32)), picture(3, 32, 32)
     for noise, fixed in (("reuse", True), ("bank", False)):
-        settings = vii.InversionSettings(init="red", noise=noise, tokens=4, steps=1, batch_size=1, probe_size=1)
+        settings = vii.InversionSettings(
+            init="text", init_text="red", noise=noise, tokens=4, max_train_steps=1, batch_size=1, probe_size=1
+        )
         transfer = Inversion(tiny, settings).learn([pair]).transfer
         assert torch.equal(transfer([pair], photo, seed=1), transfer([pair], photo, seed=2)) == fixed
 

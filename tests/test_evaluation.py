@@ -26,7 +26,7 @@ from vii.evaluation.paper import evaluate
 from vii.evaluation.report import paper_record
 from vii.images import fit, resize
 
-FAST = vii.InversionSettings(recipe="fast", init="none", tokens=3, steps=4, probe_size=2, batch_size=2)
+FAST = vii.InversionSettings(recipe="fast", init="none", tokens=3, max_train_steps=4, probe_size=2, batch_size=2)
 
 
 class Counting(ToyEditor):
@@ -256,7 +256,9 @@ def test_features_leave_the_device_before_they_become_float64():
             return super().__torch_function__(function, kinds, arguments, options or {})
 
     first, second = (torch.rand(4).as_subclass(Recorded) for _ in range(2))
-    assert similarity(first, second) == pytest.approx(cosine(*(one.as_subclass(torch.Tensor) for one in (first, second))))
+    assert similarity(first, second) == pytest.approx(
+        cosine(*(one.as_subclass(torch.Tensor) for one in (first, second)))
+    )
     assert calls[:4] == ["cpu", "double"] * 2
 
 

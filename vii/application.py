@@ -6,14 +6,14 @@
 import dataclasses
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .diffusion import BANKED, Noise
-from .edit_file import Edit
+from .edit_list import Edits, check_together, weighted_edits
 from .editor import Editor, stack
 from .errors import UsageError
 from .images import as_image, resize
@@ -22,8 +22,8 @@ from .record import chunks, record
 from .region import Region, check_box, check_region, composite
 from .settings import check_seed, override
 
-Edits = Edit | Sequence[Edit | tuple[Edit, float]] | None
-MAX_WEIGHT = 100.0
+# The same region for every photo, or what gives one for a photo `(3, h, w)`.
+Where = Region | Callable[[Tensor], Region] | None
 # Pixels at the editor's size that go through the networks at once: more gain nothing on a CPU (`vii bench --speed`).
 BATCH_PIXELS = 8 * 128 * 128
 # Photos wait for others of their size. So many batches of them are held, of so many pixels together.
@@ -32,9 +32,10 @@ HELD_BATCHES, HELD_PIXELS = 4, 50_000_000
 
 @dataclasses.dataclass(eq=False)
 class _Held:
-    """A photo on its way, its encoding, and its picture once there is one."""
+    """A photo on its way, where to edit it, its encoding, and its picture once there is one."""
 
     photo: Tensor
+    region: Region | None
     encoding: Any
     picture: Tensor | None = None
 
@@ -50,6 +51,7 @@ class Application:
             editor takes: files are somebody else's.
         branches: instructions, encoded, and their weights; each is its own guidance branch.
         reuse_noise: whether the noises of training are used.
+        batch: photos that are worth sending through the networks at once.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Application:
         training = self.edits[0][0].training if self.edits else {}
         self.reuse_noise = training.get("noise") == "reuse" if reuse_noise is None else reuse_noise
         self._noise = _banked_noise(training) if self.reuse_noise else Noise(seed)
+        self.batch = max(1, round(BATCH_PIXELS / editor.resolution**2))
         with torch.no_grad():
             self.branches = [(instruction.encoded(), weight) for instruction, weight in self._instructions()]
 
@@ -119,16 +122,16 @@ class Application:
         """
         return next(self.many([photo], mask, batch=1))
 
-    def many(self, photos: Iterable[Any], mask: Region | None = None, *, batch: int | None = None) -> Iterator[Tensor]:
+    def many(self, photos: Iterable[Any], mask: Where = None, *, batch: int | None = None) -> Iterator[Tensor]:
         """Edit photos, those of one working size together; each is taken from `photos` no earlier than it is needed.
 
         A photo's picture is that of `self(photo, mask)` but for the rounding of sums in the networks, which depends on
-        the size of the batch and changes hardly one 8-bit value in a thousand, by 1.
+        the size of the batch: with the embedded editor one 8-bit value in ten thousand differs, by 1.
 
         Args:
             photos: see `__call__`.
-            mask: for every one of them.
-            batch: photos that go through the networks at once; None for as many as are worth it.
+            mask: for every one of them, or what gives it for one.
+            batch: photos that go through the networks at once; None for `self.batch`.
 
         Yields:
             pictures in the photos' order. Where `photos` fails, or one of them cannot be taken, those before it are
@@ -139,13 +142,11 @@ class Application:
         """
         if batch is not None and (type(batch) is not int or batch < 1):
             raise UsageError(f"batch must be a whole number of at least 1, got {batch!r}")
-        if mask is not None:
+        if mask is not None and not callable(mask):
             check_region(mask)
-        return self._many(iter(photos), mask, batch or max(1, round(BATCH_PIXELS / self.editor.resolution**2)))
+        return self._many(iter(photos), mask, batch or self.batch)
 
-    def record(
-        self, picture: Tensor, mask: Region | None = None, *, names: Sequence[str] | None = None
-    ) -> dict[str, Any]:
+    def record(self, picture: Tensor, mask: Where = None, *, names: Sequence[str] | None = None) -> dict[str, Any]:
         """How a picture was made, as plain values that JSON can hold; see "What a result says" in FORMATS.md.
 
         Args:
@@ -162,14 +163,12 @@ class Application:
             join_text=self.join_text,
             seed=self.seed,
             reuse_noise=self.reuse_noise,
-            region="mask" if isinstance(mask, Tensor) else mask,
+            region=mask if mask is None or isinstance(mask, tuple) else "mask",
             full_size=self.full_size,
             size=(picture.shape[2], picture.shape[1]),
         )
 
-    def chunks(
-        self, picture: Tensor, mask: Region | None = None, *, names: Sequence[str] | None = None
-    ) -> dict[str, str]:
+    def chunks(self, picture: Tensor, mask: Where = None, *, names: Sequence[str] | None = None) -> dict[str, str]:
         """The same as text for `vii.save_image(..., text=...)`."""
         return chunks(self.record(picture, mask, names=names), self.settings)
 
@@ -197,7 +196,7 @@ class Application:
             return [(join(first, words), weight), *others]
         return [*built, (words, 1.0)]
 
-    def _many(self, photos: Iterator[Any], mask: Region | None, batch: int) -> Iterator[Tensor]:
+    def _many(self, photos: Iterator[Any], mask: Where, batch: int) -> Iterator[Tensor]:
         held: deque[_Held] = deque()  # in the photos' order
         waiting: dict[tuple[int, ...], list[_Held]] = {}  # of these the ones without a picture, by working size
         failure: Exception | None = None
@@ -212,7 +211,7 @@ class Application:
             full = failure is not None or pixels > HELD_PIXELS or len(held) >= HELD_BATCHES * batch
             for size, group in list(waiting.items()):
                 if len(group) == batch or (full and held[0] in group):
-                    self._edit(waiting.pop(size), mask)
+                    self._edit(waiting.pop(size))
             while held and (picture := held[0].picture) is not None:
                 held.popleft()
                 yield picture
@@ -220,26 +219,27 @@ class Application:
             assert failure is not None
             raise failure
 
-    def _taken(self, photo: Any, mask: Region | None) -> _Held:
+    def _taken(self, photo: Any, mask: Where) -> _Held:
         image = as_image(photo)
-        if isinstance(mask, tuple):
-            check_box(mask, *image.shape[-2:])
-        return _Held(image, self.editor.encode(image))
+        region = mask(image) if callable(mask) else mask
+        if isinstance(region, tuple):
+            check_box(region, *image.shape[-2:])
+        return _Held(image, region, self.editor.encode(image))
 
-    def _edit(self, group: Sequence[_Held], mask: Region | None) -> None:
+    def _edit(self, group: Sequence[_Held]) -> None:
         """Give every photo of one working size its picture."""
         encoded = stack([held.encoding for held in group])
         made = self.editor.edit(encoded, self.branches, self.settings, self._noise)
         for held, picture in zip(group, made, strict=True):
-            held.picture = self._result(held.photo, picture, mask)
+            held.picture = self._result(held.photo, picture, held.region)
 
-    def _result(self, photo: Tensor, made: Tensor, mask: Region | None) -> Tensor:
+    def _result(self, photo: Tensor, made: Tensor, region: Region | None) -> Tensor:
         """What the editor made of a photo, at the editor's size -> the result, at the size asked for, masked there.
 
         The photo as the editor saw it is `resize(photo, *made.shape[-2:])`.
         """
         result = resize(made, *photo.shape[-2:]) if self.full_size else made
-        return result if mask is None else composite(result, photo, mask)
+        return result if region is None else composite(result, photo, region)
 
 
 def apply(editor: Editor, edits: Edits, image: Any, *, mask: Region | None = None, **options: Any) -> Tensor:
@@ -251,56 +251,6 @@ def apply(editor: Editor, edits: Edits, image: Any, *, mask: Region | None = Non
     for warning in plan.warnings:
         warnings.warn(warning, stacklevel=2)
     return plan(image, mask)
-
-
-def weighted_edits(edits: Edits) -> list[tuple[Edit, float]]:
-    """Edits as they are given -> each with its weight.
-
-    Raises:
-        UsageError: something else than edits, or a weight that is no number in [-`MAX_WEIGHT`, `MAX_WEIGHT`].
-    """
-    if edits is None or isinstance(edits, Edit):
-        return [] if edits is None else [(edits, 1.0)]
-    if not isinstance(edits, list | tuple):
-        raise UsageError(_no_edit(edits))
-    weighted = []
-    for item in edits:
-        edit, weight = item if isinstance(item, list | tuple) and len(item) == 2 else (item, 1.0)
-        if not isinstance(edit, Edit):
-            raise UsageError(_no_edit(edit))
-        # Any kind of number, such as NumPy's; a comparison with NaN is false.
-        if isinstance(weight, str | bool) or not hasattr(weight, "__float__") or not abs(float(weight)) <= MAX_WEIGHT:
-            raise UsageError(
-                f"the weight of an edit must be a number from -{MAX_WEIGHT:g} to {MAX_WEIGHT:g}, got {weight!r}"
-            )
-        weighted.append((edit, float(weight)))
-    return weighted
-
-
-def _no_edit(given: object) -> str:
-    hint = ""
-    if isinstance(given, str) or hasattr(given, "__fspath__"):
-        hint = "; read an edit file with vii.load_edit"
-    elif isinstance(given, int | float):
-        hint = "; one edit with a weight is [(edit, 0.5)]"
-    elif hasattr(given, "before"):
-        hint = "; learn an edit from a pair with vii.invert"
-    return f"expected an Edit, or a list of edits and (Edit, weight), got {given!r:.60}{hint}"
-
-
-def check_together(edits: Sequence[Edit]) -> None:
-    """Refuse edits that no one editor can apply, before one is loaded.
-
-    Raises:
-        UsageError: they were learned in instruction spaces of different kinds.
-    """
-    kinds = {edit.space.kind: edit for edit in edits}
-    if len(kinds) > 1:
-        found = " and ".join(f"{kind} ({edit.title or edit.init_text or 'untitled'})" for kind, edit in kinds.items())
-        raise UsageError(
-            f"expected edits of one kind of instruction space, got {found}; an editor works in one at a time: apply "
-            "one after the other, or learn one of them again in the space of the other (vii learn --space)"
-        )
 
 
 def _banked_noise(training: Any) -> Noise:

@@ -96,12 +96,21 @@ class Editor(Protocol):
     """
 
     name: str
-    space: Space
-    device: torch.device
     resolution: int
-    num_timesteps: int
     settings: Any
     phrases: Sequence[str]
+
+    @property
+    def space(self) -> Space:
+        """See above."""
+
+    @property
+    def device(self) -> torch.device:
+        """See above."""
+
+    @property
+    def num_timesteps(self) -> int:
+        """See above."""
 
     @property
     def joint(self) -> JointSpace | None:
@@ -110,8 +119,12 @@ class Editor(Protocol):
     def encode(self, image: Tensor) -> Encoding:
         """Image `(3, h, w)` in [0, 1], any size -> this editor's encoding, scaled to its own resolution."""
 
-    def instruct(self, text: str) -> Instruction:
+    def instruct(self, text: str, source: Any = None) -> Instruction:
         """Text -> its instruction; the empty text is the null instruction.
+
+        Args:
+            text: words.
+            source: encoding of the photo to edit, for a text encoder that sees it; one that does not takes no notice.
 
         Raises:
             UsageError: the text is longer than the encoder takes.

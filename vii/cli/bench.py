@@ -2,12 +2,32 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
+from .. import __version__
+from ..editors import space_kind
+from ..editors.ip2p import Ip2pEditor
+from ..errors import UsageError
+from ..evaluation.benchmark import count_examples, count_scores, run, split_of
+from ..evaluation.edits_file import read_edits
+from ..evaluation.methods import methods_for
+from ..evaluation.page import page
+from ..evaluation.report import benchmark_tables
+from ..evaluation.speed import compare, random_stable_diffusion
+from ..evaluation.speed import table as speed_table
+from ..evaluation.statistics import conclusions
+from ..evaluation.tasks import choose, read_photos, shipped_tasks
+from ..evaluation.throughput import table as throughput_table
+from ..evaluation.throughput import throughputs
+from ..files import make_folder, replacing
+from ..inversion.recipes import load_recipe
 from .common import editor_options, json_option, load_editor, progress, space_option
+from .terminal import say
 
 # What --quick takes of each half of the edits, and how many photos to test on.
 FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
@@ -79,23 +99,11 @@ def bench(
     device and seed are the same. Writes report.json, page.html with pictures, and scores.json.
 
     With --speed nothing is judged: the bare UNet, the loop of a recipe (the first --recipe, or default) and the
-    authors' loop are timed side by side, with the memory they take.
+    authors' loop are timed side by side, with the memory they take; then editing photos against its own networks.
     """
     if speed:
         _speed(speed, pixels, updates, recipes, as_json, options)
         return
-    from dataclasses import asdict
-
-    from .. import __version__
-    from ..evaluation.benchmark import count_examples, count_scores, run, split_of
-    from ..evaluation.edits_file import read_edits
-    from ..evaluation.methods import methods_for
-    from ..evaluation.page import page
-    from ..evaluation.report import benchmark_tables
-    from ..evaluation.statistics import conclusions
-    from ..evaluation.tasks import choose, read_photos, shipped_tasks
-    from ..files import make_folder, replacing
-
     tasks = read_edits(edits_file) if edits_file else shipped_tasks()
     tasks = choose(tasks, names, FEW_EDITS if quick else None)
     rows = methods_for(
@@ -144,24 +152,16 @@ def bench(
         with replacing(Path(output) / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     if as_json:
-        click.echo(files["report.json"])
+        say(files["report.json"])
         return
-    click.echo("\n\n".join(table.markdown() for table in benchmark_tables(scores)))
-    click.echo("\n" + "\n".join(str(Path(output) / name) for name in files))
+    say("\n\n".join(table.markdown() for table in benchmark_tables(scores)))
+    say("\n" + "\n".join(str(Path(output) / name) for name in files))
 
 
 def _speed(
     what: str, pixels: int, updates: int, recipes: Sequence[str], as_json: bool, options: dict[str, Any]
 ) -> None:
-    """Time the learning loop; see `vii.evaluation.speed`."""
-    from dataclasses import asdict
-
-    from ..editors import space_kind
-    from ..editors.ip2p import Ip2pEditor
-    from ..errors import UsageError
-    from ..evaluation.speed import compare, random_stable_diffusion, table
-    from ..inversion.recipes import load_recipe
-
+    """Time the learning loop and editing; see `vii.evaluation.speed` and `vii.evaluation.throughput`."""
     recipe = load_recipe(recipes[0] if recipes else "default")
     if what == "sd15":
         editor: Any = random_stable_diffusion(pixels, options["device"], options["dtype"], space_kind(options["space"]))
@@ -170,4 +170,10 @@ def _speed(
         if not isinstance(editor, Ip2pEditor):
             raise UsageError(f"--speed times editors of InstructPix2Pix's architecture, not '{editor.name}'")
     paces = compare(editor, recipe, updates)
-    click.echo(json.dumps([asdict(pace) for pace in paces]) if as_json else table(paces).markdown())
+    # Photos of twice the editor's size, so that scaling them down counts.
+    photos = torch.rand(4, 3, *2 * [2 * editor.resolution], generator=torch.Generator().manual_seed(0)).unbind()
+    editing = throughputs(editor, photos, rounds=updates)
+    if as_json:
+        say(json.dumps([*map(asdict, paces), *map(asdict, editing)]))
+    else:
+        say(f"{speed_table(paces).markdown()}\n\n{throughput_table(editing)}")

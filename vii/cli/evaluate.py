@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
+from .. import __version__
+from ..edit_file import load_edit
+from ..evaluation import paper, report
+from ..evaluation.folders import read_folders
+from ..evaluation.methods import methods_for
+from ..evaluation.metric_models import load_metric_models
+from ..files import make_folder, replacing
+from ..images import save_image
+from ..library import find_edit
 from .common import editor_of, editor_options, fail, json_option, load_editor, progress, space_option
+from .terminal import say
 
 
 @click.command(name="eval")
@@ -47,16 +57,6 @@ def evaluate(
     Writes results.csv, results.json, contact sheets, and the edits and pictures, which a later run uses again. LPIPS
     and DINO are measured where their packages and weights are there; nothing is downloaded for them.
     """
-    from .. import __version__
-    from ..edit_file import load_edit
-    from ..evaluation import paper, report
-    from ..evaluation.folders import read_folders
-    from ..evaluation.methods import methods_for
-    from ..evaluation.metric_models import load_metric_models
-    from ..files import make_folder, replacing
-    from ..images import save_image
-    from ..library import find_edit
-
     tasks = read_folders(folder, examples)
     path = find_edit(edit_file) if edit_file else None
     edit = load_edit(path) if path else None
@@ -99,10 +99,10 @@ def evaluate(
     for task, place in zip(tasks, sheets, strict=True):
         save_image(report.paper_sheet(task, scores, out), place)
     if as_json:
-        click.echo(files["results.json"])
+        say(files["results.json"])
         return
-    click.echo(report.paper_table(scores).markdown())
+    say(report.paper_table(scores).markdown())
     measured = [f"{network} measured with {name}" for network, name in models.names.items()]
-    click.echo("\n" + "\n".join([*measured, *(str(out / name) for name in files), *map(str, sheets)]))
+    say("\n" + "\n".join([*measured, *(str(out / name) for name in files), *map(str, sheets)]))
     for sentence in models.missing:
         fail(sentence)

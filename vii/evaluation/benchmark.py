@@ -115,7 +115,7 @@ def run(
             if not _takes(method, task):
                 continue
             identity = {"common": common, **method.identity(task.words), "pairs": method.pairs}
-            identity["code"] = code_sha256(method.entry.build)
+            identity["code"] = code_sha256(method.entry.builder())
             done: dict[str, Output] = {}
             for seed, split in splits.items():
                 used = seed if method.looks_at_the_pair else seeds[0]

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ..errors import ImageError, UsageError
-from ..images import SUFFIXES
 from ..pairs import find_pairs
+from ..pictures import SUFFIXES
 from .tasks import ByFiles, Query, Task
 
 HALVES = ("before", "after")

@@ -51,7 +51,7 @@ class Method:
     @property
     def needs_words(self) -> bool:
         """Whether there is nothing it could do with an edit that has no words."""
-        return "text" in self.entry.needs or (self.recipe is not None and self.recipe.init == KNOWN_WORDS)
+        return "text" in self.entry.needs or (self.recipe is not None and self.recipe.init_text == KNOWN_WORDS)
 
     @property
     def looks_at_the_pair(self) -> bool:
@@ -63,8 +63,8 @@ class Method:
         if self.edit:
             return Learned(AppliedEdit(editor, self.edit), self.edit)
         options = dict(self.options)
-        if self.recipe and self.recipe.init == KNOWN_WORDS:
-            options["recipe"] = replace(self.recipe, init=words)
+        if self.recipe and self.recipe.init_text == KNOWN_WORDS:
+            options["recipe"] = replace(self.recipe, init_text=words)
         options |= {name: value for name, value in (("editor", editor), ("text", words)) if name in self.entry.needs}
         return prepare(load_method(self.method, **options), pairs, seed=seed)
 

@@ -79,7 +79,7 @@ class Results:
 
     def _identity(self, method: Method, pairs: Sequence[Pair]) -> dict[str, Any]:
         used = [pair.sha256() for pair in pairs] if method.looks_at_the_pair else []
-        return {**method.identity(), "code": code_sha256(method.entry.build), "pairs": used}
+        return {**method.identity(), "code": code_sha256(method.entry.builder()), "pairs": used}
 
     def _name(self, label: str, content: Mapping[str, Any]) -> str:
         return f"{label.replace('/', '-')}-{key({'common': self.common, **content})[:12]}"

@@ -14,6 +14,8 @@ from ..instruction import Instruction
 from .settings import InversionSettings
 from .views import views
 
+# The highest noise level: `1 - u^p` and rounding would make 1 of it, which is no timestep.
+HIGHEST = 1 - 1e-6
 # The probe set's seed: far from seeds that people choose, so that no run trains on its own probes.
 PROBE_SEED = 0x7669_6900
 
@@ -66,33 +68,31 @@ class Examples:
         generator = torch.Generator().manual_seed(seed)
         generators = Noise(seed, bank=settings.noise in BANKED).generators()
         permutation = settings.timesteps == "permutation"
-        total = settings.steps * b
+        total = settings.max_train_steps * b
         order = torch.randperm(total if permutation else 0, generator=generator)
-        for step in range(settings.steps):
+        for step in range(settings.max_train_steps):
             if permutation:
                 t = (order[step * b : (step + 1) * b] + 0.5) / total
             else:
                 u = (torch.randperm(b, generator=generator) + torch.rand(b, generator=generator)) / b
-                t = noise_levels(u, settings.high_noise)
+                t = noise_levels(u, settings.timestep_density)
             which = torch.randint(self.pairs, (b,), generator=generator) * self.views
             if self.views > 1:
                 which += torch.randint(self.views, (b,), generator=generator)
-            yield self._batch(t.clamp(max=1 - 1e-6), which, generators)
+            yield self._batch(t, which, generators)
 
-    def probes(self, size: int, high_noise: float = 1.0) -> Batch:
+    def probes(self, settings: InversionSettings) -> Batch:
         """The fixed set that progress is judged on: the pairs as they are, all at the same number of noise levels.
 
-        Args:
-            size: samples, at least; made a multiple of the number of pairs, so that each pair counts the same.
-            high_noise: see `InversionSettings`; 1 for learning from a permutation.
-
         Returns:
-            levels spaced by the rule of `high_noise`, dealt out to the pairs in turn. Neither these nor the noise
-            depend on a run's seed.
+            `probe_size` samples at least, a multiple of the number of pairs, so that each pair counts the same; levels
+            spaced by the rule of learning, dealt out to the pairs in turn. Neither these nor the noise depend on a
+            run's seed.
         """
-        count = -(-size // self.pairs) * self.pairs
+        count = -(-settings.probe_size // self.pairs) * self.pairs
+        density = settings.timestep_density if settings.timesteps == "stratified" else 1.0
         which = torch.arange(count) % self.pairs * self.views
-        levels = noise_levels((torch.arange(count) + 0.5) / count, high_noise)
+        levels = noise_levels((torch.arange(count) + 0.5) / count, density)
         return self._batch(levels, which, Noise(PROBE_SEED).generators())
 
     def loss(self, batch: Batch, instruction: Instruction, guidance: Any = None) -> Tensor:
@@ -116,14 +116,20 @@ class Examples:
         order = torch.tensor([index for members in groups.values() for index in members])
         return torch.cat(parts)[order.argsort()]
 
+    def mean_loss(self, batch: Batch, instruction: Instruction, guidance: Any = None) -> float:
+        """The mean of `loss` over a batch, without gradient."""
+        with torch.no_grad():
+            return self.loss(batch, instruction, guidance).mean().item()
+
     def _batch(self, t: Tensor, which: Tensor, generators: Callable[[int], torch.Generator]) -> Batch:
         """With the noise of every sample: of the shape of its view and, from a bank, of its timestep."""
+        t = t.clamp(max=HIGHEST)
         timesteps = (t * self.editor.num_timesteps).long().tolist()
         shapes = [self.encoded[view][1].noise_shape for view in which.tolist()]
         noise = [torch.randn(shape, generator=generators(at)) for shape, at in zip(shapes, timesteps, strict=True)]
         return Batch(t, which, noise)
 
 
-def noise_levels(u: Tensor, high_noise: float) -> Tensor:
-    """Levels `t (b,)` in [0, 1) from `u (b,)` in [0, 1]: `1 - u^p`, the even ones in their own order for p = 1."""
-    return u if high_noise == 1 else 1 - u**high_noise
+def noise_levels(u: Tensor, density: float) -> Tensor:
+    """Levels `t (b,)` in [0, 1] from `u (b,)` in [0, 1]: `1 - u^p`, the even ones in their own order for p = 1."""
+    return u if density == 1 else 1 - u**density

@@ -1,17 +1,19 @@
-"""The methods of editing by example, by name. A builder imports its one module when it is called.
+"""The methods of editing by example, by name: those in here, and those that other packages offer by entry points.
 
-Other packages add theirs through the entry point group `vii.methods`, whose values are `MethodEntry` objects:
+A package adds a method through the group `vii.methods`, whose values are `MethodEntry` objects:
 
     [project.entry-points."vii.methods"]
     analogist = "my_package.analogist:ENTRY"
 """
 
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from ..errors import UsageError, unknown_name
+from ..plugins import Plugin, plugins
 from .method import Learned, Learner, Moment, Transfer, prepare
 
 __all__ = [
@@ -23,7 +25,6 @@ __all__ = [
     "Transfer",
     "find_method",
     "load_method",
-    "method_names",
     "prepare",
 ]
 GROUP = "vii.methods"
@@ -34,7 +35,8 @@ class MethodEntry:
     """A row of the table.
 
     Attributes:
-        build: makes the method from the keywords in `needs` and `takes`.
+        build: makes the method from the keywords in `needs` and `takes`; a function or a class, or
+            `package.module:name` of one, which is then imported only when the method is loaded.
         description: one sentence.
         needs: keywords without which it cannot be built: `editor`, an editor of `vii.editors`; `text`, words that say
             the edit.
@@ -44,84 +46,84 @@ class MethodEntry:
         learns: whether it learns from them first, so that `build` gives a `Learner`.
     """
 
-    build: Callable[..., Transfer]
+    build: Callable[..., Transfer] | str
     description: str
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
     pairs: bool = True
     learns: bool = False
 
+    def builder(self) -> Callable[..., Transfer]:
+        """The function or class behind `build`.
 
-def _no_edit() -> Transfer:
-    from .baselines import no_edit
-
-    return no_edit
-
-
-def _pixel_delta() -> Transfer:
-    from .baselines import pixel_delta
-
-    return pixel_delta
-
-
-def _words(**options: Any) -> Transfer:
-    from .baselines import Words
-
-    return Words(**options)
+        Raises:
+            UsageError: it cannot be imported.
+        """
+        if not isinstance(self.build, str):
+            return self.build
+        try:
+            builder: Callable[..., Transfer] = pkgutil.resolve_name(self.build)
+            return builder
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UsageError(f"'{self.build}' cannot be imported ({error})") from None
 
 
-def _inversion(**options: Any) -> Transfer:
-    from .inversion import Inversion
-
-    return Inversion(**options)
-
-
-METHODS: Mapping[str, MethodEntry] = {
+OWN: Mapping[str, MethodEntry] = {
     "inversion": MethodEntry(
-        _inversion,
+        "vii.methods.inversion:Inversion",
         "learns instruction tokens for a frozen editor by a recipe, then applies them (Visual Instruction Inversion)",
         needs=("editor",),
         takes=("recipe", "text"),
         learns=True,
     ),
-    "words": MethodEntry(_words, "gives the editor an instruction in words", needs=("editor", "text"), pairs=False),
-    "pixel-delta": MethodEntry(_pixel_delta, "adds the difference of the pair to the photo"),
-    "no-edit": MethodEntry(_no_edit, "leaves the photo as it is", pairs=False),
+    "words": MethodEntry(
+        "vii.methods.baselines:Words",
+        "gives the editor an instruction in words",
+        needs=("editor", "text"),
+        pairs=False,
+    ),
+    "pixel-delta": MethodEntry("vii.methods.baselines:pixel_delta_method", "adds the difference of the pair"),
+    "no-edit": MethodEntry("vii.methods.baselines:no_edit_method", "leaves the photo as it is", pairs=False),
 }
 
 
-def method_names() -> list[str]:
-    """Names of the methods, those of other packages last; a name that is taken already is not taken again."""
-    return list(dict.fromkeys([*METHODS, *sorted(point.name for point in entry_points(group=GROUP))]))
+def _offered(plugin: Plugin) -> MethodEntry:
+    """The row of a method that another package offers; of one that cannot be used, a row that says why."""
+    problem = plugin.problem
+    if not problem and plugin.name in OWN:
+        problem = f"the package {plugin.package} offers a method of the name '{plugin.name}', which vii has itself"
+    if not problem and not isinstance(plugin.value, MethodEntry):
+        kind = type(plugin.value).__name__
+        problem = f"the entry point '{plugin.name}' of {plugin.package} must be a MethodEntry, got a {kind}"
+    if not problem:
+        entry: MethodEntry = plugin.value
+        return entry
+    return MethodEntry(partial(_refuse, problem), f"not usable: {problem}")
+
+
+def _refuse(problem: str, **_options: Any) -> NoReturn:
+    raise UsageError(problem)
+
+
+METHODS: Mapping[str, MethodEntry] = {**OWN, **{one.name: _offered(one) for one in plugins(GROUP)}, **OWN}
 
 
 def find_method(name: str) -> MethodEntry:
     """The entry of a method.
 
     Raises:
-        UsageError: there is none of this name, or the package that brings it cannot be loaded.
+        UsageError: there is none of this name.
     """
-    if name in METHODS:
-        return METHODS[name]
-    points = list(entry_points(group=GROUP, name=name))
-    if not points:
-        raise UsageError(unknown_name("method", name, method_names()))
-    try:
-        entry = points[0].load()
-    except Exception as error:  # whatever somebody else's package raises
-        raise UsageError(f"the method '{name}' ({points[0].value}) cannot be loaded: {error!r}") from None
-    if not isinstance(entry, MethodEntry):
-        raise UsageError(
-            f"the method '{name}' ({points[0].value}): expected a MethodEntry, found {type(entry).__name__}"
-        )
-    return entry
+    if name not in METHODS:
+        raise UsageError(unknown_name("method", name, METHODS))
+    return METHODS[name]
 
 
 def load_method(name: str, **options: Any) -> Transfer:
     """Build a method.
 
     Args:
-        name: see `method_names`.
+        name: a key of `METHODS`.
         options: see `MethodEntry.needs` and `MethodEntry.takes`; those that are None count as not given.
 
     Raises:
@@ -135,7 +137,7 @@ def load_method(name: str, **options: Any) -> Transfer:
     for key in entry.needs:
         if key not in given:
             raise UsageError(f"the method '{name}' needs {key}; got {_listed(tuple(given))}")
-    return entry.build(**given)
+    return entry.builder()(**given)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ from ..application import apply
 from ..editor import Editor
 from ..errors import UsageError
 from ..images import Pair, resize
+from .method import Transfer
 
 
 def no_edit(pairs: Sequence[Pair], photo: Tensor, *, seed: int = 0) -> Tensor:
@@ -23,6 +24,16 @@ def pixel_delta(pairs: Sequence[Pair], photo: Tensor, *, seed: int = 0) -> Tenso
         raise UsageError("expected at least one before/after pair")
     size = photo.shape[-2:]
     return (photo + torch.stack([resize(p.after, *size) - resize(p.before, *size) for p in pairs]).mean(0)).clamp(0, 1)
+
+
+def no_edit_method() -> Transfer:
+    """Builds `no_edit`."""
+    return no_edit
+
+
+def pixel_delta_method() -> Transfer:
+    """Builds `pixel_delta`."""
+    return pixel_delta
 
 
 @dataclass(frozen=True, eq=False)
