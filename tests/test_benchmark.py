@@ -390,7 +390,7 @@ def test_said_is_a_label_and_costs_nothing_to_change(tmp_path):
 
 
 def test_a_run_that_was_stopped_goes_on(tmp_path):
-    started = run(ToyEditor(), [SEPIA, TINT], METHODS, PHOTOS, [0, 1], tmp_path)
+    started = run(Counting(), [SEPIA, TINT], METHODS, PHOTOS, [0, 1], tmp_path)
     part = list(itertools.islice(started, 7))
     started.close()
     assert len(json.loads((tmp_path / "scores.json").read_text())["rows"]) == 7
