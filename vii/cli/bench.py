@@ -172,7 +172,7 @@ def _speed(
     paces = compare(editor, recipe, updates)
     # Photos of twice the editor's size, so that scaling them down counts.
     photos = torch.rand(4, 3, *2 * [2 * editor.resolution], generator=torch.Generator().manual_seed(0)).unbind()
-    editing = throughputs(editor, photos, rounds=updates)
+    editing: Sequence[Any] = throughputs(editor, photos, rounds=updates)
     if as_json:
         say(json.dumps([*map(asdict, paces), *map(asdict, editing)]))
     else:
