@@ -57,7 +57,7 @@ def test_weights_fade():
 
 def test_a_baked_transform_is_close_to_the_transform():
     terms = Terms(3)
-    transform = ColorTransform(terms, RNG.normal(size=(len(terms), 3)).astype(np.float32) * 0.05)
+    transform = ColorTransform(terms, RNG.normal(size=(len(terms), 3)).astype(np.float32) * 0.01)
     assert np.abs(bake(transform)(PHOTO) - transform(PHOTO)).max() < 2 / 255
     affine = ColorTransform(Terms(1), np.float32([[0.1, 0, 0], [-0.1, 0, 0], [0, -0.2, 0], [0, 0, 0]]))
     np.testing.assert_allclose(bake(affine, 17)(PHOTO), affine(PHOTO), atol=1e-5)
@@ -65,7 +65,7 @@ def test_a_baked_transform_is_close_to_the_transform():
 
 def test_a_cube_file_read_by_pillow_is_the_transform(tmp_path):
     """Pillow takes a table as the file has it, red running fastest; the file is parsed here by numpy alone."""
-    transform = ColorTransform(Terms(2), RNG.normal(size=(10, 3)).astype(np.float32) * 0.1)
+    transform = ColorTransform(Terms(2), RNG.normal(size=(10, 3)).astype(np.float32) * 0.02)
     write_cube(bake(transform), tmp_path / "look.cube", title='a "look"')
     lines = (tmp_path / "look.cube").read_text().splitlines()
     assert lines[:2] == ['TITLE "a look"', "LUT_3D_SIZE 33"]

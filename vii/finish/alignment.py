@@ -41,10 +41,10 @@ def align(before: Array, after: Array) -> tuple[Array, Mask, float]:
         for _ in range(ROUNDS):
             step = _step(first, second, motion)
             motion = motion + step
+            if np.abs(motion).max() > MOST:
+                return after, np.ones((height, width), bool), 0.0
             if np.abs(step).max() * max(h, w) < 0.01:
                 break
-        if np.abs(motion).max() > MOST:
-            return after, np.ones((height, width), bool), 0.0
         gain = 1 - _error(first, second, motion) / max(_error(first, second, still), 1e-9)
         if share == 1:
             break
@@ -103,7 +103,7 @@ def _step(before: Array, after: Array, motion: Array) -> Array:
     ]
     jacobian = np.stack([np.broadcast_to(column, luma.shape)[use] for column in columns], 1)
     gram = jacobian.T @ jacobian
-    return np.linalg.solve(gram + 1e-4 * np.trace(gram) / 6 * np.eye(6), jacobian.T @ difference[use])
+    return np.linalg.solve(gram + (1e-4 * np.trace(gram) + 1e-9) * np.eye(6), jacobian.T @ difference[use])
 
 
 def _error(before: Array, after: Array, motion: Array) -> float:

@@ -124,12 +124,15 @@ def _laid(example: Example) -> tuple[Example, Mask]:
 
 
 def _fit_place(samples: Samples, color: Fitted) -> Fitted:
-    """The best transform that varies with a place, beside the terms of the plain one."""
+    """The best transform that varies by place; with the plain one's terms and all knots only where that may win."""
     plain = color.transform.terms
     coarse = [fit_color(samples, [Terms(1, place=place, place_knots=FEW_KNOTS)]) for place in PLACES]
-    place = min(coarse, key=lambda fitted: fitted.error).transform.terms.place
+    best = min(coarse, key=lambda fitted: fitted.error)
+    if _db(best.wrong) < _db(color.wrong) + PLACE_OVER_COLOR / 2:
+        return best
+    place = best.transform.terms.place
     finer = [replace(terms, place=place, place_knots=MANY_KNOTS) for terms in dict.fromkeys((Terms(1), plain))]
-    return min([*coarse, *(fit_color(samples, [terms]) for terms in finer)], key=lambda fitted: fitted.error)
+    return min([best, *(fit_color(samples, [terms]) for terms in finer)], key=lambda fitted: fitted.error)
 
 
 def _editors_best(laid: Sequence[tuple[Example, Mask]], samples: Samples) -> tuple[Finish, dict[str, Array]]:

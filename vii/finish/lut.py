@@ -164,7 +164,7 @@ def _parsed(lines: list[str]) -> Lut:
         raise ValueError("expected LUT_3D_SIZE or LUT_1D_SIZE, and not both")
     (size,) = keys.get("LUT_3D_SIZE") or keys["LUT_1D_SIZE"]
     solid = "LUT_3D_SIZE" in keys
-    if size != int(size) or not LEAST <= size <= (MOST if solid else MOST_1D):
+    if not LEAST <= size <= (MOST if solid else MOST_1D) or size != int(size):
         raise ValueError(f"expected a size of {LEAST} to {MOST if solid else MOST_1D}, got {size:g}")
     n = int(size)
     if len(rows) != (n**3 if solid else n):
