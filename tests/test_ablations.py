@@ -7,12 +7,12 @@ import pytest
 from conftest import picture
 
 import vii
-from vii.benchmark import Subject, methods_for, run
-from vii.benchmark.edits import ByFormula
 from vii.editors.toy import ToyEditor
 from vii.errors import RecipeError, UsageError
-from vii.recipes import KNOWN_WORDS, load_recipe, read_recipe
-from vii.synthetic import make
+from vii.evaluation.benchmark import Subject, methods_for, run
+from vii.evaluation.benchmark.edits import ByFormula
+from vii.evaluation.synthetic import make
+from vii.inversion.recipes import KNOWN_WORDS, load_recipe, read_recipe
 
 FOLDER = Path(__file__).parent.parent / "recipes/ablations"
 CHANGES = {

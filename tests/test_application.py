@@ -9,8 +9,8 @@ from conftest import picture
 
 import vii
 from vii.application import recommended_settings
-from vii.benchmark.methods import by_inversion
 from vii.errors import EditorMismatch, UsageError
+from vii.evaluation.benchmark.methods import by_inversion
 from vii.inversion.examples import Examples
 
 

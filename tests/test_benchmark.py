@@ -13,7 +13,10 @@ from conftest import picture
 from pages import Page
 
 import vii
-from vii.benchmark import (
+from vii.cli import main
+from vii.editors.toy import ToyEditor
+from vii.errors import OutputError, UsageError
+from vii.evaluation.benchmark import (
     Method,
     Scores,
     Subject,
@@ -25,14 +28,11 @@ from vii.benchmark import (
     run,
     shipped_edits,
 )
-from vii.benchmark.edits import ByFormula
-from vii.benchmark.methods import NO_EDIT, PIXEL_DELTA, TRUE_WORDS
-from vii.cli import main
-from vii.editors.toy import ToyEditor
-from vii.errors import OutputError, UsageError
+from vii.evaluation.benchmark.edits import ByFormula
+from vii.evaluation.benchmark.methods import NO_EDIT, PIXEL_DELTA, TRUE_WORDS
+from vii.evaluation.metrics import leakage, preserved, psnr, ssim
+from vii.evaluation.synthetic import SAID, UNSAID, compose, make
 from vii.images import spread
-from vii.metrics import leakage, preserved, psnr, ssim
-from vii.synthetic import SAID, UNSAID, compose, make
 
 FAST = vii.InversionSettings(recipe="fast", init="none", tokens=3, steps=4, probe_size=2, batch_size=2)
 SEPIA = Subject("sepia", ByFormula(make("sepia")), "make it sepia", said=True)

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from vii.benchmark import Point, Score, report, tables
-from vii.benchmark.report import mean_of
+from vii.evaluation.benchmark import Point, Score, report, tables
+from vii.evaluation.benchmark.report import mean_of
 
 
 def score(edit, method, seed, psnr, explained=None, said=False):

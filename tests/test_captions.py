@@ -8,7 +8,6 @@ from conftest import picture
 from test_cli import run
 
 import vii
-from vii.benchmark import square
 from vii.captions import PezSettings, nearest_captions, pez_steps, shorten, starting_texts
 from vii.captions.blip import BlipCaptioner
 from vii.captions.pez import pez
@@ -16,7 +15,8 @@ from vii.clip import PromptSpace, load_clip
 from vii.demo import demo_photos
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import CaptionerError, EditorError, UsageError
-from vii.synthetic import captions, make
+from vii.evaluation.benchmark import square
+from vii.evaluation.synthetic import captions, make
 
 FAST = {"steps": 1, "batch_size": 1, "probe_size": 1, "tokens": 4}
 

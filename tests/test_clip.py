@@ -8,14 +8,14 @@ from conftest import picture
 from PIL import Image
 
 import vii
-from vii.benchmark import square
 from vii.captions import nearest_phrases, starting_texts
 from vii.clip import load_clip, preprocess, remember_texts
 from vii.demo import demo_photos
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditorError, UsageError
+from vii.evaluation.benchmark import square
+from vii.evaluation.synthetic import SAID, make
 from vii.images import to_pil
-from vii.synthetic import SAID, make
 
 
 @pytest.fixture(scope="module")

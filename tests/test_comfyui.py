@@ -15,9 +15,9 @@ import torch
 
 import vii
 from vii import comfyui
-from vii.comfyui import LoadViiEdit, available_edits, conditioning
 from vii.errors import EditFileError, EditorMismatch, UsageError
-from vii.interop import prompt_embeds
+from vii.interop.comfyui import LoadViiEdit, available_edits, conditioning
+from vii.interop.prompt_embeds import prompt_embeds
 
 
 class Clip:
@@ -149,7 +149,7 @@ def test_what_does_not_fit_is_refused(pipeline, night, embedded):
 
 
 def test_the_node_loads_nothing_that_comfyui_lacks():
-    code = "import sys, vii.comfyui; print(*sys.modules)"
+    code = "import sys, vii.interop.comfyui; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"diffusers", "transformers", "huggingface_hub", "open_clip", "click", "rich"}.isdisjoint(loaded)
 

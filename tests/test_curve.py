@@ -8,7 +8,7 @@ import pytest
 
 import vii
 from vii.inversion import InversionSettings
-from vii.progress.curve import PANEL, TOP, _ticks, learning_curve
+from vii.rendering.curve import PANEL, TOP, _ticks, learning_curve
 
 SVG = "{http://www.w3.org/2000/svg}"
 

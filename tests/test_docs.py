@@ -14,7 +14,7 @@ from vii.cli import main
 from vii.demo import FOLDER as DEMO_FOLDER
 from vii.edit_file import to_bytes
 from vii.editors import EDITORS
-from vii.recipes import read_recipe
+from vii.inversion.recipes import read_recipe
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("README.md", "vii/**/*.md", "recipes/**/*.md", "learned_instructions/*.md")
@@ -80,9 +80,17 @@ def test_commands_and_options_exist(page):
 
 
 def test_the_pages_with_commands_are_among_those_looked_at():
-    for page in ("", "vii/inversion/", "vii/benchmark/", "vii/evaluation/", "vii/ui/", "vii/hub/", "vii/comfyui/"):
+    for page in (
+        "",
+        "vii/inversion/",
+        "vii/evaluation/benchmark/",
+        "vii/evaluation/",
+        "vii/ui/",
+        "vii/interop/hub/",
+        "vii/interop/comfyui/",
+    ):
         assert any(span.startswith("vii ") for span in spans(DOCS[f"{page}README.md"])), page
-    for page in ("README.md", "vii/FORMATS.md", "vii/inversion/README.md", "vii/hub/README.md"):
+    for page in ("README.md", "vii/FORMATS.md", "vii/inversion/README.md", "vii/interop/hub/README.md"):
         assert re.search(r"^vii .*--", DOCS[page], re.M), page
 
 
@@ -134,7 +142,7 @@ def test_every_page_can_be_reached_from_the_readme():
 
 def test_the_folder_for_comfyui_can_be_read_alone():
     """It is copied to where nothing else of the repository is."""
-    assert not relative_links("vii/comfyui/README.md")
+    assert not relative_links("vii/interop/comfyui/README.md")
 
 
 def test_the_annotated_tree_names_what_is_there():

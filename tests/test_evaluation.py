@@ -19,8 +19,8 @@ from vii.editors.toy import ToyEditor
 from vii.errors import EditorError, EditorMismatch, ImageError, RecipeError, UsageError
 from vii.evaluation import MEASURES, Judges, Way, evaluate, load_judges, read_cases, ways_for
 from vii.evaluation import report as summary
+from vii.evaluation.metrics import psnr, ssim
 from vii.images import fit, resize
-from vii.metrics import psnr, ssim
 
 FAST = vii.InversionSettings(recipe="fast", init="none", tokens=3, steps=4, probe_size=2, batch_size=2)
 

@@ -11,7 +11,7 @@ import torch
 import vii
 from vii.errors import OutputError, UsageError
 from vii.inversion import InversionSettings, learning_rate_at
-from vii.progress.event_log import EventLog
+from vii.rendering.event_log import EventLog
 
 SETTINGS = InversionSettings(init="none", tokens=4, steps=6, probe_size=4, probe_every=3, batch_size=2)
 

@@ -16,9 +16,9 @@ from test_cli import refused, run
 
 import vii
 from vii.errors import ImageError
-from vii.gallery import DATA_URL, thumbnail_image, thumbnail_of
-from vii.gallery_page import contact_sheets, gallery_page, gallery_photos, show_edits
 from vii.library import add_edits, read_folder
+from vii.rendering.gallery import contact_sheets, gallery_page, gallery_photos, show_edits
+from vii.rendering.sheets import DATA_URL, thumbnail_image, thumbnail_of
 
 LABELS = {
     "title": "Coloured bands",

@@ -21,10 +21,10 @@ from test_cli import refused, run
 import vii
 from vii.edit_file import MAX_BYTES, to_bytes
 from vii.errors import EditFileError, HubError, OutputError, UsageError
-from vii.gallery import thumbnail_of
-from vii.hub import Pushed, prepare, pull, push
-from vii.hub.card import model_card
-from vii.hub.origins import PULLED, origin
+from vii.interop.hub import Pushed, prepare, pull, push
+from vii.interop.hub.card import model_card
+from vii.interop.hub.origins import PULLED, origin
+from vii.rendering.sheets import thumbnail_of
 
 REPO = "ada/bands"
 

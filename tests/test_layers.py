@@ -1,6 +1,7 @@
 """The structure of the package: who may import whom, what is public, and how little `import vii` loads."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,28 +11,21 @@ import vii
 PACKAGE = Path(vii.__file__).parent
 # A module imports only from rows above its own; modules of one row do not know each other.
 LAYERS = [
-    {"errors", "libraries", "editors.needs"},
-    {"files", "settings"},
+    {"errors", "libraries", "text", "editors.needs"},
+    {"paths", "settings"},
+    {"files", "pictures.png", "pictures.colour", "pictures.metadata"},
+    {"pictures.formats", "pictures.samples"},
+    {"pictures.reading", "pictures.folders"},
+    {"pictures.masks", "pictures.writing"},
+    {"pictures"},
     {"images", "instruction", "diffusion", "losses"},
     {"editor", "pairs"},
     {"edit_file", "clip"},
     {"editors.loading", "library", "record"},
-    {"editors.stable_diffusion", "hub.card", "hub.origins", "hub.failures"},
+    {"editors.stable_diffusion"},
     {"editors.controlnet_files"},
     {"editors.toy", "editors.ip2p", "editors.controlnet"},
-    {"editors", "metrics", "synthetic.pixels"},
-    {"synthetic.family"},
-    {
-        "synthetic.words",
-        "synthetic.looks",
-        "synthetic.weather",
-        "synthetic.styles",
-        "synthetic.overlays",
-        "synthetic.local",
-    },
-    {"synthetic.edits"},
-    {"synthetic.standard"},
-    {"synthetic"},
+    {"editors"},
     {"captions.worker", "captions.environment", "captions.lavis_worker", "captions.blip", "captions.pez"},
     {"captions.retrieval", "captions.lavis"},
     {"captions.starting"},
@@ -40,24 +34,45 @@ LAYERS = [
     {"inversion.settings"},
     {"inversion.examples"},
     {"inversion.loop"},
-    {"inversion", "application", "interop", "textual_inversion"},
-    {"recipes", "gallery", "demo", "progress.curve", "progress.event_log"},
-    {"progress.preview", "hub.transfer"},
-    {"html", "doctor", "hub", "comfyui", "progress"},
-    {"gallery_page"},
-    {"benchmark.edits", "benchmark.methods", "benchmark.scores"},
-    {"benchmark.report", "benchmark.run", "benchmark.speed"},
-    {"benchmark.page"},
-    {"benchmark"},
+    {"inversion", "application"},
+    {"inversion.recipes", "demo"},
+    {"rendering.sheets", "rendering.curve", "rendering.event_log"},
+    {"rendering.preview", "rendering.html"},
+    {"rendering"},
+    {"rendering.gallery"},
+    {"interop", "interop.prompt_embeds", "interop.textual_inversion"},
+    {"interop.hub.card", "interop.hub.origins", "interop.hub.failures"},
+    {"interop.hub.transfer"},
+    {"interop.hub", "interop.comfyui"},
+    {"doctor"},
+    {"evaluation.metrics", "evaluation.synthetic.pixels"},
+    {"evaluation.synthetic.family"},
+    {
+        "evaluation.synthetic.words",
+        "evaluation.synthetic.looks",
+        "evaluation.synthetic.weather",
+        "evaluation.synthetic.styles",
+        "evaluation.synthetic.overlays",
+        "evaluation.synthetic.local",
+    },
+    {"evaluation.synthetic.edits"},
+    {"evaluation.synthetic.standard"},
+    {"evaluation.synthetic"},
+    {"evaluation.benchmark.edits", "evaluation.benchmark.methods", "evaluation.benchmark.scores"},
+    {"evaluation.benchmark.report", "evaluation.benchmark.run", "evaluation.benchmark.speed"},
+    {"evaluation.benchmark.page"},
+    {"evaluation.benchmark"},
     {"evaluation.cases", "evaluation.measures", "evaluation.ways"},
     {"evaluation.judges", "evaluation.store"},
     {"evaluation.run"},
     {"evaluation.report"},
     {"evaluation"},
-    {"ui.bodies", "ui.jobs"},
-    {"ui.guard", "ui.uploads", "ui.studio"},
+    {"ui.bodies", "ui.intake", "ui.log", "ui.session"},
+    {"ui.jobs", "ui.guard", "ui.uploads"},
+    {"ui.studio"},
     {"ui.learning", "ui.shelf"},
-    {"ui.applying", "ui.fragments"},
+    {"ui.wish", "ui.fragments"},
+    {"ui.applying"},
     {"ui.parts"},
     {"ui.learn_page", "ui.apply_page", "ui.library_page"},
     {"ui.app"},
@@ -70,6 +85,7 @@ LAYERS = [
 ]
 
 
+@functools.cache
 def modules():
     """Dotted name -> path of every module of the package."""
     found = {}

@@ -8,11 +8,11 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from vii.benchmark import read_photos
 from vii.errors import UsageError
+from vii.evaluation.benchmark import read_photos
+from vii.evaluation.metrics import COARSE, MAX_PSNR, direction, leakage, preserved, psnr, ssim
+from vii.evaluation.synthetic import SyntheticEdit, compose, make
 from vii.images import Pair
-from vii.metrics import COARSE, MAX_PSNR, direction, leakage, preserved, psnr, ssim
-from vii.synthetic import SyntheticEdit, compose, make
 
 
 def noisy_pair(height: int, width: int, noise: float, seed: int = 0) -> tuple[Tensor, Tensor]:

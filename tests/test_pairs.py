@@ -11,8 +11,8 @@ import vii
 from vii.cli import main
 from vii.demo import FOLDER as DEMO
 from vii.errors import ImageError
+from vii.evaluation.synthetic import make
 from vii.pairs import LAYOUTS, doubts, find_pairs, likeness, match_pairs
-from vii.synthetic import make
 
 CASES = {
     "N_0 and N_1": (

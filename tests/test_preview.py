@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import vii
-from vii.gallery import contact_sheet
 from vii.inversion import InversionSettings
-from vii.progress.preview import SNAPSHOTS, Preview, snapshot_steps
+from vii.rendering.preview import SNAPSHOTS, Preview, snapshot_steps
+from vii.rendering.sheets import contact_sheet
 
 
 def test_few_steps_are_shown_evenly_from_the_first():

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import vii
-from vii.benchmark import read_edits
 from vii.errors import RecipeError, UsageError
+from vii.evaluation.benchmark import read_edits
 from vii.inversion import InversionSettings
-from vii.recipes import FOLDER, read_recipe, recipe_names
+from vii.inversion.recipes import FOLDER, read_recipe, recipe_names
 from vii.settings import override, parse
 
 RECIPES = Path(__file__).parent.parent / "recipes"

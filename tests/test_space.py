@@ -18,8 +18,8 @@ from vii.editors.ip2p import Ip2pSettings
 from vii.editors.loading import EMBEDDED_MODEL, fingerprint
 from vii.errors import EditorMismatch, OutputError, UsageError
 from vii.instruction import join
-from vii.interop import export_npz, import_prompt_embeds, prompt_embeds
-from vii.textual_inversion import check_textual_inversion, export_textual_inversion, token_name
+from vii.interop.prompt_embeds import export_npz, import_prompt_embeds, prompt_embeds
+from vii.interop.textual_inversion import check_textual_inversion, export_textual_inversion, token_name
 
 TEXT = "make it a watercolor"
 TOLERANCE = 1e-3
@@ -375,14 +375,14 @@ def test_export_on_the_command_line_needs_no_model(tmp_path, monkeypatch, edit):
 
 
 def test_the_comfyui_node_says_that_it_is_not_needed(edit):
-    from vii.comfyui import conditioning
+    from vii.interop.comfyui import conditioning
 
     with pytest.raises(UsageError, match="--format comfyui"):
         conditioning(edit, None)
 
 
 def test_a_card_loads_the_editor_in_the_right_space(edit):
-    from vii.hub.card import model_card
+    from vii.interop.hub.card import model_card
 
     assert 'space="input"' in model_card("ada/w", {"w": edit})
 

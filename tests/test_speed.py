@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from conftest import tiny_pipeline
 
 import vii
-from vii.benchmark import speed
 from vii.cli import main
 from vii.editors.ip2p import Ip2pEditor
+from vii.evaluation.benchmark import speed
 
 
 @pytest.fixture(scope="module")

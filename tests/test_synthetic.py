@@ -9,8 +9,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from vii.errors import UsageError
-from vii.synthetic import FAMILIES, PLACES, SAID, UNSAID, SyntheticEdit, compose, make, phrases, sample
-from vii.synthetic.edits import CLASHES
+from vii.evaluation.synthetic import FAMILIES, PLACES, SAID, UNSAID, SyntheticEdit, compose, make, phrases, sample
+from vii.evaluation.synthetic.edits import CLASHES
 
 # Parameters that have to be said; the rest have a default.
 SAY: dict[str, float | str] = {"c": 198, "c2": 345, "pos": "top left", "side": "left", "shape": "heart"}

@@ -10,7 +10,7 @@ from scipy import ndimage, signal
 from test_synthetic import luma, photo, plain
 from torch import Tensor
 
-from vii.synthetic import FAMILIES, SIDES, compose, make
+from vii.evaluation.synthetic import FAMILIES, SIDES, compose, make
 
 
 def double(image: Tensor) -> np.ndarray:

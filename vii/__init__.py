@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .errors import ViiError
     from .images import Pair, load_image, save_image
     from .inversion import InversionSettings, Step, invert, invert_steps
-    from .recipes import load_recipe
+    from .inversion.recipes import load_recipe
 
 __version__ = "0.1.0"
 
@@ -31,7 +31,7 @@ _HOMES = {
     "load_edit": "edit_file",
     "load_editor": "editors",
     "load_image": "images",
-    "load_recipe": "recipes",
+    "load_recipe": "inversion.recipes",
     "save_edit": "edit_file",
     "save_image": "images",
 }

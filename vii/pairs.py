@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from .errors import ImageError
-from .images import SUFFIXES, Pair, resize
+from .images import Pair, resize
+from .pictures import SUFFIXES
 
 # How many names an error lists.
 LISTED = 8
@@ -24,8 +25,8 @@ HINT = (
 
 # Side of the squares that two pictures are compared at.
 SIDE = 96
-# Of 744 pairs (12 photos, one edit of each family of `vii.synthetic`) seven are below: small portholes, halftone dots,
-# chalk, dense snow. Of 528 pairs of different photos, edited or not, 11 are not noticed.
+# Of 744 pairs (12 photos, one edit of each family of `vii.evaluation.synthetic`) seven are below: small portholes,
+# halftone dots, chalk, dense snow. Of 528 pairs of different photos, edited or not, 11 are not noticed.
 SAME_DETAIL, SAME_LIGHT = 0.2, 0.6
 SAME_PIXELS = 0.5 / 255
 # ITU-R BT.601.

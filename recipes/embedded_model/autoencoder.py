@@ -13,7 +13,7 @@ from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vii.metrics import psnr
+from vii.evaluation.metrics import psnr
 
 from .config import Config
 from .data import Pairs, to_tensor

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from vii.synthetic import FAMILIES, SyntheticEdit, compose, make, sample
+from vii.evaluation.synthetic import FAMILIES, SyntheticEdit, compose, make, sample
 
 from .config import Clip, Config
 from .data import SIZE, Pairs, to_tensor

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from vii.errors import ImageError
+from vii.evaluation.synthetic import SyntheticEdit, compose, make, sample
 from vii.files import replacing
-from vii.synthetic import SyntheticEdit, compose, make, sample
 
 from .config import Data
 

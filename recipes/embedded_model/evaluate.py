@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 import vii
+from vii.evaluation.metrics import psnr
+from vii.evaluation.synthetic import FAMILIES, PLACES, SyntheticEdit, make, sample
+from vii.evaluation.synthetic.words import HUES
 from vii.files import make_folder
-from vii.gallery import contact_sheet
 from vii.images import spread
-from vii.metrics import psnr
-from vii.synthetic import FAMILIES, PLACES, SyntheticEdit, make, sample
-from vii.synthetic.words import HUES
+from vii.rendering.sheets import contact_sheet
 
 from .data import center_crop, open_photo, photo_paths, to_tensor
 

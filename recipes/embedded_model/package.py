@@ -9,7 +9,7 @@ from diffusers import AutoencoderTiny, StableDiffusionInstructPix2PixPipeline, U
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from vii.clip import remember_texts
-from vii.synthetic import captions, phrases
+from vii.evaluation.synthetic import captions, phrases
 
 from .clip import processor
 from .unet import scheduler

@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 
 import vii
-from vii.benchmark import Subject, read_edits, square
 from vii.demo import DEMO_EDIT, demo_photos
 from vii.demo import FOLDER as DEMO
-from vii.gallery import edit_sheet, thumbnail_of
-from vii.metrics import psnr
-from vii.recipes import read_recipe
+from vii.evaluation.benchmark import Subject, read_edits, square
+from vii.evaluation.metrics import psnr
+from vii.inversion.recipes import read_recipe
+from vii.rendering.sheets import edit_sheet, thumbnail_of
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / "learned_instructions"

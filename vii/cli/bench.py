@@ -75,7 +75,7 @@ def bench(
     from dataclasses import asdict
 
     from .. import __version__
-    from ..benchmark import (
+    from ..evaluation.benchmark import (
         choose,
         count_examples,
         count_scores,
@@ -141,14 +141,14 @@ def bench(
 def _speed(
     what: str, pixels: int, updates: int, recipes: Sequence[str], as_json: bool, options: dict[str, Any]
 ) -> None:
-    """Time the learning loop; see `vii.benchmark.speed`."""
+    """Time the learning loop; see `vii.evaluation.benchmark.speed`."""
     from dataclasses import asdict
 
-    from ..benchmark.speed import compare, random_stable_diffusion, table
     from ..editors import space_kind
     from ..editors.ip2p import Ip2pEditor
     from ..errors import UsageError
-    from ..recipes import load_recipe
+    from ..evaluation.benchmark.speed import compare, random_stable_diffusion, table
+    from ..inversion.recipes import load_recipe
 
     recipe = load_recipe(recipes[0] if recipes else "default")
     if what == "sd15":

@@ -30,7 +30,7 @@ def import_(file: str, caption: str | None, output: str, title: str, as_json: bo
     import dataclasses
 
     from ..edit_file import save_edit
-    from ..interop import import_prompt_embeds, read_prompt_embeds
+    from ..interop.prompt_embeds import import_prompt_embeds, read_prompt_embeds
 
     path = edit_path(output)
     read_prompt_embeds(file)  # a bad file is found before gigabytes of weights are loaded
@@ -76,9 +76,9 @@ def export(
     """
     from ..edit_file import load_edit
     from ..files import check_writable
-    from ..interop import export_npz
+    from ..interop.prompt_embeds import export_npz
+    from ..interop.textual_inversion import check_textual_inversion, export_textual_inversion
     from ..library import find_edit
-    from ..textual_inversion import check_textual_inversion, export_textual_inversion
 
     source = find_edit(edit_file)
     edit = load_edit(source)

@@ -39,9 +39,9 @@ def gallery(
     learned with; what cannot be used is listed on the page with the reason, and the others are shown.
     """
     from ..files import make_folder, replacing
-    from ..gallery_page import contact_sheets, gallery_page, gallery_photos, show_edits
     from ..images import save_image
     from ..library import library_folder, read_folder
+    from ..rendering.gallery import contact_sheets, gallery_page, gallery_photos, show_edits
 
     source = Path(folder) if folder else library_folder()
     if folder and not source.is_dir():

@@ -34,7 +34,7 @@ def push(
     --private is given. Pictures are those in the edit files and those named with --picture, no others. The token is the
     one of 'hf auth login' or HF_TOKEN.
     """
-    from .. import hub
+    from ..interop import hub
     from ..library import find_edit
 
     files = hub.prepare([find_edit(edit) for edit in edits], repo, pictures)
@@ -65,7 +65,7 @@ def pull(reference: str, name: str | None, output: str | None, keep_as: str | No
     REV is a branch, tag or commit. The file is checked like any other edit file, and pinned: the command that fetches
     exactly it again is printed, and 'vii show' tells where an edit of the library came from.
     """
-    from .. import hub
+    from ..interop import hub
 
     if output and keep_as:
         raise UsageError("give -o or --as, not both: --as names an edit in the library")

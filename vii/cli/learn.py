@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..editor import Editor
     from ..images import Pair
     from ..inversion import InversionSettings, Step
-    from ..recipes import Recipe
+    from ..inversion.recipes import Recipe
 
 
 @click.command()
@@ -78,8 +78,8 @@ def learn(
     import dataclasses
 
     from ..edit_file import save_edit
-    from ..gallery import thumbnail_of
-    from ..recipes import read_recipe
+    from ..inversion.recipes import read_recipe
+    from ..rendering.sheets import thumbnail_of
     from .observe import Observers
 
     path = edit_path(output)
@@ -117,9 +117,9 @@ def demo(output: str, seed: int, as_json: bool) -> None:
     from ..demo import DEMO_EDIT, demo_pair, demo_photos
     from ..edit_file import save_edit
     from ..files import make_folder
-    from ..gallery import edit_sheet
     from ..images import save_image
-    from ..recipes import read_recipe
+    from ..inversion.recipes import read_recipe
+    from ..rendering.sheets import edit_sheet
 
     folder = Path(output)
     make_folder(folder)

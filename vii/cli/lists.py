@@ -38,7 +38,7 @@ def _picture(file: str, thumbnail: str | None) -> dict[str, Any]:
 
 def _edit(file: str, thumbnail: str | None) -> dict[str, Any]:
     from ..edit_file import describe_edit, load_edit
-    from ..hub import origin
+    from ..interop.hub import origin
     from ..library import find_edit
 
     path = find_edit(file)
@@ -47,7 +47,7 @@ def _edit(file: str, thumbnail: str | None) -> dict[str, Any]:
     if pulled_from := origin(path):
         description["pulled_from"] = pulled_from
     if thumbnail:
-        from ..gallery import save_thumbnail
+        from ..rendering.sheets import save_thumbnail
 
         save_thumbnail(edit.thumbnail, Path(thumbnail))
         description["thumbnail_written_to"] = thumbnail
@@ -80,7 +80,7 @@ def editors(as_json: bool) -> None:
 @json_option
 def recipes(as_json: bool) -> None:
     """List the recipes that can be named."""
-    from ..recipes import read_recipe, recipe_names
+    from ..inversion.recipes import read_recipe, recipe_names
 
     described = {name: read_recipe(name).description for name in recipe_names()}
     if as_json:

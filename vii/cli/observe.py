@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ..editor import Editor
     from ..images import Pair
     from ..inversion import Step
-    from ..progress import EventLog, Preview
+    from ..rendering import EventLog, Preview
 
 
 class Observers:
@@ -48,13 +48,13 @@ class Observers:
         self._preview: Preview | None = None
         self._log: EventLog | None = None
         if log_dir:
-            from .. import progress
+            from .. import rendering as progress
 
             self._log, self.files["log_dir"] = progress.EventLog(Path(log_dir)), log_dir
 
     def start(self, editor: "Editor", pair: "Pair", steps: int, seed: int) -> None:
         """What only an editor can show: `steps` updates at most, learned from `pair`."""
-        from ..progress import Preview
+        from ..rendering import Preview
 
         if self._picture:
             show = self._log.picture if self._log else None
@@ -88,7 +88,7 @@ class Observers:
 
     def _draw(self, path: Path) -> None:
         from ..files import replacing
-        from ..progress import learning_curve
+        from ..rendering import learning_curve
 
         with replacing(path) as temporary:
             temporary.write_text(learning_curve(self._steps, self._title), encoding="utf-8")

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..benchmark.report import NOTHING, Table
-from ..gallery import contact_sheet
 from ..images import load_image, spread
+from ..rendering.sheets import contact_sheet
+from .benchmark.report import NOTHING, Table
 from .cases import Case
 from .judges import Judges
 from .measures import MEASURES, Measure

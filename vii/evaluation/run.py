@@ -10,10 +10,10 @@ from ..edit_file import Edit
 from ..editor import Editor
 from ..errors import UsageError
 from ..images import Pair, fit, load_image, resize
-from ..metrics import psnr, ssim
 from .cases import Case, Photo
 from .judges import Judges
 from .measures import MEASURES, change, similarity
+from .metrics import psnr, ssim
 from .store import Store
 from .ways import Way
 

@@ -10,7 +10,7 @@ from ..editor import Editor
 from ..errors import UsageError
 from ..images import Pair
 from ..inversion import InversionSettings, invert_steps
-from ..recipes import load_recipe
+from ..inversion.recipes import load_recipe
 
 NO_EDIT = "no edit"
 

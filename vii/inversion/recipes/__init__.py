@@ -1,0 +1,106 @@
+"""Recipes: TOML files that say how to learn. Two are always there, `default` and `visii`; others are named by path."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import RecipeError, UsageError, unknown_name
+from ...settings import override
+from .. import InversionSettings
+
+FOLDER = Path(__file__).parent
+KEYS = {"description", "base", "inversion", "pair"}
+# As a starting text: the closest words of the edit that is learned, which only `vii bench` knows.
+KNOWN_WORDS = "{words}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A recipe file.
+
+    Attributes:
+        name: stem of the file.
+        description: one sentence.
+        settings: how to learn.
+        pair: paths of the before and after pictures it was written for, or None where any pair will do.
+    """
+
+    name: str
+    description: str
+    settings: InversionSettings
+    pair: tuple[Path, Path] | None = None
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that are always there."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load_recipe(name: str | Path, *, known_words: bool = False) -> InversionSettings:
+    """The settings of a recipe; see `read_recipe`."""
+    return read_recipe(name, known_words=known_words).settings
+
+
+def read_recipe(name: str | Path, *, known_words: bool = False) -> Recipe:
+    """A recipe by name, or by the path of a TOML file.
+
+    A file holds `description`, optionally `base` (the recipe it starts from, by name or by a path relative to the
+    file; `default` if not said), `[inversion]` (fields of `InversionSettings`) and `[pair]` (`before` and `after`,
+    relative to the file).
+
+    Args:
+        name: of the recipe, or a path that ends in `.toml`.
+        known_words: whether the caller can put the words of an edit in place of the starting text `KNOWN_WORDS`.
+
+    Raises:
+        RecipeError: there is no such recipe, it says something unknown, or it starts from words that nobody knows.
+    """
+    recipe = _read(name, ())
+    if recipe.settings.init == KNOWN_WORDS and not known_words:
+        raise RecipeError(
+            f"{name}: init {KNOWN_WORDS} stands for the known words of a benchmark edit, which only 'vii bench' has; "
+            "write the words themselves"
+        )
+    return recipe
+
+
+def _read(name: str | Path, above: tuple[Path, ...]) -> Recipe:
+    """A recipe; `above` are the files whose base it is, directly or through others."""
+    path = Path(name) if str(name).endswith(".toml") else FOLDER / f"{name}.toml"
+    if not path.is_file():
+        if str(name).endswith(".toml"):
+            raise RecipeError(f"{path}: no such recipe file")
+        raise RecipeError(unknown_name("recipe", str(name), recipe_names()) + ", or a path that ends in .toml")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not valid TOML ({error})") from None
+    for key in content:
+        if key not in KEYS:
+            raise RecipeError(f"{path}: {unknown_name('key', key, KEYS)}")
+    base = InversionSettings() if path.parent == FOLDER else _base(path, content.get("base", "default"), above)
+    try:
+        settings = override(base, **{"recipe": path.stem, **content.get("inversion", {})})
+    except UsageError as error:
+        raise RecipeError(f"{path}: [inversion] {error}") from None
+    return Recipe(path.stem, content.get("description", ""), settings, _pair(path, content.get("pair")))
+
+
+def _base(path: Path, base: Any, above: tuple[Path, ...]) -> InversionSettings:
+    above = (*above, path.resolve())
+    named = path.parent / base if isinstance(base, str) and base.endswith(".toml") else base
+    if isinstance(named, Path) and named.resolve() in above:
+        raise RecipeError(f"{path}: base '{base}' leads back to the recipe itself; name another one")
+    return _read(named, above).settings
+
+
+def _pair(path: Path, pair: Mapping[str, Any] | None) -> tuple[Path, Path] | None:
+    if pair is None:
+        return None
+    if set(pair) != {"before", "after"} or not all(isinstance(value, str) for value in pair.values()):
+        raise RecipeError(
+            f"{path}: [pair] holds 'before' and 'after', paths relative to the recipe; found {list(pair)}"
+        )
+    return path.parent / pair["before"], path.parent / pair["after"]
