@@ -178,16 +178,17 @@ def _fit(samples: Samples, terms: Terms) -> Fitted:
     features = terms.matrix(samples.before, samples.places.get(terms.place))
     change, cost = samples.after - samples.before, penalty(terms)
     parts = [samples.folds == fold for fold in np.unique(samples.folds)]
-    grams = [features[part].T @ features[part] for part in parts]
-    crosses = [features[part].T @ change[part] for part in parts]
+    split = [features[part] for part in parts]
+    grams = [rows.T @ rows for rows in split]
+    crosses = [rows.T @ change[part] for rows, part in zip(split, parts, strict=True)]
     counts = [int(part.sum()) for part in parts]
     gram, cross, count = sum(grams), sum(crosses), sum(counts)
 
     def wrong(strength: float) -> Array:
         left = np.empty_like(change)
-        for part, g, c, n in zip(parts, grams, crosses, counts, strict=True):
+        for part, rows, g, c, n in zip(parts, split, grams, crosses, counts, strict=True):
             without = np.linalg.solve((gram - g) / (count - n) + strength * cost, (cross - c) / (count - n))
-            left[part] = np.clip(samples.before[part] + features[part] @ without, 0, 1) - samples.after[part]
+            left[part] = np.clip(samples.before[part] + rows @ without, 0, 1) - samples.after[part]
         return left
 
     strength, residuals = weakest_worth_it(wrong)
