@@ -83,7 +83,9 @@ def test_drawn_things_are_carried_over_with_the_residual():
     assert finish.kind == "detail"
     assert finish.residual == 0
     result = finish.finish(OTHER, *editor(OTHER, drawn, 0.01))
-    assert psnr(result, drawn(OTHER)) > psnr(scaled(editor(OTHER, drawn, 0.01)[1], *OTHER.shape[:2]), drawn(OTHER)) + 0.5
+    assert (
+        psnr(result, drawn(OTHER)) > psnr(scaled(editor(OTHER, drawn, 0.01)[1], *OTHER.shape[:2]), drawn(OTHER)) + 0.5
+    )
 
 
 def test_a_blur_is_left_to_the_editor():

@@ -197,10 +197,15 @@ def _fit(samples: Samples, terms: Terms) -> Fitted:
 
 
 def weakest_worth_it(wrong: Callable[[float], Array]) -> tuple[float, Array]:
-    """Of `STRENGTHS`, from the strongest, the one that no weaker beats by `GAIN`, and what is wrong with it."""
-    strength, best = STRENGTHS[0], wrong(STRENGTHS[0])
+    """Of `STRENGTHS`, from the strongest, the one that no weaker beats by `GAIN`, and what is wrong with it.
+
+    The search ends where three weaker ones in a row have not.
+    """
+    strength, best, since = STRENGTHS[0], wrong(STRENGTHS[0]), 0
     for weaker in STRENGTHS[1:]:
         found = wrong(weaker)
         if np.square(found).mean() < np.square(best).mean() * (1 - GAIN):
-            strength, best = weaker, found
+            strength, best, since = weaker, found, 0
+        elif (since := since + 1) == 3:
+            break
     return strength, best
