@@ -137,14 +137,14 @@ def test_a_colour_that_the_pair_does_not_have_is_not_thrown_about(terms):
 
 
 def test_the_penalty_is_the_mean_square_over_all_colours():
-    """Of a bent function: what the best affine one leaves of it; of an affine one: a hundredth of it."""
+    """Of a bent function: what the best affine one leaves of it; of an affine one: a thousandth of it."""
     cost, x = penalty(Terms(2)), np.linspace(-1, 1, 13)
     square = np.zeros(10)
     square[Terms(2).products.index((0, 0))] = 1
     affine_left = x**2 - np.mean(x**2)
-    np.testing.assert_allclose(square @ cost @ square, np.mean(affine_left**2) + 0.01 * np.mean(x**4), rtol=1e-4)
+    np.testing.assert_allclose(square @ cost @ square, np.mean(affine_left**2) + 0.001 * np.mean(x**4), rtol=1e-4)
     constant = np.eye(10)[0]
-    np.testing.assert_allclose(constant @ cost @ constant, 0.01, rtol=1e-3)
+    np.testing.assert_allclose(constant @ cost @ constant, 0.001, rtol=1e-3)
 
 
 def test_folds_are_blocks_and_cover_the_picture():

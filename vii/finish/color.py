@@ -158,7 +158,7 @@ def penalty(terms: Terms) -> Array:
     values = plain.matrix(CUBE)
     affine = values[:, :4]
     bent = values - affine @ np.linalg.lstsq(affine, values, rcond=None)[0]
-    cost[: len(plain), : len(plain)] = (bent.T @ bent + 1e-2 * values.T @ values) / len(CUBE)
+    cost[: len(plain), : len(plain)] = (bent.T @ bent + 1e-3 * values.T @ values) / len(CUBE)
     for start in range(terms.curves_at, terms.place_at, max(1, terms.knots)):
         here = slice(start, start + terms.knots)
         cost[here, here] += _bends(terms.knots)
