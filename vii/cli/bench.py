@@ -67,7 +67,7 @@ def bench(
     are the same. Writes report.json, page.html with pictures, and scores.json.
 
     With --speed nothing is judged: the bare UNet, the loop of a recipe (the first --recipe, or default) and the
-    authors' loop are timed side by side, with the memory they take.
+    authors' loop are timed side by side, with the memory they take; then editing photos against its own networks.
     """
     if speed:
         _speed(speed, pixels, updates, recipes, as_json, options)
@@ -144,10 +144,14 @@ def _speed(
     """Time the learning loop; see `vii.evaluation.benchmark.speed`."""
     from dataclasses import asdict
 
+    import torch
+
     from ..editors import space_kind
     from ..editors.ip2p import Ip2pEditor
     from ..errors import UsageError
     from ..evaluation.benchmark.speed import compare, random_stable_diffusion, table
+    from ..evaluation.throughput import table as throughput_table
+    from ..evaluation.throughput import throughputs
     from ..inversion.recipes import load_recipe
 
     recipe = load_recipe(recipes[0] if recipes else "default")
@@ -158,4 +162,10 @@ def _speed(
         if not isinstance(editor, Ip2pEditor):
             raise UsageError(f"--speed times editors of InstructPix2Pix's architecture, not '{editor.name}'")
     paces = compare(editor, recipe, updates)
-    click.echo(json.dumps([asdict(pace) for pace in paces]) if as_json else table(paces))
+    # Photos of twice the editor's size, so that scaling them down counts.
+    photos = torch.rand(4, 3, *2 * [2 * editor.resolution], generator=torch.Generator().manual_seed(0)).unbind()
+    editing: Sequence[Any] = throughputs(editor, photos, rounds=updates)
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in [*paces, *editing]]))
+    else:
+        click.echo(f"{table(paces)}\n\n{throughput_table(editing)}")
