@@ -16,8 +16,15 @@ from ..methods import Learned, MethodEntry, find_method, load_method, prepare
 from ..methods.inversion import AppliedEdit
 
 # What `vii bench` always has beside the recipes -> what tables call it.
-BASELINES: Mapping[str, str] = {"no-edit": "no edit", "pixel-delta": "pixel delta", "words": "true words"}
-NO_EDIT = BASELINES["no-edit"]
+BASELINES: Mapping[str, str] = {
+    "no-edit": "no edit",
+    "pixel-delta": "pixel delta",
+    "color-map": "colour map",
+    "words": "true words",
+}
+NO_EDIT, COLOR_MAP = BASELINES["no-edit"], BASELINES["color-map"]
+# The row of the last recipe without its finish.
+TOKENS = "tokens"
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from .metric_table import PAPER
 from .metrics import change, psnr, similarity, ssim
 from .results import Results
 from .scores import Score
-from .tasks import Query, Task
+from .tasks import Case, Task
 
 
 def evaluate(
@@ -106,7 +106,7 @@ class _Run:
         task: str,
         method: Method,
         ready: Learned,
-        query: Query,
+        query: Case,
         pairs: Sequence[Pair],
         shown: tuple[Tensor, Tensor] | None,
     ) -> Score:
