@@ -1,7 +1,6 @@
 """Joint image-text spaces: CLIP through transformers (a folder or an id) or through open_clip."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from . import strict
 from .editor import JointSpace
 from .errors import EditorError, UsageError
 from .files import replacing
-from .libraries import quiet
+from .libraries import load_weights, quiet
 
 TEXT_BATCH = 256
 # Features of texts that a model is always asked for, in its folder; see `remember_texts`.
@@ -95,15 +95,15 @@ class TransformersClip:
         from transformers import CLIPModel, CLIPTokenizer
 
         with quiet():
-            # All the small files at once: without a network this fails at once, the loaders would try for minutes.
-            small = ["*.json", "*.txt"]
-            folder = Path(name) if Path(name).is_dir() else Path(snapshot_download(name, allow_patterns=small))
-            model: Any = CLIPModel.from_pretrained(name, dtype=torch.float32)
+            # All files at once: without a network this fails at once, the loaders would try for minutes.
+            files = ["*.json", "*.txt", "model*.safetensors"]
+            folder = Path(name) if Path(name).is_dir() else Path(snapshot_download(name, allow_patterns=files))
+            model = load_weights(CLIPModel, folder, dtype=torch.float32)
             self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder)
         self.model = model.eval().requires_grad_(False).to(device)
         self.device = torch.device(device)
         processor, known = folder / "preprocessor_config.json", folder / "captions.txt"
-        statistics = json.loads(processor.read_text(encoding="utf-8")) if processor.is_file() else {}
+        statistics = strict.loads(processor.read_bytes()) if processor.is_file() else {}
         self.mean, self.std = statistics.get("image_mean", MEAN), statistics.get("image_std", STD)
         self.captions: Sequence[str] = known.read_text(encoding="utf-8").splitlines() if known.is_file() else ()
         self._known_texts = folder / KNOWN_TEXTS

@@ -30,3 +30,13 @@ def _shown(character: str) -> str:
     if category == "Cs":
         return "\ufffd"
     return "" if category == "Cf" else " "
+
+
+def percent(share: object) -> str:
+    """A share of at most 1, of whatever sign, as a percentage; empty for anything else that a file may hold instead.
+
+    >>> percent(0.814), percent(10**400), percent(True)
+    ('81%', '', '')
+    """
+    is_number = isinstance(share, int | float) and not isinstance(share, bool)
+    return f"{share:.0%}" if is_number and abs(share) <= 1 else ""  # type: ignore[arg-type, operator]

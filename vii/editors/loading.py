@@ -1,7 +1,5 @@
 """Finding a model's files and choosing where and how precisely it runs; what every editor with weights needs."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,13 +7,19 @@ from typing import Any
 
 import torch
 
+from .. import strict
 from ..errors import EditorError, UsageError, unknown_name
-from ..libraries import quiet
+from ..libraries import load_weights, quiet
+from ..text import printable
 
 EMBEDDED_MODEL = Path(__file__).parent / "embedded"
 MANIFEST = "vii.json"
 # Photos of Stable Diffusion 1.x; a model's own vii.json says otherwise.
 DEFAULT_MANIFEST = {"resolution": 512, "settings": {}, "clip": "openai/clip-vit-large-patch14"}
+MANIFEST_TYPES = {"name": str, "resolution": int, "settings": dict, "clip": str, "phrases": str}
+MAX_RESOLUTION = 4096
+# What model_index.json may name besides classes of the two libraries: a part that is not loaded.
+UNUSED_PARTS = {"safety_checker": "stable_diffusion"}
 DEFAULT_PHRASES = Path(__file__).parent.parent / "captions" / "instructions.txt"
 BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -75,10 +79,56 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.exists():
         return dict(DEFAULT_MANIFEST)
+    manifest = {**DEFAULT_MANIFEST, **read_config(path)}
+    manifest["clip"] = manifest["clip"] or ""  # null for a model without a joint space
+    for key, kind in MANIFEST_TYPES.items():
+        if not isinstance(manifest.get(key, kind()), kind) or isinstance(manifest.get(key), bool):
+            raise EditorError(f"{path}: {key} must be a {kind.__name__}")
+    if not 8 <= manifest["resolution"] <= MAX_RESOLUTION:
+        raise EditorError(f"{path}: resolution must be from 8 to {MAX_RESOLUTION}")
+    if (clip := manifest["clip"]) and clip != DEFAULT_MANIFEST["clip"]:
+        manifest["clip"] = str(inside(folder, clip, path))
+    if "phrases" in manifest:
+        manifest["phrases"] = str(inside(folder, manifest["phrases"], path))
+    return manifest
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a model's folder.
+
+    Raises:
+        EditorError: it cannot be read, or is not one.
+    """
     try:
-        return {**DEFAULT_MANIFEST, **json.loads(path.read_text(encoding="utf-8"))}
+        content = strict.loads(path.read_bytes())
+    except OSError as error:
+        raise EditorError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
-        raise EditorError(f"{path}: not valid JSON ({error})") from None
+        raise EditorError(f"{path}: not valid JSON ({printable(str(error)[:200])})") from None
+    if not isinstance(content, dict):
+        raise EditorError(f"{path}: expected a JSON object, found a {type(content).__name__}")
+    return content
+
+
+def inside(folder: Path, name: str, named_by: Path) -> Path:
+    """What a model's file names, which must lie in the model's own folder.
+
+    Raises:
+        EditorError: it does not, or is not there.
+    """
+    path = folder / name
+    # A snapshot in the Hub's cache consists of links to the blobs beside it.
+    homes = [folder.resolve()] + ([folder.resolve().parents[1] / "blobs"] if folder.parent.name == "snapshots" else [])
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, ValueError, RuntimeError):
+        raise EditorError(f"{named_by}: it names '{printable(name[:80])}', which is not in its folder") from None
+    if ".." in Path(name).parts or not any(real.is_relative_to(home) for home in homes):
+        raise EditorError(
+            f"{named_by}: it names '{printable(name[:80])}', which leads out of its folder; a model's own file names "
+            "what lies beside it"
+        )
+    return path
 
 
 def pick_device(device: str | None) -> torch.device:
@@ -112,27 +162,44 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     return any(torch.cpu.get_capabilities().get(name) for name in BFLOAT16)
 
 
-def fingerprint(*modules: torch.nn.Module) -> str:
-    """Hex digest that names a model's weights: names and shapes of all parameters and four values of each.
+def check_index(index: dict[str, Any]) -> None:
+    """Refuse a model_index.json that names anybody's code: a class of another library, or a pipeline of its own.
 
-    Call it before casting; files in half precision are loaded in float32 without loss, so that one set of weights has
-    one fingerprint whatever precision it will run in.
+    Raises:
+        ValueError: it does.
     """
-    digest = hashlib.sha256()
-    for module in modules:
-        for name, parameter in module.named_parameters():
-            flat = parameter.detach().flatten()
-            spread = flat[torch.linspace(0, len(flat) - 1, 4, dtype=torch.float64).long()]
-            digest.update(f"{name}{tuple(parameter.shape)}".encode())
-            digest.update(spread.float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:32]
+    if not isinstance(index.get("_class_name", ""), str):
+        raise ValueError("its pipeline is code of its own, which is not run")
+    for part, named in index.items():
+        if not isinstance(named, list):
+            continue
+        library = named[0] if named else None
+        if library not in (None, "diffusers", "transformers", UNUSED_PARTS.get(part)):
+            raise ValueError(
+                f"{printable(part[:40])} is of {printable(str(library)[:40])!r}; only classes of diffusers and "
+                "transformers are loaded"
+            )
 
 
-def class_of(index: dict[str, Any], part: str) -> Any:
-    """The diffusers class that a model_index.json names for a part."""
+def class_of(index: dict[str, Any], part: str, base: str) -> Any:
+    """The diffusers class that a model_index.json names for a part.
+
+    Args:
+        index: the content of model_index.json.
+        part: "vae" or "scheduler".
+        base: what the class must derive from.
+
+    Raises:
+        ValueError: it names none, or a class of another kind.
+    """
     import diffusers
 
-    return getattr(diffusers, index[part][1])
+    named = index.get(part)
+    name = named[1] if isinstance(named, list) and len(named) == 2 else None
+    kind = getattr(diffusers, name, None) if isinstance(name, str) and name.isidentifier() else None
+    if not isinstance(kind, type) or base not in {ancestor.__name__ for ancestor in kind.__mro__}:
+        raise ValueError(f"its {part} is {printable(str(name)[:60])!r}, which diffusers does not have")
+    return kind
 
 
 def read_model(model: str, revision: str | None, clip: str | None, what: str) -> dict[str, Any]:
@@ -157,27 +224,24 @@ def read_model(model: str, revision: str | None, clip: str | None, what: str) ->
     folder, commit = locate(model, revision)
     manifest = read_manifest(folder)
     with quiet(), loading(model, what):
-        index = json.loads((folder / "model_index.json").read_text())
+        index = read_config(folder / "model_index.json")
+        check_index(index)
+        scheduler = class_of(index, "scheduler", "SchedulerMixin")
         parts = {
-            "unet": UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True),
-            "vae": class_of(index, "vae").from_pretrained(folder / "vae", use_safetensors=True),
-            "scheduler": class_of(index, "scheduler").from_pretrained(folder / "scheduler"),
-            "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-            "text_encoder": CLIPTextModel.from_pretrained(
-                folder / "text_encoder", use_safetensors=True, dtype=torch.float32
-            ),
+            "unet": load_weights(UNet2DConditionModel, folder / "unet"),
+            "vae": load_weights(class_of(index, "vae", "ModelMixin"), folder / "vae"),
+            "scheduler": scheduler.from_pretrained(folder / "scheduler", local_files_only=True),
+            "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+            "text_encoder": load_weights(CLIPTextModel, folder / "text_encoder", dtype=torch.float32),
         }
-    own_clip = manifest.get("clip")
-    if own_clip and (folder / own_clip).is_dir():
-        own_clip = str(folder / own_clip)
-    phrases = folder / manifest["phrases"] if "phrases" in manifest else DEFAULT_PHRASES
+        phrases = Path(manifest.get("phrases", DEFAULT_PHRASES)).read_text(encoding="utf-8").splitlines()
     return {
         **parts,
         "model": manifest.get("name", local_name(model)),
         "revision": commit,
         "resolution": manifest["resolution"],
-        "clip": {None: own_clip, "none": None}.get(clip, clip),
-        "phrases": phrases.read_text(encoding="utf-8").splitlines(),
+        "clip": {None: manifest["clip"] or None, "none": None}.get(clip, clip),
+        "phrases": phrases,
         "settings": manifest["settings"],
     }
 

@@ -21,7 +21,7 @@ from ..errors import UsageError, unknown_name
 from ..images import fit
 from ..instruction import Encoder, Instruction
 from ..libraries import quiet
-from .loading import fingerprint
+from .fingerprint import modules_fingerprint, version_1_fingerprints
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -29,6 +29,9 @@ SCHEDULERS = {
     "euler_ancestral": "EulerAncestralDiscreteScheduler",
     "dpmsolver++": "DPMSolverMultistepScheduler",
 }
+
+# What the networks that are given in this order are called in a fingerprint.
+NETWORKS = ("unet", "controlnet")
 
 # (noisy (b, c, h, w), timesteps (1,) or (b,)) -> prediction (b, c, h, w)
 Predict = Callable[[Tensor, Tensor], Tensor]
@@ -100,7 +103,7 @@ class StableDiffusion:
         from diffusers import DDPMScheduler
 
         self.device, self.dtype = torch.device(device), dtype
-        self.space = space_of(text_encoder, tokenizer, networks, model, revision, space)
+        self.space = space_of(text_encoder, tokenizer, networks, vae, model, revision, space)
         with quiet():  # diffusers advises against casting with to(), though nothing here is kept in float32
             for network in networks:
                 network.eval().requires_grad_(False).to(self.device, dtype).to(memory_format=torch.channels_last)
@@ -190,6 +193,7 @@ def space_of(
     text_encoder: Any,
     tokenizer: Any,
     networks: Sequence[Any],
+    vae: Any,
     model: str = "in memory",
     revision: str = "",
     kind: str = ENCODER_OUTPUT,
@@ -205,8 +209,9 @@ def space_of(
         text_encoder.config.hidden_size,
         text_length(tokenizer, text_encoder),
         model,
-        fingerprint(text_encoder, *networks),
+        modules_fingerprint(text_encoder, dict(zip(NETWORKS, networks, strict=False)), vae),
         revision,
+        version_1_fingerprints(text_encoder, networks),
     )
 
 
