@@ -7,6 +7,7 @@ Nothing here needs torch: an edit that is a colour transform alone is read and a
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import strict
-from .edit import Edit, stored
+from .edit import Edit, Finish, stored
 from .edit_format import FORMAT_VERSION, array_of, check_fields, check_names, parse, upgraded
 from .errors import EditFileError, OutputError
 from .files import replacing
@@ -24,6 +25,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float32]
+
+__all__ = [
+    "MAX_BYTES",
+    "SUFFIX",
+    "Edit",
+    "Finish",
+    "describe_edit",
+    "from_bytes",
+    "is_edit_name",
+    "load_edit",
+    "save_edit",
+    "tensor_bytes",
+    "to_bytes",
+]
 
 MAX_BYTES = 8_000_000
 SUFFIX = ".safetensors"
@@ -137,7 +152,7 @@ def load_edit(path: str | Path) -> Edit:
     """
     path = Path(path)
     try:
-        if not path.is_file():
+        if not os.path.isfile(path):  # which never raises
             raise EditFileError("no such edit file")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -2,11 +2,28 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 # Tables of positions that older versions of transformers saved and newer ones compute.
 COMPUTED = ("position_ids",)
+_DOWNLOADS = ContextVar("downloads", default=True)
+
+
+@contextmanager
+def downloads(allowed: bool) -> Iterator[None]:
+    """Whether models may be downloaded for the duration, or must be on this machine."""
+    before = _DOWNLOADS.set(allowed and may_download())
+    try:
+        yield
+    finally:
+        _DOWNLOADS.reset(before)
+
+
+def may_download() -> bool:
+    """Whether models may be downloaded here and now; see `downloads`."""
+    return _DOWNLOADS.get()
 
 
 @contextmanager

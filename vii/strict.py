@@ -17,13 +17,13 @@ _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+\\?"?|[\[\]{}]', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def dumps(value: Any, *, indent: int | None = None) -> str:
-    """Plain values -> JSON with sorted keys, which any parser takes.
+def dumps(value: Any, *, indent: int | None = None, sort_keys: bool = True) -> str:
+    """Plain values -> JSON which any parser takes.
 
     Raises:
         ValueError: a number is not finite.
     """
-    return json.dumps(value, sort_keys=True, allow_nan=False, indent=indent)
+    return json.dumps(value, sort_keys=sort_keys, allow_nan=False, indent=indent)
 
 
 def loads(text: str | bytes) -> Any:

@@ -7,6 +7,8 @@ from typing import Any
 
 from ..editor import ENCODER_OUTPUT, SPACES, Editor
 from ..errors import EditorError, UsageError, unknown_name
+from ..libraries import downloads
+from .needs import CONTROLNET, IP2P, STABLE_DIFFUSION
 
 
 def _toy(**options: Any) -> Editor:
@@ -25,7 +27,7 @@ def _embedded(**options: Any) -> Editor:
 def _ip2p(**options: Any) -> Editor:
     from .ip2p import load_ip2p
 
-    return load_ip2p(name="ip2p", **{"model": "timbrooks/instruct-pix2pix", **options})
+    return load_ip2p(name="ip2p", **{"model": IP2P, **options})
 
 
 def _controlnet(**options: Any) -> Editor:
@@ -36,37 +38,45 @@ def _controlnet(**options: Any) -> Editor:
 
 @dataclasses.dataclass(frozen=True)
 class EditorEntry:
-    """A row of `EDITORS`."""
+    """A row of `EDITORS`; `model` is what its own model is called in edit files."""
 
     build: Callable[..., Editor]
     description: str
     needs: str
+    model: str = ""
 
 
 EDITORS: Mapping[str, EditorEntry] = {
-    "embedded": EditorEntry(_embedded, "a small InstructPix2Pix at 128 px that ships inside the package", "nothing"),
+    "embedded": EditorEntry(
+        _embedded, "a small InstructPix2Pix at 128 px that ships inside the package", "nothing", "vii-embedded-3"
+    ),
     "ip2p": EditorEntry(
         _ip2p,
         "InstructPix2Pix at 512 px, or any model of that architecture by id or folder (--model)",
         "2 to 5 GB of weights, downloaded once; a GPU for comfort",
+        IP2P,
     ),
     "controlnet": EditorEntry(
         _controlnet,
         "Stable Diffusion 1.5 with ControlNet 1.1 ip2p at 512 px, or others of these architectures (--model, "
         "--controlnet)",
         "4 to 7 GB of weights, downloaded once; a GPU for comfort",
+        f"{STABLE_DIFFUSION}+{CONTROLNET}",
     ),
-    "toy": EditorEntry(_toy, "moves the colours of horizontal bands; for tests and for writing editors", "nothing"),
+    "toy": EditorEntry(
+        _toy, "moves the colours of horizontal bands; for tests and for writing editors", "nothing", "toy"
+    ),
 }
 
 
-def load_editor(name: str = "embedded", *, space: str | None = None, **options: Any) -> Editor:
+def load_editor(name: str = "embedded", *, space: str | None = None, download: bool = True, **options: Any) -> Editor:
     """Load an editor, frozen, on the best device there is.
 
     Args:
         name: a key of `EDITORS`.
         space: where instructions are learned: in the "output" of the text encoder, which is what the networks read
             (the default), or in its "input" embeddings, whose edits other programs load as textual inversions.
+        download: False to take a model from this machine or not at all.
         options: `model` (hub id or folder), `revision`, `device` ("cuda", "mps", "cpu"), `dtype` ("float32",
             "bfloat16", "float16") and `clip` (see `vii.clip.load_clip`; "none" for no joint space), for the editors
             that load weights; `controlnet` (hub id or folder) for the one that has one.
@@ -81,7 +91,8 @@ def load_editor(name: str = "embedded", *, space: str | None = None, **options: 
     if (kind := space_kind(space)) != ENCODER_OUTPUT:  # which every editor has
         given["space"] = kind
     try:
-        return EDITORS[name].build(**given)
+        with downloads(download):
+            return EDITORS[name].build(**given)
     except TypeError as error:
         unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if not unexpected or unexpected[1] not in given:

@@ -21,8 +21,10 @@ from ..diffusion import NEGLIGIBLE, Noise, guidance_weights, guided
 from ..editor import ENCODER_OUTPUT, JointSpace
 from ..instruction import Instruction
 from ..settings import override
-from .controlnet_files import BOTH, CONTROLNET, MODEL, check_fit, read_controlnet
+from .controlnet_files import BOTH, check_fit, read_controlnet
 from .loading import local_name, pick_device, pick_dtype, read_model
+from .needs import CONTROLNET
+from .needs import STABLE_DIFFUSION as MODEL
 from .stable_diffusion import SamplingSettings, StableDiffusion
 
 

@@ -90,9 +90,9 @@ class _Digests:
             chunk = flat[start : start + CHUNK].cpu().float()
             for name, dtype in (("float16", torch.float16), ("bfloat16", torch.bfloat16)):
                 rounded = chunk.to(dtype)
-                hashes[name].update(rounded.view(torch.int16).numpy())
+                hashes[name].update(rounded.view(torch.int16).numpy().data)
                 self.exact[name] = self.exact[name] and torch.equal(rounded.float(), chunk)
-            hashes["sign"].update(np.packbits(torch.signbit(chunk).numpy()))
+            hashes["sign"].update(np.packbits(torch.signbit(chunk).numpy()).data)
         self.hex = {name: digest.hexdigest() for name, digest in hashes.items()}
 
 

@@ -9,13 +9,14 @@ import torch
 
 from .. import strict
 from ..errors import EditorError, UsageError, unknown_name
-from ..libraries import load_weights, quiet
+from ..libraries import load_weights, may_download, quiet
 from ..text import printable
+from .needs import CLIP
 
 EMBEDDED_MODEL = Path(__file__).parent / "embedded"
 MANIFEST = "vii.json"
 # Photos of Stable Diffusion 1.x; a model's own vii.json says otherwise.
-DEFAULT_MANIFEST = {"resolution": 512, "settings": {}, "clip": "openai/clip-vit-large-patch14"}
+DEFAULT_MANIFEST = {"resolution": 512, "settings": {}, "clip": CLIP}
 MANIFEST_TYPES = {"name": str, "resolution": int, "settings": dict, "clip": str, "phrases": str}
 MAX_RESOLUTION = 4096
 # What model_index.json may name besides classes of the two libraries: a part that is not loaded.
@@ -61,9 +62,10 @@ def fetch(repository: str, revision: str | None, wanted: Sequence[str], what: st
                 repository,
                 revision=revision,
                 allow_patterns=list(wanted),
+                local_files_only=not may_download(),
                 ignore_patterns=["*.bin", "*.ckpt", "*.msgpack", "*.fp16.*", "*.non_ema.*", "*.onnx*"],
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a Hub, or a proxy before it, can answer with anything
         raise EditorError(
             f"cannot fetch the {what} '{repository}' ({_reason(error)}); give the folder of a local copy with {advice}"
         ) from None
@@ -261,4 +263,4 @@ def loading(model: str, what: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return printable(str(error).strip().splitlines()[0][:300]) if str(error).strip() else type(error).__name__

@@ -7,6 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+# Ids on the Hub of the editors' own models.
+IP2P = "timbrooks/instruct-pix2pix"
+STABLE_DIFFUSION, CONTROLNET = "stable-diffusion-v1-5/stable-diffusion-v1-5", "lllyasviel/control_v11e_sd15_ip2p"
+CLIP = "openai/clip-vit-large-patch14"
+
 # As in loading.py, which loads torch; what is here can be asked without it.
 EMBEDDED_MODEL = Path(__file__).parent / "embedded"
 
@@ -57,15 +62,15 @@ NEEDS: Mapping[str, Needs] = {
     ),
     "ip2p": Needs(
         models={
-            "timbrooks/instruct-pix2pix": "the editor itself",
-            "openai/clip-vit-large-patch14": "finding a starting text, and the CLIP term of the recipe 'visii'",
+            IP2P: "the editor itself",
+            CLIP: "finding a starting text, and the CLIP term of the recipe 'visii'",
         }
     ),
     "controlnet": Needs(
         models={
-            "stable-diffusion-v1-5/stable-diffusion-v1-5": "the editor itself",
-            "lllyasviel/control_v11e_sd15_ip2p": "its ControlNet",
-            "openai/clip-vit-large-patch14": "finding a starting text, and the CLIP term of the recipe 'visii'",
+            STABLE_DIFFUSION: "the editor itself",
+            CONTROLNET: "its ControlNet",
+            CLIP: "finding a starting text, and the CLIP term of the recipe 'visii'",
         }
     ),
     "toy": Needs(),

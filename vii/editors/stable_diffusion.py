@@ -5,9 +5,8 @@ the rest to itself. Functions and one object that is held, not a base class.
 """
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -21,6 +20,7 @@ from ..errors import UsageError, unknown_name
 from ..images import fit
 from ..instruction import Encoder, Instruction
 from ..libraries import quiet
+from ..settings import check_numbers
 from .fingerprint import modules_fingerprint, version_1_fingerprints
 
 SCHEDULERS = {
@@ -53,11 +53,9 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled."""
+        check_numbers(self)
         if self.num_inference_steps < 1:
             raise UsageError(f"num_inference_steps must be at least 1, got {self.num_inference_steps}")
-        for field in fields(self):
-            if field.name.endswith("_scale") and not math.isfinite(getattr(self, field.name)):
-                raise UsageError(f"{field.name} must be a finite number, got {getattr(self, field.name)}")
         if self.scheduler != "model" and self.scheduler not in SCHEDULERS:
             raise UsageError(unknown_name("scheduler", self.scheduler, ["model", *SCHEDULERS]))
 

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..edit_file import MAX_BYTES, MAX_NORM, Edit
+from ..edit import Edit
+from ..edit_file import MAX_BYTES
+from ..edit_format import MAX_NORM
 from ..editor import ENCODER_OUTPUT, INPUT_EMBEDDING, Editor
 from ..editors.stable_diffusion import encoder_of, instruct, space_of
 from ..errors import EditFileError, OutputError, UsageError

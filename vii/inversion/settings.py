@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ..captions import PezSettings
 from ..diffusion import BANKED
 from ..errors import UsageError
+from ..settings import check_numbers
 from .views import AUGMENTATIONS
 
 
@@ -84,6 +85,7 @@ class InversionSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
+        check_numbers(self)
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
@@ -96,6 +98,9 @@ class InversionSettings:
         for name in ("learning_rate", "high_noise"):
             if not getattr(self, name) > 0 or not math.isfinite(getattr(self, name)):
                 raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
+        for name, most in LIMITS.items():
+            if getattr(self, name) > most:
+                raise UsageError(f"{name} must be at most {most:,}, got {getattr(self, name):,}")
         if not -1 <= self.clip_cap <= 1:
             raise UsageError(f"clip_cap is a cosine in [-1, 1], got {self.clip_cap}")
         _ = self.search  # refuses what cannot be searched for
@@ -111,6 +116,17 @@ CHOICES = {
     "timesteps": ("stratified", "permutation"),
     "noise": ("fresh", *BANKED),
     "augment": tuple(AUGMENTATIONS),
+}
+
+
+# More than any machine does in a day: what a recipe of somebody else's may ask for.
+LIMITS = {
+    "steps": 1_000_000,
+    "batch_size": 4096,
+    "probe_size": 65_536,
+    "init_candidates": 10_000,
+    "pez_steps": 1_000_000,
+    "pez_tokens": 1000,
 }
 
 

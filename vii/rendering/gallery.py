@@ -1,12 +1,10 @@
 """A gallery: every edit of a folder on the same photos, as contact sheets and as one HTML page."""
 
-import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -17,6 +15,7 @@ from ..editor import Editor
 from ..errors import ImageError, ViiError
 from ..images import find_images, load_image, resize, spread
 from ..library import Entry
+from ..text import percent
 from .html import contents, document, listed, picture
 from .sheets import contact_sheet, inside, thumbnail_image
 
@@ -210,21 +209,12 @@ def _facts(entry: Entry, edit: Edit) -> dict[str, str]:
     return {
         "file": entry.path.name,
         "starting text": edit.init_text or "none",
-        "explained": _percent(edit.training.get("explained")),
+        "explained": percent(edit.training.get("explained")),
         "editor": f"{edit.editor} ({edit.space.model})" if edit.space.model != edit.editor else edit.editor,
         "author": edit.author or "not stated",
         "licence": edit.license or "not stated",
         "tags": ", ".join(edit.tags) or "none",
     }
-
-
-def _percent(value: Any) -> str:
-    """A header may hold anything that JSON can, infinite numbers and long ones too."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return "not stated"
-    return f"{number:.0%}" if math.isfinite(number) and abs(number) < 100 else "not stated"
 
 
 def _command(entry: Entry, in_library: bool) -> str:

@@ -14,6 +14,7 @@ from ..images import to_pil
 from ..interop.hub import origin
 from ..library import Entry, add_edits, edit_files, library_folder, read_folder, remove_edits
 from ..rendering.sheets import thumbnail_image
+from ..text import percent
 from .uploads import plain
 
 MAX_IMPORT = 50
@@ -97,7 +98,7 @@ def details(entry: Entry) -> str:
         "Tags": ", ".join(told["tags"]),
         "Author": told["author"],
         "Licence": told["license"],
-        "Explained": _share(training.get("explained")),
+        "Explained": percent(training.get("explained")),
         "Starting words": told["init_text"],
         "Recipe": training.get("recipe"),
         "Steps": training.get("steps"),
@@ -116,10 +117,6 @@ def details(entry: Entry) -> str:
     return f'<table class="facts"><caption>About this edit</caption><tbody>{body}</tbody></table>'
 
 
-def _share(value: object) -> str:
-    return f"{value:.0%}" if isinstance(value, float | int) and not isinstance(value, bool) else ""
-
-
 def import_files(paths: Sequence[Path], folder: Path) -> tuple[list[str], list[str]]:
     """Add uploaded files to the library, each checked as any edit file is: names of those added, and what was refused.
 
@@ -132,7 +129,7 @@ def import_files(paths: Sequence[Path], folder: Path) -> tuple[list[str], list[s
     added, refused = [], []
     for path in paths:
         try:
-            if path.suffix != ".safetensors":
+            if path.suffix.lower() != ".safetensors":
                 raise EditFileError(f"{path.name}: edit files are named *.safetensors")
             added.append(add_edits([path], option="another file name")[0].name)
         except ViiError as error:

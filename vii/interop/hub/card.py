@@ -3,11 +3,11 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ...edit_file import SUFFIX, Edit
 from ...editor import INPUT_EMBEDDING
 from ...editors.loading import EMBEDDED_MODEL, read_manifest
+from ...text import percent
 
 # Licences that the Hub knows by their identifier; any other needs a name of its own beside "other".
 LICENSES = re.compile(
@@ -78,7 +78,7 @@ def _section(name: str, edit: Edit) -> str:
     facts = {
         "file": f"{name}{SUFFIX}",
         "starting text": edit.init_text or "none",
-        "explained": _percent(training.get("explained")),
+        "explained": percent(training.get("explained")),
         "editor": edit.editor,
         "base model": edit.space.model + (f" at {edit.space.revision}" if edit.space.revision else ""),
         "resolution": f"{edit.resolution} x {edit.resolution}",
@@ -173,10 +173,6 @@ def _name(repo: str) -> str:
 
 def _count(edits: Mapping[str, Edit]) -> str:
     return "An edit of pictures," if len(edits) == 1 else f"{len(edits)} edits of pictures, each"
-
-
-def _percent(value: Any) -> str:
-    return f"{value:.0%}" if isinstance(value, float | int) and abs(value) <= 1 else ""
 
 
 def _short(text: str) -> str:

@@ -1,17 +1,26 @@
 """Recipes: TOML files that say how to learn. Two are always there, `default` and `visii`; others are named by path."""
 
 import dataclasses
-import tomllib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ... import strict
+from ...captions.blip import DEFAULT_MODEL as BLIP
+from ...captions.lavis import DEFAULT_MODEL as LAVIS
+from ...editors.needs import CLIP
 from ...errors import RecipeError, UsageError, unknown_name
 from ...settings import override
+from ...text import printable
 from .. import InversionSettings
 
 FOLDER = Path(__file__).parent
-KEYS = {"description", "base", "inversion", "pair"}
+MAX_BYTES = 1_000_000
+KEYS = {"description": str, "base": str, "inversion": dict, "pair": dict}
+WORDS = {str: "text", dict: "table"}
+# Models that a recipe may have fetched: those that vii itself chooses where none is named.
+OWN_CAPTIONERS = ("", CLIP, BLIP, LAVIS)
 # As a starting text: the closest words of the edit that is learned, which only `vii bench` knows.
 KNOWN_WORDS = "{words}"
 
@@ -69,22 +78,37 @@ def read_recipe(name: str | Path, *, known_words: bool = False) -> Recipe:
 def _read(name: str | Path, above: tuple[Path, ...]) -> Recipe:
     """A recipe; `above` are the files whose base it is, directly or through others."""
     path = Path(name) if str(name).endswith(".toml") else FOLDER / f"{name}.toml"
-    if not path.is_file():
+    if not os.path.isfile(path):  # which never raises
         if str(name).endswith(".toml"):
             raise RecipeError(f"{path}: no such recipe file")
         raise RecipeError(unknown_name("recipe", str(name), recipe_names()) + ", or a path that ends in .toml")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not valid TOML ({error})") from None
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise RecipeError(f"{path}: {size:,} bytes is too large for a recipe (at most {MAX_BYTES:,})")
+        content = strict.loads_toml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise RecipeError(f"{path}: not valid TOML ({printable(str(error)[:200])})") from None
     for key in content:
         if key not in KEYS:
-            raise RecipeError(f"{path}: {unknown_name('key', key, KEYS)}")
+            raise RecipeError(f"{path}: {printable(unknown_name('key', key[:40], KEYS))}")
+    for key, kind in KEYS.items():
+        if not isinstance(content.get(key, kind()), kind):
+            raise RecipeError(f"{path}: {key} must be a {WORDS[kind]}, found {printable(repr(content[key])[:60])}")
     base = InversionSettings() if path.parent == FOLDER else _base(path, content.get("base", "default"), above)
     try:
-        settings = override(base, **{"recipe": path.stem, **content.get("inversion", {})})
+        inversion = content.get("inversion", {})
+        if set(inversion) & {"recipe", "settings"}:
+            raise UsageError("a recipe is called as its file; leave out recipe and settings")
+        settings = dataclasses.replace(override(base, **inversion), recipe=path.stem)
     except UsageError as error:
-        raise RecipeError(f"{path}: [inversion] {error}") from None
+        raise RecipeError(f"{path}: [inversion] {printable(str(error))}") from None
+    if settings.captioner not in OWN_CAPTIONERS and not os.path.exists(settings.captioner):
+        raise RecipeError(
+            f"{path}: it names the captioner '{printable(settings.captioner[:80])}', and a recipe by itself makes "
+            "nothing be downloaded; leave it out there and, if you trust it, say captioner=... yourself"
+        )
     return Recipe(path.stem, content.get("description", ""), settings, _pair(path, content.get("pair")))
 
 
