@@ -43,12 +43,14 @@ class Hub:
         requests: (method, path) of all that was asked, in order.
         upload_mode: what preupload answers for files that are not text: "regular" or "lfs".
         fail: a status to answer everything with, or None.
+        nonsense: (status, body, headers) to answer everything with, or None.
         meanwhile: called while a push is under way, before its commit.
     """
 
     def __init__(self):
         self.repos, self.requests, self.blobs = {}, [], {}
         self.upload_mode, self.fail, self.meanwhile = "regular", None, lambda: None
+        self.nonsense = None
         hub = self
 
         class Handler(_Handler):
@@ -87,6 +89,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.hub.requests.append((self.command, path))
         if self.hub.fail:
             return self.answer(self.hub.fail, {"error": "on purpose"})
+        if self.hub.nonsense:
+            status, body, headers = self.hub.nonsense
+            return self.answer(status, body, **headers)
         for method, pattern, action in ROUTES:
             if self.command in method and (match := re.fullmatch(pattern, path)):
                 return action(self, *map(urllib.parse.unquote, match.groups()))

@@ -14,9 +14,9 @@ PACKAGE = Path(vii.__file__).parent
 # A module imports only from rows above its own; modules of one row do not know each other.
 LAYERS = [
     {"errors", "libraries", "text", "space", "strict", "editors.needs"},
-    {"files", "settings", "edit"},
+    {"files", "settings"},
     {"images", "instruction", "diffusion", "losses"},
-    {"editor", "pairs"},
+    {"editor", "pairs", "edit"},
     {"edit_format", "clip"},
     {"edit_file", "editors.fingerprint"},
     {"editors.loading", "library", "record"},

@@ -63,7 +63,7 @@ def fetch(repository: str, revision: str | None, wanted: Sequence[str], what: st
                 revision=revision,
                 allow_patterns=list(wanted),
                 local_files_only=not may_download(),
-                ignore_patterns=["*.bin", "*.ckpt", "*.msgpack", "*.fp16.*", "*.non_ema.*", "*.onnx*"],
+                ignore_patterns=["*.py", "*.bin", "*.ckpt", "*.msgpack", "*.fp16.*", "*.non_ema.*", "*.onnx*"],
             )
     except Exception as error:  # a Hub, or a proxy before it, can answer with anything
         raise EditorError(
