@@ -148,6 +148,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             200, {"id": name, "modelId": name, "sha": found[0], "private": repo.private, "tags": [], "siblings": files}
         )
 
+    def tree(self, name, revision):
+        if not (repo := self.repo(name)):
+            return None
+        if not (found := repo.at(revision)):
+            return self.refuse(404, "RevisionNotFound")
+        files = [{"type": "file", "path": path, "size": len(data), "oid": oid(data)} for path, data in found[1].items()]
+        return self.answer(200, files)
+
     def validate(self):
         content = json.loads(self.body)["content"]
         try:
@@ -235,6 +243,7 @@ ROUTES = [
     ("POST", "/api/repos/create", _Handler.create),
     ("GET", f"/api/models/{NAME}", _Handler.info),
     ("GET", f"/api/models/{NAME}/revision/{PART}", _Handler.info),
+    ("GET", f"/api/models/{NAME}/tree/{PART}", _Handler.tree),
     ("POST", "/api/validate-yaml", _Handler.validate),
     ("POST", f"/api/models/{NAME}/preupload/{PART}", _Handler.preupload),
     ("POST", f"/{NAME}\\.git/info/lfs/objects/batch", _Handler.batch),

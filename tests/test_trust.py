@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+import torch
 from click.testing import CliRunner
 from conftest import EXACT, strange_file
 from hub_server import Repo
@@ -43,16 +44,9 @@ def stranger(hub, tiny_folder, tmp_path, monkeypatch):  # noqa: F811
 @pytest.fixture
 def edit(tiny):
     """An edit learned with the repository's weights, as its author would publish it."""
-    settings = vii.InversionSettings(init="red", tokens=2, steps=1, batch_size=1, probe_size=1)
-    learned = vii.invert(tiny, [vii.Pair(*[vii.images.resize(p, 32, 32) for p in demo()])], settings)
-    return dataclasses.replace(learned, space=dataclasses.replace(tiny.space, model="mallory/model"))
-
-
-def demo():
-    from vii.demo import demo_pair
-
-    pair = demo_pair()
-    return pair.before, pair.after
+    space = dataclasses.replace(tiny.space, model="mallory/model")
+    tokens = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
+    return vii.Edit(tokens=tokens, space=space, editor="ip2p", init_text="red", start=1, resolution=32)
 
 
 def test_an_edit_alone_makes_nothing_be_fetched(hub, stranger, edit, tmp_path, photo_file, monkeypatch):  # noqa: F811
@@ -168,9 +162,9 @@ def test_a_snapshot_of_the_hub_may_link_to_its_blobs(tmp_path):
     assert read_manifest(snapshot)["phrases"].endswith("words.txt")
 
 
-def test_whose_model_is_taken(toy_edit, edit, tmp_path, monkeypatch):
-    def named(model, editor="ip2p", **options):
-        space = dataclasses.replace(edit.space, model=model, revision="r" * 40)
+def test_whose_model_is_taken(edit, tmp_path, monkeypatch):
+    def named(by_the_edit, editor="ip2p", **options):
+        space = dataclasses.replace(edit.space, model=by_the_edit, revision="r" * 40)
         return options_for(dataclasses.replace(edit, space=space, editor=editor), options)
 
     monkeypatch.chdir(tmp_path)
@@ -277,7 +271,7 @@ def test_recipes_of_strangers_are_read_or_refused_in_one_line(tmp_path, text):
     assert len(str(caught.value)) < 600
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, -(10**12), "5", True, None])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, -(10**12), "5", True, None], ids=range(7))
 def test_numbers_are_finite_whoever_gives_them(value):
     with pytest.raises(ViiError):
         vii.InversionSettings(mse_weight=value)
@@ -294,7 +288,7 @@ def test_numbers_are_finite_whoever_gives_them(value):
         override(vii.InversionSettings(), **parse(vii.InversionSettings(), ["mse_weight=1e999"]))
 
 
-@pytest.mark.parametrize("seed", [-1, 2**63, 2**70, 10**5000, 1.5, True, "3", None])
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**70, 10**5000, 1.5, True, "3", None], ids=range(8))
 def test_seeds_that_no_generator_takes_are_refused(seed):
     with pytest.raises(ViiError, match="seed must be a whole number"):
         check_seed(seed)

@@ -14,6 +14,7 @@ MAX_DEPTH = 64
 MAX_DIGITS = 40
 # What opens and closes in JSON, and the strings in which a bracket means nothing.
 _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+\\?"?|[\[\]{}]', re.DOTALL)
+_LONG_KEY = re.compile(rf"""(?<![\w"'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}""")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -48,6 +49,8 @@ def loads(text: str | bytes) -> Any:
 
 def loads_toml(text: str) -> dict[str, Any]:
     """TOML -> plain values; errors as in `loads`."""
+    if _LONG_KEY.search(text):  # the parser takes minutes for it
+        raise ValueError(f"a key of more than {MAX_DEPTH} parts")
     try:
         content = tomllib.loads(text, parse_float=_fraction)
         _check_numbers(content)

@@ -16,7 +16,7 @@ from ...text import printable
 from .. import InversionSettings
 
 FOLDER = Path(__file__).parent
-MAX_BYTES = 1_000_000
+MAX_BYTES = 100_000
 KEYS = {"description": str, "base": str, "inversion": dict, "pair": dict}
 WORDS = {str: "text", dict: "table"}
 # Models that a recipe may have fetched: those that vii itself chooses where none is named.
@@ -81,7 +81,9 @@ def _read(name: str | Path, above: tuple[Path, ...]) -> Recipe:
     if not os.path.isfile(path):  # which never raises
         if str(name).endswith(".toml"):
             raise RecipeError(f"{path}: no such recipe file")
-        raise RecipeError(unknown_name("recipe", str(name), recipe_names()) + ", or a path that ends in .toml")
+        raise RecipeError(
+            unknown_name("recipe", printable(str(name)[:80]), recipe_names()) + ", or a path that ends in .toml"
+        )
     try:
         if (size := path.stat().st_size) > MAX_BYTES:
             raise RecipeError(f"{path}: {size:,} bytes is too large for a recipe (at most {MAX_BYTES:,})")
