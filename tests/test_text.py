@@ -1,8 +1,9 @@
 """Text from somebody's file, before it is shown."""
+# ruff: noqa: RUF001 (letters of other scripts are what is tested)
 
 import unicodedata
 
-from vii.text import printable
+from vii.text import percent, printable
 
 
 def test_what_would_be_obeyed_is_taken_out():
@@ -26,3 +27,9 @@ def test_no_control_character_of_unicode_is_left():
     assert not left
     assert {character for character in shown if unicodedata.category(character) == "Cf"} == {"\u200c", "\u200d"}
     shown.encode("utf-8")
+
+
+def test_shares_are_what_a_header_says_or_nothing():
+    assert [percent(value) for value in (0.634, 1, 0, -0.2)] == ["63%", "100%", "0%", "-20%"]
+    for value in (True, None, "0.5", [0.5], 10**400, -(10**400), float("nan"), float("inf"), 1e300):
+        assert percent(value) == ""

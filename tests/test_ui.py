@@ -1,27 +1,34 @@
 """What the pages of `vii ui` do, without a browser and without gradio."""
 
+import dataclasses
+import importlib.metadata
 import importlib.util
+import json
 import threading
 import time
+import tomllib
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from conftest import bomb_png, picture
+from pages import Page
 
 import vii
 from vii.cli import main
 from vii.editors.toy import ToyEditor
-from vii.errors import EditFileError, ImageError, OutputError, UsageError
+from vii.errors import EditFileError, ImageError, OutputError, UsageError, ViiError
 from vii.record import read_record
 from vii.ui import fragments, jobs, shelf
-from vii.ui.applying import apply_to, files_of, mask_of, result_names, summary, wish_for
+from vii.ui.applying import MAX_PHOTOS, SHOWN, apply_to, check_photos, result_names, summary
 from vii.ui.learning import duration, learn, one_line, save, settings_for, verdict, whole
-from vii.ui.server import checked_token, listen
+from vii.ui.server import GRADIO, listen, token_for
 from vii.ui.studio import Studio
 from vii.ui.uploads import open_pair, plain, uploaded
+from vii.ui.wish import mask_of, wish_for
 
 FEW = {"steps": 6, "batch_size": 2, "probe_size": 2, "probe_every": 2, "init": "none", "tokens": 4}
 
@@ -131,6 +138,30 @@ def test_the_queue_has_an_end_and_old_results_are_forgotten(studio):
         last = studio.jobs.submit("x", lambda job: None)
         until(lambda: last.ended)  # noqa: B023
     assert studio.jobs.find(running.id) is None
+    assert len(studio.jobs._known) <= jobs.MAX_KEPT + 1
+
+
+def test_what_a_job_made_goes_with_it(studio, monkeypatch):
+    monkeypatch.setattr(jobs, "MAX_RESULTS", 1000)
+
+    def work(job):
+        (studio.folder_for(job) / "result").write_bytes(b"x" * 600)
+
+    made = []
+    for _ in range(3):
+        made.append(studio.jobs.submit("x", work))
+        until(lambda: made[-1].ended and studio.jobs._running is None)
+    assert [job.folder.exists() for job in made] == [False, False, True]
+    assert [studio.jobs.find(job.id) is job for job in made] == [False, False, True]
+
+
+def test_jobs_hold_their_uploads_until_they_have_ended(studio, tmp_path):
+    go = threading.Event()
+    job = studio.jobs.submit("x", lambda job: go.wait(20), [tmp_path / "a"])
+    assert studio.jobs.files() == {tmp_path / "a"}
+    go.set()
+    until(lambda: job.ended)
+    assert studio.jobs.files() == set()
 
 
 # Uploads
@@ -140,12 +171,18 @@ def test_a_pair_of_two_shapes_is_refused_and_of_two_scales_is_not(tmp_path):
     for name, size in (("a", (64, 64)), ("b", (32, 32)), ("c", (64, 80))):
         vii.save_image(picture(1, *size), tmp_path / f"{name}.png")
     assert open_pair(tmp_path / "a.png", tmp_path / "b.png").after.shape == (3, 64, 64)
-    with pytest.raises(ImageError, match=r"before is 64 x 64, the one after 80 x 64.*crop them alike"):
-        open_pair(tmp_path / "a.png", tmp_path / "c.png")
+    assert open_pair(tmp_path / "a.png", tmp_path / "b.png", 48).after.shape == (3, 48, 48)
+    for side in (0, 48):
+        with pytest.raises(ImageError, match=r"1.00 times as wide as high, the one after 1.2[56].*crop them alike"):
+            open_pair(tmp_path / "a.png", tmp_path / "c.png", side)
 
 
 def test_only_uploads_are_files_of_the_page(studio, tmp_path):
     inside = studio.folder / "x" / "photo.png"
+    with pytest.raises(UsageError, match="too long ago"):
+        uploaded(str(inside), studio.folder)
+    inside.parent.mkdir()
+    inside.touch()
     assert uploaded(str(inside), studio.folder) == inside
     for path in (
         str(tmp_path / "photo.png"),
@@ -209,7 +246,7 @@ def test_what_is_filled_in_reaches_the_settings():
     [
         {"recipe": "/etc/passwd.toml"}, {"recipe": "../x.toml"}, {"recipe": "nothing"}, {"words": "caption"},
         {"words": "x" * 500}, {"tokens": 2.5}, {"tokens": -1}, {"steps": 0}, {"steps": 1e9}, {"steps": float("nan")},
-        {"steps": float("inf")},
+        {"steps": float("inf")}, {"steps": "7"}, {"tokens": [4]},
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(bad):
@@ -262,15 +299,37 @@ def test_applying_is_the_library_function_and_writes_a_record(studio, free, phot
     result = applied.results[0]
     weighted = [(toy_edit, 0.5), (toy_edit, -0.25)]
     expected = vii.apply(toy, weighted, vii.load_image(photos[0]), text="make it blue", seed=4, guidance_scale=1.0)
-    assert torch.equal(result.after, expected)
-    assert result.before.shape == result.after.shape
+    after = vii.load_image(result.path)
+    assert (after - expected).abs().max() <= 0.501 / 255
+    assert torch.equal(vii.load_image(result.after), after)
+    assert vii.load_image(result.before).shape == after.shape
+    assert {path.is_relative_to(free.folder) for path in (result.path, result.before, result.after)} == {True}
     made = read_record(result.path)
     assert [(edit["name"], edit["weight"]) for edit in made["edits"]] == [("bands", 0.5), ("stripes", -0.25)]
     assert (made["text"], made["seed"], made["region"]) == ("make it blue", 4, None)
     assert summary(applied) == "3 of 3 photos done."
-    archive, *pngs = files_of(applied)
+    archive, *pngs = applied.files
     assert zipfile.ZipFile(archive).namelist() == ["photo.png", "photo-2.png", "photo-3.png"]
     assert len(pngs) == 3
+
+
+def test_large_results_are_files_and_the_page_shows_them_small(studio, free, held):
+    path = studio.folder / "large.png"
+    vii.save_image(torch.nn.functional.interpolate(picture(1)[None], (1300, 2000))[0], path)
+    (result,) = apply_to(free, studio, [path], wish_for(["bands"], [1], full_size=True)).results
+    assert vii.load_image(result.path).shape == (3, 1300, 2000)
+    for shown in (result.before, result.after):
+        assert vii.load_image(shown).shape == (3, 1040, SHOWN)
+    free.forget()
+    assert not result.path.exists()
+
+
+def test_photos_of_a_job_are_limited(tmp_path):
+    check_photos([tmp_path] * MAX_PHOTOS)
+    with pytest.raises(UsageError, match="at most 24 are taken at once"):
+        check_photos([tmp_path] * (MAX_PHOTOS + 1))
+    with pytest.raises(UsageError, match="no photo"):
+        check_photos([])
 
 
 def test_a_bad_photo_is_reported_and_the_others_are_done(studio, free, photos, held):
@@ -299,7 +358,7 @@ def test_stopping_keeps_the_photos_that_are_done(studio, photos, held):
     applied = apply_to(Stopping("x", None), studio, photos, wish_for(["bands"], [1]))
     assert (len(applied.results), applied.stopped) == (1, True)
     assert summary(applied) == "Stopped: 1 of 3 photos done."
-    assert len(files_of(applied)) == 1
+    assert applied.files == (applied.results[0].path,)
 
 
 def test_a_painted_mask_limits_the_edit(studio, free, photos, held):
@@ -309,8 +368,9 @@ def test_a_painted_mask_limits_the_edit(studio, free, photos, held):
     mask = mask_of({"background": None, "layers": [layer]})
     assert mask.mean() == 0.5
     (result,) = apply_to(free, studio, photos[1:2], wish_for(["bands"], [1], mask=mask)).results
-    assert torch.allclose(result.after[:, :, 20:], result.before[:, :, 20:], atol=1e-6)
-    assert not torch.allclose(result.after[:, :, :12], result.before[:, :, :12], atol=1e-2)
+    before, after = vii.load_image(result.before), vii.load_image(result.path)
+    assert torch.allclose(after[:, :, 20:], before[:, :, 20:], atol=1e-6)
+    assert not torch.allclose(after[:, :, :12], before[:, :, :12], atol=1e-2)
     assert read_record(result.path)["region"] == "mask"
 
 
@@ -319,7 +379,8 @@ def test_a_painted_mask_limits_the_edit(studio, free, photos, held):
     [
         ({"names": []}, "nothing to apply"), ({"names": ["bands"] * 5}, "at most 4"), ({"names": ["none"]}, "unknown"),
         ({"names": ["broken"]}, "broken"), ({"names": ["../library/bands"]}, "unknown edit"),
-        ({"weights": [float("nan")]}, "weight"), ({"weights": [99]}, "weight"), ({"guidance": -1}, "guidance"),
+        ({"weights": [float("nan")]}, "weight"), ({"weights": [99]}, "weight"),
+        ({"weights": ["1"]}, "weight"), ({"guidance": "1"}, "guidance"), ({"guidance": -1}, "guidance"),
         ({"guidance": float("nan")}, "guidance"), ({"words": "x" * 999}, "shorten"),
     ],
 )  # fmt: skip
@@ -357,19 +418,39 @@ def test_the_shelf_lists_searches_and_shows(held, tmp_path):
             shelf.find(name)
 
 
-def test_details_escape_what_somebody_wrote(library, toy_edit):
-    import dataclasses
-
+def test_what_somebody_wrote_is_shown_as_text(library, toy_edit):
     library.mkdir(parents=True)
-    edit = dataclasses.replace(toy_edit, title="<script>alert(1)</script>", thumbnail="data:image/jpeg;base64,AAAA")
+    evil = {"title": "<script>alert(1)</script>\x1b]0;owned\x07\u202e", "description": '"><img src=x onerror=y>'}
+    training = {"explained": 10**400, "recipe": "<b>"}
+    edit = dataclasses.replace(toy_edit, **evil, training=training, thumbnail="data:image/jpeg;base64,AAAA")
     vii.save_edit(edit, library / "x.safetensors")
     entry = shelf.find("x")
-    assert "<script>" not in shelf.details(entry)
-    assert "&lt;script&gt;" in shelf.details(entry)
+    told = fragments.facts(shelf.facts(entry)) + fragments.say(edit.title) + fragments.unusable(edit.title, "<b>")
+    told += fragments.bar(edit.title, 1, 2, "<b>") + fragments.strip([(edit.title, "x")], '"onload="')
+    assert {tag for tag, _ in Page(told).tags} == {
+        "p", "div", "table", "caption", "tbody", "tr", "th", "td", "figure", "img", "figcaption", "strong",
+    }  # fmt: skip
+    assert "&lt;script&gt;" in told
+    assert not [attributes for _, attributes in Page(told).tags if {"onload", "onerror"} & attributes.keys()]
+    assert not {"\x1b", "\x07", "\u202e"} & set(told)
     assert shelf.card(entry).size == shelf.CARD
-    assert "<b>" not in fragments.say("<b>") + fragments.bar("<b>", 1, 2, "<b>") + fragments.strip(
-        [("<b>", "x")], "<b>"
-    )
+    assert "Explained" not in shelf.facts(entry)
+
+
+def test_names_that_no_page_can_show_are_shown_otherwise(library, toy_edit, tmp_path):
+    library.mkdir(parents=True)
+    for name in ("a\udcff", "b\x1b[31m"):
+        try:
+            vii.save_edit(toy_edit, library / f"{name}.safetensors")
+        except (OSError, ViiError):  # a file system that has no such names
+            pytest.skip("this file system refuses such names")
+    assert [entry.name for entry in shelf.entries()] == ["a\ufffd", "b [31m"]
+    assert shelf.names_for("toy") == ["a\ufffd", "b [31m"]
+    json.dumps(shelf.cards(shelf.entries(), tmp_path / "cards"), ensure_ascii=False).encode()
+    assert shelf.find("a\ufffd").edit.sha256() == toy_edit.sha256()
+    for name in ("a\ufffd", "b [31m"):
+        shelf.remove(name)
+    assert shelf.entries() == []
 
 
 def test_imports_are_checked_like_local_files(studio, held, toy_edit):
@@ -398,14 +479,28 @@ def test_removing_takes_names_only(held):
 # Server
 
 
-def test_tokens():
-    assert checked_token(None, "127.0.0.1") == checked_token(None, "localhost") == ""
-    assert len(checked_token(None, "0.0.0.0")) > 20
-    assert len(checked_token("", "127.0.0.1")) > 20
-    assert checked_token("long-enough", "127.0.0.1") == "long-enough"
-    for token in ("short", "with space in it", "über-token-x", "a&b=c-long"):
+def test_tokens(tmp_path, monkeypatch):
+    monkeypatch.delenv("VII_TOKEN", raising=False)
+    assert len({token_for("127.0.0.1"), token_for("127.0.0.1"), token_for("0.0.0.0")}) == 3
+    assert len(token_for("127.0.0.1")) >= 32
+    assert token_for("127.0.0.1", off=True) == token_for("localhost", off=True) == ""
+    with pytest.raises(UsageError, match="this machine only"):
+        token_for("0.0.0.0", off=True)
+    monkeypatch.setenv("VII_TOKEN", "of-the-environment")
+    assert token_for("127.0.0.1") == "of-the-environment"
+    file = tmp_path / "token"
+    file.write_text("of-the-file~1\n")
+    file.chmod(0o600)
+    assert token_for("127.0.0.1", file=file) == "of-the-file~1"
+    for token in ("short", "with space in it", "über-token-x", "a&b=c-long", ""):
+        file.write_text(token, encoding="utf-8")
         with pytest.raises(UsageError, match="at least 8"):
-            checked_token(token, "127.0.0.1")
+            token_for("127.0.0.1", file=file)
+    file.chmod(0o644)
+    with pytest.raises(UsageError, match="chmod 600"):
+        token_for("127.0.0.1", file=file)
+    with pytest.raises(UsageError, match="cannot be read"):
+        token_for("127.0.0.1", file=tmp_path / "none")
 
 
 def test_a_port_that_is_taken_is_an_error_of_one_line():
@@ -414,11 +509,22 @@ def test_a_port_that_is_taken_is_an_error_of_one_line():
 
 
 def test_without_gradio_the_command_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "gradio", None)
+    def version(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("vii.ui.server.metadata.version", version)
     result = CliRunner().invoke(main, ["ui", "--no-browser"])
     assert result.exit_code == 1
     assert "pip install '.[ui]'" in result.output
     assert len(result.output.strip().splitlines()) == 1
+    monkeypatch.setattr("vii.ui.server.metadata.version", lambda name: "6.30.9")
+    assert "needs gradio 6.31, found 6.30.9" in CliRunner().invoke(main, ["ui", "--no-browser"]).output
+
+
+def test_pyproject_names_the_version_of_gradio_that_the_guard_knows():
+    extras = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    for extra in ("ui", "test"):
+        assert f"gradio=={GRADIO}.*" in extras["optional-dependencies"][extra]
 
 
 def test_help_needs_no_gradio():

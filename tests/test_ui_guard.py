@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 
 from vii.ui.bodies import MAX_JSON, BodyRefused, check_files, inside
-from vii.ui.guard import MAX_BODY, Guard, address
+from vii.ui.guard import PATHS, Guard, address
+from vii.ui.intake import MAX_BODY
 
 PORT, TOKEN = 7860, "a-token-of-the-test"
 OWN = f"localhost:{PORT}"
@@ -143,14 +145,38 @@ def test_only_files_of_its_folder_are_handed_out(guard, tmp_path):
         assert ask(guard, f"/gradio_api/file={path}")[0] == 403, path
 
 
-def test_bodies_are_limited_by_what_they_say_and_by_what_they_are(guard, monkeypatch):
-    for length in (str(MAX_BODY + 1), "-1", "many"):
-        assert ask(guard, "/gradio_api/upload", "POST", content_length=length)[0] == 413
-    monkeypatch.setattr("vii.ui.guard.MAX_BODY", 100)
-    form = "multipart/form-data; boundary=x"
-    assert ask(guard, "/gradio_api/upload", "POST", chunks=[b"x" * 50] * 2, content_type=form)[2] == "100"
-    assert ask(guard, "/gradio_api/upload", "POST", chunks=[b"x" * 50] * 3, content_type=form)[0] == 413
+def test_bodies_are_limited_by_what_they_say_and_by_what_they_are(guard):
+    form = {"content_type": "multipart/form-data; boundary=x"}
+    for length, status in ((str(MAX_BODY + 1), 413), ("-1", 411), ("many", 411), ("9" * 5000, 411)):
+        assert ask(guard, "/gradio_api/upload", "POST", content_length=length, **form)[0] == status
+    assert ask(guard, "/gradio_api/upload", "POST", chunks=[b"x" * 50] * 2, **form)[0] == 411
+    assert ask(guard, "/gradio_api/upload", "POST", chunks=[b"x" * 50] * 2, content_length="100", **form)[2] == "100"
     assert ask(guard, "/gradio_api/queue/join", "POST", chunks=[b"1" * 2**20] * 5)[0] == 413
+
+
+def test_a_ticket_opens_the_page_once_and_soon(tmp_path, monkeypatch):
+    guard = Guard(echo, folder=tmp_path, port=PORT, token=TOKEN)
+    ticket = guard.ticket()
+    status, headers, _ = ask(guard, query=f"token={ticket}")
+    assert (status, headers["set-cookie"].split(";")[0]) == (303, f"vii_ui_{PORT}={TOKEN.replace('-', '%2D')}")
+    assert ask(guard, query=f"token={ticket}")[0] == 401
+    assert ask(guard, cookie=f"vii_ui_{PORT}={ticket}")[0] == 401
+    late = guard.ticket()
+    monkeypatch.setattr("vii.ui.guard.time.monotonic", lambda: 1e12)
+    assert ask(guard, query=f"token={late}")[0] == 401
+
+
+def test_what_breaks_inside_is_a_line_and_an_answer(tmp_path, caplog, capsys):
+    async def breaks(scope, receive, send):
+        raise KeyError("a\x1b[31m")
+
+    status, headers, text = ask(Guard(breaks, folder=tmp_path, port=PORT), "/config")
+    assert (status, text) == (500, "this request could not be handled")
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert "/config: KeyError" in line
+    assert "\x1b" not in line
+    assert "Traceback" not in caplog.text + capsys.readouterr().err
 
 
 def test_the_body_that_was_looked_at_reaches_the_app_whole(guard):
@@ -211,7 +237,6 @@ def test_the_address_to_open():
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     """The whole app behind its guard."""
-    pytest.importorskip("gradio", reason="the page needs gradio: pip install '.[ui]'")
     from PIL import Image
     from starlette.testclient import TestClient
 
@@ -224,6 +249,7 @@ def client(tmp_path_factory):
         patch.setenv("GRADIO_TEMP_DIR", "")
         patch.setenv("VII_LIBRARY", str(tmp_path_factory.mktemp("library")))
         studio = Studio("toy", ToyEditor, tmp_path_factory.mktemp("ui"))
+        patch.setattr("vii.ui.intake.MAX_UPLOADS", 80_000_000)
         with TestClient(make_app(studio, PORT), base_url=f"http://{OWN}") as client:
             client.studio = studio
             yield client
@@ -256,6 +282,29 @@ def test_the_page_takes_no_foreign_request_and_no_path(client, tmp_path):
     assert client.get(f"/gradio_api/file={secret}").status_code == 403
 
 
+def test_what_the_page_would_never_send_leaves_no_traceback(client, capfd, caplog):
+    config = client.get("/config").json()
+    upload = client.post("/gradio_api/upload", files={"files": ("a.png", b"no picture")}).json()[0]
+    file = {"path": upload, "meta": {"_type": "gradio.FileData"}}
+    wrong = ["x" * 99, {"a": [1]}, [[1]], 1e308, -7, None, True, "\ud800\x1b[31m", file, [file], {"image": file}]
+    for one in config["dependencies"]:
+        for value in wrong[one["id"] % 3 :: 3] + [file]:
+            inputs, session = [value] * len(one["inputs"]), f"s{one['id']}"
+            body = {"data": inputs, "fn_index": one["id"], "session_hash": session, "trigger_id": value}
+            client.post("/gradio_api/queue/join", content=json.dumps(body))
+            body["trigger_id"] = None
+            answer = client.post("/gradio_api/queue/join", content=json.dumps(body))
+            if answer.status_code == 200:
+                assert "process_completed" in client.get(f"/gradio_api/queue/data?session_hash={session}").text
+    for body in (b"", b"{}", b"[]", b"7", b'{"data": 3, "fn_index": 0}', b'{"fn_index": 99999, "data": []}'):
+        assert 400 <= client.post("/gradio_api/queue/join", content=body).status_code < 600
+        assert 400 <= client.post("/gradio_api/run/predict", content=body).status_code < 600
+    assert caplog.records  # it did go wrong
+    told = capfd.readouterr().err + caplog.text
+    assert "Traceback" not in told
+    assert not {"\x1b", "\ud800"} & set(told)
+
+
 def test_uploads_are_limited(client, monkeypatch):
     answer = client.post("/gradio_api/upload", files={"files": ("a.png", b"x" * 100)})
     assert answer.status_code == 200
@@ -264,3 +313,32 @@ def test_uploads_are_limited(client, monkeypatch):
     assert not (client.studio.folder.parent / "x.png").exists()
     answer = client.post("/gradio_api/upload", files={"files": ("a.png", b"x" * 60_000_001)})
     assert answer.status_code == 413
+
+
+def test_the_guard_knows_every_route_of_this_gradio(client):
+    """Whoever takes another version looks at what it offers anew, and says here what is refused."""
+    found = {path.rstrip("/") or "/" for path in routes(client.app.app)}
+    allowed = {path for path in found if PATHS.fullmatch(re.sub(r"{[^}]*}", "x", path))}
+    assert len(allowed) > 20
+    api = {
+        "api/{api_name}", "call/{api_name}", "call/{api_name}/{event_id}", "call/v2/{api_name}",
+        "call/v2/{api_name}/{event_id}", "custom_component/{id}/{environment}/{type}/{file_name}", "deep_link",
+        "dev/reload", "file/{path:path}", "info", "openapi.json", "process_recording", "proxy={url_path:path}",
+        "queue/status", "run/{api_name}", "runs", "stream/{event_id}", "stream/{event_id}/close",
+        "stream/{session_hash}/{run}/{component_id}/playlist-file",
+        "stream/{session_hash}/{run}/{component_id}/playlist.m3u8",
+        "stream/{session_hash}/{run}/{component_id}/{segment_id}.{ext}", "undo-vibe-edit", "vibe-code", "vibe-edit",
+        "vibe-starter-queries",
+    }  # fmt: skip
+    others = {"/login", "/logout", "/monitoring", "/monitoring/{key}", "/monitoring/summary", "/openapi.json"}
+    assert found - allowed == others | {f"/gradio_api/{path}" for path in api}
+
+
+def routes(app):
+    """Paths of an app, of those mounted in it, and of routers included in it."""
+    for route in app.routes:
+        inner = getattr(route, "original_router", None) or (route.app if type(route).__name__ == "Mount" else None)
+        if inner is None:
+            yield route.path
+        elif hasattr(inner, "routes"):
+            yield from routes(inner)

@@ -1,10 +1,9 @@
-"""Pictures in and out: the only module that opens image files.
+"""Images as tensors, and pairs of them; the files themselves are read and written by `vii.pictures`.
 
-Everywhere else an image is a float32 tensor `(3, h, w)`, RGB, values in [0, 1].
+An image is a float32 tensor `(3, h, w)`, RGB in sRGB, values in [0, 1].
 """
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,139 +11,152 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from .errors import ImageError, UsageError
-from .files import replacing
+from .pictures import ASPECT_TOLERANCE, QUALITY, Picture, find_pictures, read_mask, read_picture, write_picture
+from .pictures.reading import pixels_of
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-MAX_PIXELS = 64_000_000
-MIN_SIDE = 16
-ASPECT_TOLERANCE = 0.02
-MAX_ASPECT = 8.0
+# Beyond [0, 1] by rounding alone.
+MARGIN = 1e-3
 Item = TypeVar("Item")
 
 
-def load_image(path: str | Path) -> Tensor:
-    """Read a picture as `(3, h, w)` float32 in [0, 1].
+def load_image(path: str | Path, *, around: int | None = None) -> Tensor:
+    """Read a picture as `(3, h, w)` float32 in [0, 1]: upright, in sRGB, on white, with all its bits.
 
-    The EXIF orientation is honoured, transparency is laid on white, 16-bit and greyscale pictures become 8-bit RGB,
-    and only the first frame of an animation is read.
+    Args:
+        path: see `vii.pictures.read_picture`, as for the picture's profile, EXIF block and notes.
+        around: a number of pixels that are enough, for a fraction of the time and memory; None: all of them.
 
     Raises:
-        ImageError: the file is missing or no picture of a known format (`FORMATS`), has more than `MAX_PIXELS`
-            pixels (checked in the header, before anything is decoded) or a side shorter than `MIN_SIDE` pixels.
+        ImageError: the file is missing or no picture of a known format, or too large (checked in its header, before
+            anything is decoded), too small or too long.
     """
-    path = Path(path)
-    if not path.exists():
-        raise ImageError(f"{path}: no such file")
-    if not path.is_file():
-        raise ImageError(f"{path}: expected a picture, found a folder")
-    try:
-        # Pillow warns about large pictures before our own check of the header can refuse them.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as picture:
-                _check_size(path, *picture.size)
-                return from_pil(ImageOps.exif_transpose(picture))
-    except Image.DecompressionBombError:
-        raise ImageError(f"{path}: the header claims an enormous picture; the limit is {MAX_PIXELS:,} pixels") from None
-    except UnidentifiedImageError:
-        raise ImageError(f"{path}: not a picture that can be read; expected one of {', '.join(FORMATS)}") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"{path}: the picture is damaged or cannot be read ({error})") from None
+    return from_array(read_picture(path, around=around).pixels)
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{path}: {width} x {height} is {width * height:,} pixels, the limit is {MAX_PIXELS:,}; scale it down first"
-        )
-    if min(width, height) < MIN_SIDE:
-        raise ImageError(f"{path}: {width} x {height} is too small; both sides must have at least {MIN_SIDE} pixels")
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise ImageError(f"{path}: {width} x {height} is longer than {MAX_ASPECT:g} times its width; crop it first")
+def from_array(pixels: np.ndarray) -> Tensor:
+    """`(h, w, 3)` uint8 or uint16 -> `(3, h, w)` float32 in [0, 1]."""
+    array = np.asarray(pixels, dtype=np.float32)
+    array /= np.iinfo(pixels.dtype).max
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+
+
+def to_array(image: Tensor, bits: int = 8) -> np.ndarray:
+    """`(3, h, w)` in [0, 1] (values outside are clipped) -> `(h, w, 3)` uint8, or uint16 for 16 bits.
+
+    Raises:
+        UsageError: the image is no `(3, h, w)`, or the bits are neither 8 nor 16.
+    """
+    if bits not in (8, 16):
+        raise UsageError(f"bits: expected 8 or 16 a channel, got {bits!r}")
+    check_image(image, "image")
+    scaled = image.detach().float().cpu().clamp(0, 1).mul(2**bits - 1).round()
+    array = scaled.permute(1, 2, 0).contiguous().numpy()
+    return array.astype(np.uint8 if bits == 8 else np.uint16)
 
 
 def from_pil(picture: Image.Image) -> Tensor:
     """A Pillow picture of any mode -> `(3, h, w)` float32 in [0, 1]; transparency is laid on white."""
-    if picture.mode.startswith("I;16") or picture.mode == "I":
-        picture = Image.fromarray((np.asarray(picture).astype(np.float32) / 257).clip(0, 255).astype(np.uint8))
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    array = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-    return torch.from_numpy(array.copy()).permute(2, 0, 1).contiguous()
+    return from_array(pixels_of(picture))
 
 
 def to_pil(image: Tensor) -> Image.Image:
     """`(3, h, w)` in [0, 1] (values outside are clipped) -> an 8-bit RGB Pillow picture."""
-    array = image.detach().float().cpu().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return Image.fromarray(array.permute(1, 2, 0).contiguous().numpy())
+    return Image.fromarray(to_array(image))
 
 
-def save_image(image: Tensor, path: str | Path, *, text: Mapping[str, str] | None = None) -> None:
-    """Write `(3, h, w)` in [0, 1] as a PNG, whole or not at all.
+def load_mask(path: str | Path, image: Tensor) -> Tensor:
+    """Where to edit, from a picture file: white edits, transparency limits (see `vii.pictures.read_mask`).
+
+    Args:
+        path: of the mask.
+        image: the photo, `(3, h, w)`.
+
+    Returns:
+        `(1, h, w)` float32 in [0, 1], of the photo's size.
+
+    Raises:
+        ImageError: it cannot be read, has another shape than the photo, or its levels are no mask's.
+    """
+    height, width = image.shape[-2:]
+    return torch.from_numpy(read_mask(path, (height, width)))[None]
+
+
+def save_image(
+    image: Tensor,
+    path: str | Path,
+    *,
+    text: Mapping[str, str] | None = None,
+    bits: int = 8,
+    quality: int = QUALITY,
+    photo: Picture | None = None,
+    keep_metadata: bool = False,
+    keep_location: bool = False,
+) -> None:
+    """Write `(3, h, w)` in [0, 1] as PNG, JPEG, WebP or TIFF, by the name of the file, whole or not at all.
 
     Args:
         image: the picture; values outside [0, 1] are clipped.
-        path: a file name that ends in `.png`.
-        text: text chunks to store with it, such as `parameters`, which other tools show as the settings used.
+        path: a file name that ends in .png, .jpg, .webp or .tif.
+        text: what to store with it, such as `parameters`, which other tools show as the settings used.
+        bits: a channel, 8 or 16; JPEG and WebP have 8.
+        quality: of JPEG and WebP, 1 to 100.
+        photo: what it was made from (`vii.pictures.read_picture`).
+        keep_metadata: carry over the photo's EXIF and colour profile; never its location, thumbnail, maker's notes.
+        keep_location: carry over its location as well.
 
     Raises:
-        UsageError: the path does not end in `.png`.
+        UsageError: an argument that does not fit, in shape, range or name.
         OutputError: the file cannot be written.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"{path}: results are PNG files; give a name that ends in .png")
-    info = PngImagePlugin.PngInfo()
-    for key, value in (text or {}).items():
-        info.add_text(key, value)  # tEXt where Latin-1 holds it, for not every reader knows iTXt
-    with replacing(path) as temporary:
-        to_pil(image).save(temporary, format="PNG", pnginfo=info)
-
-
-def read_text(path: str | Path) -> dict[str, str]:
-    """The text chunks that stand before the pixels of a PNG, where `save_image` puts them; no pixel is decoded.
-
-    Raises:
-        ImageError: it is missing, no PNG, or damaged.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ImageError(f"{path}: no such file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG",)) as picture:
-                return {str(key): value for key, value in picture.info.items() if isinstance(value, str)}
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "not a PNG" if isinstance(error, UnidentifiedImageError) else f"damaged or too large ({error})"
-        raise ImageError(f"{path}: {reason}; expected a PNG picture") from None
+    write_picture(
+        to_array(image, bits),
+        path,
+        text=text,
+        quality=quality,
+        photo=photo,
+        keep_metadata=keep_metadata,
+        keep_location=keep_location,
+    )
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """Files and folders -> picture files: a folder stands for the pictures directly in it, sorted by name.
+    """Files and folders -> picture files; `vii.pictures.find_pictures` says what was left out as well.
 
     Raises:
         ImageError: a path does not exist, or a folder holds no picture.
     """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
-        if not inside:
-            raise ImageError(f"{path}: no pictures in this folder (looked for {', '.join(SUFFIXES)})")
-        found.extend(inside)
-    for path in found:
-        if not path.exists():
-            raise ImageError(f"{path}: no such file")
-    return found
+    return find_pictures(paths).paths
+
+
+def check_image(image: Tensor, name: str) -> None:
+    """Refuse what is no `(3, h, w)` of floats.
+
+    Raises:
+        UsageError: with what arrived and how to mend it.
+    """
+    shape, kind = tuple(image.shape), str(image.dtype).removeprefix("torch.")
+    if len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] not in (1, 3):
+        raise UsageError(
+            f"{name}: expected a float tensor (3, h, w) in [0, 1], got {shape}, height first; give "
+            "image.permute(2, 0, 1)"
+        )
+    if len(shape) != 3 or shape[0] != 3:
+        raise UsageError(f"{name}: expected a float tensor (3, h, w) in [0, 1], got {shape} of {kind}")
+    if not image.is_floating_point():
+        raise UsageError(f"{name}: expected a float tensor (3, h, w) in [0, 1], got {kind}; give image.float() / 255")
+
+
+def _check_range(image: Tensor, name: str) -> None:
+    if not image.numel():
+        raise UsageError(f"{name}: expected an image, got one of no pixels, {tuple(image.shape)}")
+    low, high = (float(value) for value in image.detach().aminmax())
+    if not (low >= -MARGIN and high <= 1 + MARGIN):
+        hint = "; divide it by 255" if 1 < high <= 255 and low >= 0 else ""
+        raise UsageError(f"{name}: expected values in [0, 1], got {low:g} to {high:g}{hint}")
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
@@ -188,10 +200,8 @@ class Pair:
     def __post_init__(self) -> None:
         """Check that both are images of one size."""
         for name, image in (("before", self.before), ("after", self.after)):
-            if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
-                raise UsageError(
-                    f"{name}: expected a float tensor (3, h, w) in [0, 1], got {tuple(image.shape)} {image.dtype}"
-                )
+            check_image(image, name)
+            _check_range(image, name)
         if self.before.shape != self.after.shape:
             raise ImageError(
                 f"before and after must have one size, got {_size(self.before)} and {_size(self.after)}; "
@@ -199,16 +209,21 @@ class Pair:
             )
 
     @classmethod
-    def open(cls, before: str | Path, after: str | Path) -> "Pair":
+    def open(cls, before: str | Path, after: str | Path, *, around: int | None = None) -> "Pair":
         """Read a pair from two files.
 
         The pictures must show the same frame. Where only the scale differs (aspect ratios within 2 %), the after
         picture is scaled to the size of the before picture.
 
+        Args:
+            before: path of the picture before the edit.
+            after: path of the picture after it.
+            around: a number of pixels that are enough (see `load_image`); None: all of them.
+
         Raises:
             ImageError: a file cannot be read, or the aspect ratios differ.
         """
-        first, second = load_image(before), load_image(after)
+        first, second = load_image(before, around=around), load_image(after, around=around)
         ratios = [image.shape[2] / image.shape[1] for image in (first, second)]
         if abs(ratios[0] / ratios[1] - 1) > ASPECT_TOLERANCE:
             raise ImageError(

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from .errors import ImageError
-from .images import SUFFIXES, Pair, resize
+from .images import Pair, resize
+from .pictures import SUFFIXES
 
 # How many names an error lists.
 LISTED = 8

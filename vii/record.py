@@ -15,7 +15,7 @@ from . import __version__, strict
 from .edit_file import Edit
 from .editor import Editor
 from .errors import ImageError
-from .images import read_text
+from .pictures import read_text
 
 SCHEMA = 1
 MAX_TEXT = 64_000

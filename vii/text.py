@@ -32,11 +32,14 @@ def _shown(character: str) -> str:
     return "" if category == "Cf" else " "
 
 
-def percent(share: object) -> str:
-    """A share of at most 1, of whatever sign, as a percentage; empty for anything else that a file may hold instead.
+def percent(value: object) -> str:
+    """A share as `vii` writes it, such as "63%"; empty where it is no number, or one that is no share.
 
-    >>> percent(0.814), percent(10**400), percent(True)
-    ('81%', '', '')
+    Headers of edit files hold whatever JSON can: texts, truth values, numbers of thousands of digits, infinities.
+
+    >>> percent(0.634), percent(10**400), percent(True)
+    ('63%', '', '')
     """
-    is_number = isinstance(share, int | float) and not isinstance(share, bool)
-    return f"{share:.0%}" if is_number and abs(share) <= 1 else ""  # type: ignore[arg-type, operator]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -100 < value < 100:
+        return ""
+    return f"{value:.0%}"

@@ -154,8 +154,8 @@ def _named_edit(text: str) -> tuple[Path, str | None] | None:
 
     Files come before the library, so that what is in a folder means the same whatever the library holds.
     """
-    from ..images import SUFFIXES
     from ..library import find_edit, written_as_path
+    from ..pictures import SUFFIXES
 
     if match := EDIT_ARGUMENT.fullmatch(text):
         return Path(match["path"]), match["weight"]

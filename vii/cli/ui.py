@@ -1,5 +1,6 @@
 """`vii ui`: the page in the browser."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,27 +13,23 @@ DEFAULT = "embedded"
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port; the first free one from 7860 on.")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address; another one needs the token."
+    "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address; another one serves others too."
 )
-@click.option(
-    "--token",
-    is_flag=False,
-    flag_value="",
-    envvar="VII_UI_TOKEN",
-    metavar="[TEXT]",
-    help="Ask every browser for a token once; a random one if none is given.",
-)
+@click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE", help="Take the token from a file.")
+@click.option("--no-token", is_flag=True, help="Serve everybody on this machine.")
 @click.option("--no-browser", is_flag=True, help="Print the address only.")
 @editor_options
-def ui(port: int | None, host: str, token: str | None, no_browser: bool, **options: Any) -> None:
+def ui(port: int | None, host: str, token_file: Path | None, no_token: bool, no_browser: bool, **options: Any) -> None:
     """Learn, apply and keep edits on a page in the browser.
 
-    The page is served to this machine only, and nothing leaves it. One job runs at a time; others wait for it.
+    The page is served to this machine only, and nothing leaves it. One job runs at a time; others wait for it. Whoever
+    opens it needs the token that is part of the address that is printed: a new one each time, or what the variable
+    VII_TOKEN or a file holds.
     """
     from ..ui.server import check_installed
 
     check_installed()
-    from ..ui.server import serve
+    from ..ui.server import serve, token_for
 
     name = options.get("editor") or DEFAULT
     serve(
@@ -40,7 +37,7 @@ def ui(port: int | None, host: str, token: str | None, no_browser: bool, **optio
         lambda: load_editor(options),
         host=host,
         port=port,
-        token=token,
+        token=token_for(host, file=token_file, off=no_token),
         browser=not no_browser,
         tell=lambda line: click.echo(line),
     )

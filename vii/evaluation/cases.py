@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ImageError, UsageError
-from ..images import SUFFIXES
 from ..pairs import match_pairs
+from ..pictures import SUFFIXES
 
 HALVES = ("before", "after")
 LAYOUT = "an example pair 0_0 and 0_1, photos to test on 1_0, 2_0, ..., and their truths 1_1, 2_1, ... where known"

@@ -3,8 +3,8 @@
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -16,29 +16,12 @@ from ..errors import ImageError, ViiError
 from ..images import find_images, load_image, resize, spread
 from ..library import Entry
 from ..text import percent
-from .html import contents, document, listed, picture
+from .html import render
 from .sheets import contact_sheet, inside, thumbnail_image
 
 # Pixels: the longer side of a photo in memory, and of a picture on the page.
 WORKING_SIDE, SHOWN_SIDE = 1024, 320
 SHEET_ROWS = 12
-# Characters of a text from somebody's file that the page shows.
-MAX_SHOWN = 600
-
-STYLE = """
-main { overflow-wrap: anywhere }
-.pictures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr)) }
-figure { margin: 0; max-width: 32rem }
-figcaption { color: var(--quiet); font-size: .9rem }
-.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 2px }
-img { width: 100%; height: auto }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: 1rem 0 }
-dt { color: var(--quiet) }
-dd { margin: 0 }
-pre { background: var(--soft); padding: .6rem .8rem; white-space: pre-wrap }
-:root { --quiet: #595959 }
-@media (prefers-color-scheme: dark) { :root { --quiet: #b0b0b0 } }
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,48 +151,45 @@ def gallery_page(
         "settings": f"those that each edit recommends, seed {seed}",
     }
     sections = [_section(index, item, photos, in_library) for index, item in enumerate(good)]
-    body = [
-        "<p>Each edit was learned from an example, before and after. Here are photos as they were, and edited.</p>",
-        listed(facts),
-        contents("Edits", "Edits", {f"edit-{i}": _title(item) for i, item in enumerate(good)}) if good else "",
-        *sections,
-        _problems(bad) if bad else "",
-    ]
-    return document(title, "\n".join(body), STYLE)
+    links = {section["key"]: section["title"] for section in sections}
+    return str(
+        render(
+            "rendering/templates/gallery.html.j2",
+            title=title, facts=facts, sections=sections, links=links, problems=bad,
+        )
+    )  # fmt: skip
 
 
-def _section(index: int, item: Shown, photos: Mapping[str, Tensor], in_library: bool) -> str:
+def _section(index: int, item: Shown, photos: Mapping[str, Tensor], in_library: bool) -> dict[str, Any]:
+    """What the template shows of one edit."""
     entry, edit = item.entry, item.entry.edit
     assert edit is not None  # it has results
-    figures = [
-        f'<figure><div class="pair">{picture(_like(photos[name], image), f"{entry.name}: photo {name} before")}'
-        f"{picture(image, f'{entry.name}: photo {name} after')}</div><figcaption>{escape(name)}</figcaption></figure>"
-        for name, image in item.results.items()
-    ]
-    described = f"<p>{escape(_short(edit.description))}</p>" if edit.description else ""
-    told = "".join(f"<dt>{name}</dt><dd>{escape(_short(text))}</dd>" for name, text in _facts(entry, edit).items())
-    return (
-        f'<section aria-labelledby="edit-{index}"><h2 id="edit-{index}">{escape(_title(item))}</h2>{described}'
-        f'<div class="pictures">{_example(entry, edit)}{"".join(figures)}</div><dl>{told}</dl>'
-        f"<pre><code>{escape(_command(entry, in_library))}</code></pre></section>"
-    )
+    return {
+        "key": f"edit-{index}",
+        "name": entry.name,
+        "title": edit.title.strip() or entry.name,
+        "description": edit.description,
+        "example": _example(edit),
+        # The photo at the size of its result: as the editor saw it, and so that the two can be compared.
+        "photos": [(name, resize(photos[name], *after.shape[-2:]), after) for name, after in item.results.items()],
+        "facts": _facts(entry, edit),
+        "command": _command(entry, in_library),
+    }
 
 
-def _example(entry: Entry, edit: Edit) -> str:
+def _example(edit: Edit) -> Tensor | None:
     """The example, where the edit file holds its picture and it can be read."""
     try:
-        image = _at_most(thumbnail_image(edit.thumbnail), 2 * SHOWN_SIDE)
+        return _at_most(thumbnail_image(edit.thumbnail), 2 * SHOWN_SIDE)
     except ImageError:
-        return ""
-    shown = picture(image, f"{entry.name}: the example it was learned from, before and after")
-    return f"<figure>{shown}<figcaption>the example</figcaption></figure>"
+        return None
 
 
 def _facts(entry: Entry, edit: Edit) -> dict[str, str]:
     return {
         "file": entry.path.name,
         "starting text": edit.init_text or "none",
-        "explained": percent(edit.training.get("explained")),
+        "explained": percent(edit.training.get("explained")) or "not stated",
         "editor": f"{edit.editor} ({edit.space.model})" if edit.space.model != edit.editor else edit.editor,
         "author": edit.author or "not stated",
         "licence": edit.license or "not stated",
@@ -224,24 +204,5 @@ def _command(entry: Entry, in_library: bool) -> str:
     return f"vii apply {shlex.quote(edit)} photo.jpg -o {shlex.quote(safe + '.png')}"
 
 
-def _problems(problems: Mapping[str, str]) -> str:
-    items = "".join(f"<li>{escape(name)}: {escape(_short(text))}</li>" for name, text in problems.items())
-    return f'<section aria-labelledby="not-shown"><h2 id="not-shown">Not shown</h2><ul>{items}</ul></section>'
-
-
-def _title(item: Shown) -> str:
-    title = item.entry.edit.title if item.entry.edit else ""
-    return _short(title.strip() or item.entry.name)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
-
-
 def _at_most(image: Tensor, side: int) -> Tensor:
     return inside(image, side) if max(image.shape[-2:]) > side else image
-
-
-def _like(photo: Tensor, result: Tensor) -> Tensor:
-    """The photo at the size of its result: as the editor saw it, and so that the two can be compared."""
-    return resize(photo, *result.shape[-2:])

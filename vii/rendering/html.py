@@ -1,72 +1,88 @@
-"""One HTML page in a file of its own: no other file, no script, readable by eye and by screen reader."""
+"""HTML pages of one file each: no other file, no script, readable by eye and by screen reader.
 
+Everything comes from the templates `*.html.j2` of this package, in which jinja2 escapes every value by itself; control
+characters are taken out on the same way (`printable`), so that no template can forget either.
+"""
+
+import functools
 from collections.abc import Mapping
-from html import escape
+from pathlib import Path
+from typing import Any
 
+import jinja2
+from markupsafe import Markup
 from torch import Tensor
 
+from ..text import printable
 from .sheets import data_url
 
 QUALITY = 88
+PARTS = "rendering/templates/parts.html.j2"
+# Characters of a text from somebody's file that a page shows.
+MAX_SHOWN = 600
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --line: #767676; --soft: #f2f2f2; --link: #0b57d0 }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8e8; --paper: #161616; --line: #8c8c8c; --soft: #262626; --link: #8ab4f8 }
-}
-body { margin: 0 auto; max-width: 80rem; padding: 1rem; color: var(--ink); background: var(--paper);
-  font: 1rem/1.5 system-ui, sans-serif }
-a { color: var(--link) }
-h2 { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem }
-nav ul { columns: 18rem; padding-left: 1.2rem }
-.wide { overflow-x: auto }
-img { display: block; object-fit: contain; background: var(--soft) }
-"""
+
+def render(template: str, **values: Any) -> Markup:
+    """A template of this package, filled in.
+
+    Args:
+        template: path below the package, such as "rendering/templates/gallery.html.j2".
+        values: what it names; texts are escaped, `Markup` is HTML already.
+    """
+    return Markup(_templates().get_template(template).render(values))
+
+
+def macro(template: str, name: str) -> Any:
+    """A macro of a template: a function that gives `Markup`."""
+    return getattr(_templates().get_template(template).module, name)
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"data_url": lambda image: data_url(image, QUALITY), "short": short}
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def short(text: str) -> str:
+    """A text of somebody's file, cut where it is long."""
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+# The page of the benchmark still puts its HTML together itself; these go when it is a template.
 
 
 def document(title: str, body: str, style: str = "") -> str:
-    """A whole page.
-
-    Args:
-        title: shown as the heading too.
-        body: HTML that follows the heading.
-        style: CSS after `STYLE`.
-    """
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>{STYLE}{style}</style>
-</head>
-<body>
-<main>
-<h1>{escape(title)}</h1>
-{body}
-</main>
-</body>
-</html>
-"""
+    """A whole page of HTML that is there already, with CSS after the pages' own."""
+    return str(render("rendering/templates/document.html.j2", title=title, body=Markup(body), style=Markup(style)))
 
 
 def listed(facts: Mapping[str, str]) -> str:
     """Names and values as a list."""
-    return f"<ul>{''.join(f'<li>{escape(name)}: {escape(value)}</li>' for name, value in facts.items())}</ul>"
+    return str(macro(PARTS, "listed")(facts))
 
 
 def contents(label: str, heading: str, links: Mapping[str, str]) -> str:
-    """Links to the sections of the page: id -> what it is called. `label` tells a screen reader what they lead to."""
-    items = "".join(f'<li><a href="#{escape(key)}">{escape(text)}</a></li>' for key, text in links.items())
-    return f'<nav aria-label="{escape(label)}"><h2>{escape(heading)}</h2><ul>{items}</ul></nav>'
+    """Links to the sections of the page."""
+    return str(macro(PARTS, "contents")(label, heading, links))
 
 
 def picture(image: Tensor, alt: str) -> str:
-    """A picture `(3, h, w)` in [0, 1] inside the page; `alt` says what it shows to whoever cannot see it."""
-    size = f'width="{image.shape[2]}" height="{image.shape[1]}"'
-    return f'<img src="{data_url(image, QUALITY)}" alt="{escape(alt)}" {size}>'
+    """A picture `(3, h, w)` in [0, 1] inside the page."""
+    return str(macro(PARTS, "picture")(image, alt))
 
 
 def wide(label: str, content: str) -> str:
-    """A region that scrolls sideways by itself, and by keyboard."""
-    return f'<div class="wide" role="region" aria-label="{escape(label)}" tabindex="0">{content}</div>'
+    """A region that scrolls sideways."""
+    return str(macro(PARTS, "wide")(label, caller=lambda: Markup(content)))

@@ -1,9 +1,13 @@
 """The three pages as one gradio app: layout, looks, and what gradio leaves undone for keyboards and screen readers."""
 
+from typing import Any
+
 import gradio as gr
 
-from . import apply_page, learn_page, library_page
-from .parts import PRIVATE
+from .apply_page import ApplyPage
+from .learn_page import LearnPage
+from .library_page import LibraryPage
+from .log import LOG, in_brief
 from .studio import Studio
 
 TITLE = "vii: edit images by example"
@@ -73,18 +77,33 @@ def theme() -> gr.themes.Base:
     )
 
 
+class Page(gr.Blocks):  # type: ignore[misc]
+    """Blocks that answer in one line what cannot be handled, such as a text in the place of a number: gradio prints a
+    traceback for each, and none of them is the page's own doing.
+    """
+
+    async def process_api(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """As gradio's."""
+        try:
+            return await super().process_api(*arguments, **options)
+        except Exception as error:
+            LOG.error("a request could not be handled: %s", in_brief(error))
+            raise gr.Error("this could not be handled; the terminal says more", print_exception=False) from None
+
+
 def build(studio: Studio) -> gr.Blocks:
     """The app; see `server.py` for how it is served."""
     # Uploads and results are deleted after a day, and all of them when the server ends.
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
+    with Page(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
         gr.Markdown("# vii: edit images by example")
         with gr.Tabs(selected="learn") as tabs:
             with gr.Tab("Learn", id="learn"):
-                saved = learn_page.build(studio)
+                learn = LearnPage(studio)
             with gr.Tab("Apply", id="apply"):
-                picked = apply_page.build(studio)
+                apply = ApplyPage(studio)
             with gr.Tab("Library", id="library") as page:
-                listed, asked, answers = library_page.build(studio, tabs, picked, saved, page)
-        blocks.load(listed, asked, answers, **PRIVATE)
+                library = LibraryPage(studio)
+        apply.wire()
+        library.wire(blocks, tabs, page, apply.picked, learn.wire())
     blocks.queue(default_concurrency_limit=8, max_size=256, api_open=False)
     return blocks

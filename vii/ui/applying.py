@@ -1,146 +1,64 @@
 """What the page *Apply* does: edits and words on photos, one PNG with its settings record for each."""
 
-import math
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ..application import apply, recommended_settings, reuses_noise
-from ..edit_file import Edit
+from ..editor import Editor
 from ..errors import UsageError, ViiError
 from ..images import load_image, resize, save_image
 from ..record import chunks, record
+from ..rendering.sheets import inside
 from .jobs import Job
-from .learning import one_line
-from .shelf import find
 from .studio import Studio
 from .uploads import plain
+from .wish import Wish
 
-MAX_PHOTOS, MAX_EDITS = 64, 4
-MAX_WEIGHT, MAX_GUIDANCE, MAX_SAMPLING = 3.0, 50.0, 1000
-# A stroke's soft rim belongs to it.
-PAINTED = 0.05
-
-
-@dataclass(frozen=True, eq=False)
-class Wish:
-    """What is to be done to every photo.
-
-    Attributes:
-        edits: name, weight and edit.
-        words: to add, or to apply alone.
-        seed: of all random numbers.
-        settings: sampling settings that were filled in.
-        full_size: results at the photo's size.
-        mask: `(h, w)`, 1 where to edit; None for everywhere.
-    """
-
-    edits: Sequence[tuple[str, float, Edit]]
-    words: str = ""
-    seed: int = 0
-    settings: Any = None
-    full_size: bool = False
-    mask: Tensor | None = None
+MAX_PHOTOS = 24
+# Pixels a side at most of what is compared on the page; the files have their full size.
+SHOWN = 1600
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One photo that is done.
+    """One photo that is done: files, for pictures of a phone in memory are hundreds of megabytes each.
 
     Attributes:
         name: of the result, without its suffix.
-        before: the photo at the result's size, `(3, h, w)`.
-        after: the result.
         path: of the PNG.
+        before: of the photo as the page shows it, at most `SHOWN` pixels a side.
+        after: of the result, likewise.
     """
 
     name: str
-    before: Tensor
-    after: Tensor
     path: Path
+    before: Path
+    after: Path
 
 
 @dataclass(frozen=True, eq=False)
 class Applied:
-    """What came of it: results, what could not be done, whether it was stopped, and how many there were to do."""
+    """What came of it.
+
+    Attributes:
+        results: in the photos' order.
+        problems: what could not be done.
+        stopped: whether somebody ended it early.
+        total: how many photos there were to do.
+        files: to download, once all is done: every PNG, and where there are several, one archive of them first.
+    """
 
     results: tuple[Result, ...]
     problems: tuple[str, ...]
     stopped: bool
     total: int
-
-
-def wish_for(
-    names: Sequence[str],
-    weights: Sequence[float],
-    *,
-    words: str = "",
-    seed: int = 0,
-    guidance: float | None = None,
-    image_guidance: float | None = None,
-    steps: int | None = None,
-    full_size: bool = False,
-    mask: Tensor | None = None,
-) -> Wish:
-    """What was filled in on the page, checked.
-
-    Args:
-        names: of edits in the library.
-        weights: of each.
-        words: to add.
-        seed: of the noise.
-        guidance: how far along the instruction; None as recommended.
-        image_guidance: how near the photo, likewise.
-        steps: of denoising, likewise.
-        full_size: whether results have the photo's size.
-        mask: where to edit.
-
-    Raises:
-        UsageError: nothing to apply, or a value that cannot be.
-        EditFileError: an edit of the library is broken.
-    """
-    if len(names) > MAX_EDITS:
-        raise UsageError(f"{len(names)} edits were picked, at most {MAX_EDITS} can be stacked here")
-    words = one_line(words, "the words")
-    if not names and not words:
-        raise UsageError("nothing to apply: pick an edit, or write words, or both")
-    for weight in weights[: len(names)]:
-        if not math.isfinite(weight) or abs(weight) > MAX_WEIGHT:
-            raise UsageError(f"a weight must lie between -{MAX_WEIGHT:g} and {MAX_WEIGHT:g}, got {weight}")
-    for name, value in (("guidance", guidance), ("image guidance", image_guidance)):
-        if value is not None and not 0 <= value <= MAX_GUIDANCE:  # also refuses NaN
-            raise UsageError(f"{name}: expected a number from 0 to {MAX_GUIDANCE:g}, got {value}")
-    edits = []
-    for name, weight in zip(names, weights, strict=False):
-        edit = find(name).edit
-        assert edit is not None  # find refuses what cannot be used
-        edits.append((name, float(weight), edit))
-    given = {"guidance_scale": guidance, "image_guidance_scale": image_guidance, "num_inference_steps": steps}
-    settings = {key: value for key, value in given.items() if value is not None}
-    settings = {key: float(value) if "scale" in key else value for key, value in settings.items()}
-    return Wish(edits, words, seed, settings, full_size, mask)
-
-
-def mask_of(painted: Any) -> Tensor | None:
-    """Where somebody painted, `(h, w)` of 0 and 1, from the layers of the brush; None where nowhere.
-
-    Args:
-        painted: what gradio's image editor gives: `layers`, each an array `(h, w, 4)` of 8-bit RGBA.
-    """
-    layers = [np.asarray(layer) for layer in (painted or {}).get("layers", []) if layer is not None]
-    layers = [layer for layer in layers if layer.ndim == 3 and layer.shape[2] == 4]
-    if not layers:
-        return None
-    alpha = np.max([layer[..., 3] for layer in layers if layer.shape == layers[0].shape], axis=0)
-    mask = torch.from_numpy((alpha > PAINTED * 255).astype(np.float32))
-    return mask if mask.any() else None
+    files: tuple[Path, ...] = ()
 
 
 def result_names(paths: Sequence[Path]) -> list[str]:
@@ -155,20 +73,30 @@ def result_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
+def check_photos(photos: Sequence[Path]) -> None:
+    """Refuse too few and too many.
+
+    Raises:
+        UsageError: none, or more than `MAX_PHOTOS`.
+    """
+    if not photos:
+        raise UsageError("no photo: drop at least one above")
+    if len(photos) > MAX_PHOTOS:
+        raise UsageError(
+            f"{len(photos)} photos, at most {MAX_PHOTOS} are taken at once; take some out, or have the whole folder "
+            "edited by the command 'vii apply'"
+        )
+
+
 def apply_to(job: Job, studio: Studio, photos: Sequence[Path], wish: Wish) -> Applied:
     """Edit photos one by one, telling `job.progress`, until all are done or the job is stopped.
 
     Raises:
         ViiError: not one of them could be edited.
     """
-    if not photos:
-        raise UsageError("no photo: drop at least one")
-    if len(photos) > MAX_PHOTOS:
-        raise UsageError(f"{len(photos)} photos, at most {MAX_PHOTOS} are taken at once")
-    editor, folder = studio.editor(), studio.new_folder()
-    weighted = [(edit, weight) for _, weight, edit in wish.edits]
-    used = recommended_settings(editor, weighted[0][0] if weighted else None, **wish.settings)
-    reuse = reuses_noise(weighted, None)
+    check_photos(photos)
+    editor, folder = studio.editor(), studio.folder_for(job)
+    edit = _editing(editor, wish)
     results: list[Result] = []
     problems: list[str] = []
     for path, name in zip(photos, result_names(photos), strict=True):
@@ -176,15 +104,10 @@ def apply_to(job: Job, studio: Studio, photos: Sequence[Path], wish: Wish) -> Ap
             break
         try:
             photo = load_image(path)
-            asked: dict[str, Any] = {"text": wish.words, "seed": wish.seed, "full_size": wish.full_size}
-            asked["reuse_noise"] = reuse
-            edited = apply(editor, weighted, photo, mask=wish.mask, **asked, **wish.settings)
-            size = edited.shape[2], edited.shape[1]
-            region = None if wish.mask is None else "mask"
-            made = record(editor, wish.edits, used, region=region, size=size, **asked)
+            edited, text = edit(photo)
             out = folder / f"{name}.png"
-            save_image(edited, out, text=chunks(made))
-            results.append(Result(name, resize(photo, *edited.shape[-2:]), edited, out))
+            save_image(edited, out, text=text)
+            results.append(Result(name, out, *_shown(folder / "shown" / name, photo, edited)))
         except ViiError as error:
             if len(photos) == 1:
                 raise
@@ -192,19 +115,48 @@ def apply_to(job: Job, studio: Studio, photos: Sequence[Path], wish: Wish) -> Ap
         job.progress = Applied(tuple(results), tuple(problems), False, len(photos))
     if problems and not results and not job.stopping:
         raise UsageError("; ".join(problems))
-    return Applied(tuple(results), tuple(problems), len(results) + len(problems) < len(photos), len(photos))
+    stopped = len(results) + len(problems) < len(photos)
+    return Applied(tuple(results), tuple(problems), stopped, len(photos), _files(folder, results))
 
 
-def files_of(applied: Applied) -> list[str]:
-    """What to download: every PNG, and where there are several, one archive of all of them first."""
-    paths = [result.path for result in applied.results]
+def _editing(editor: Editor, wish: Wish) -> Callable[[Tensor], tuple[Tensor, dict[str, str]]]:
+    """What edits a photo, and gives the text that its PNG holds."""
+    weighted = [(edit, weight) for _, weight, edit in wish.edits]
+    used = recommended_settings(editor, weighted[0][0] if weighted else None, **wish.settings)
+    asked: dict[str, Any] = {"text": wish.words, "seed": wish.seed, "full_size": wish.full_size}
+    asked["reuse_noise"] = reuses_noise(weighted, None)
+
+    def edit(photo: Tensor) -> tuple[Tensor, dict[str, str]]:
+        edited = apply(editor, weighted, photo, mask=wish.mask, **asked, **wish.settings)
+        region = None if wish.mask is None else "mask"
+        made = record(editor, wish.edits, used, region=region, size=(edited.shape[2], edited.shape[1]), **asked)
+        return edited, chunks(made)
+
+    return edit
+
+
+def _shown(folder: Path, photo: Tensor, edited: Tensor) -> tuple[Path, Path]:
+    """The photo and its result as the page compares them, both at one size."""
+    folder.mkdir(parents=True)
+    after = inside(edited, SHOWN) if max(edited.shape[-2:]) > SHOWN else edited
+    before, paths = resize(photo, *after.shape[-2:]), (folder / "before.png", folder / "after.png")
+    for image, path in zip((before, after), paths, strict=True):
+        save_image(image, path)
+    return paths
+
+
+def _files(folder: Path, results: Sequence[Result]) -> tuple[Path, ...]:
+    paths = [result.path for result in results]
     if len(paths) > 1:
-        archive = paths[0].parent / "results.zip"
-        with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
-            for path in paths:
-                file.write(path, path.name)
-        paths = [archive, *paths]
-    return [str(path) for path in paths]
+        archive = folder / "results.zip"
+        try:
+            with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
+                for path in paths:
+                    file.write(path, path.name)
+            paths = [archive, *paths]
+        except OSError:  # a full disk; the pictures are there
+            archive.unlink(missing_ok=True)
+    return tuple(paths)
 
 
 def summary(applied: Applied) -> str:

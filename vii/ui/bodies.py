@@ -1,8 +1,15 @@
 """What may stand in the requests of the page: no file but those that it was given, and no address to fetch."""
 
 import json
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_JSON = 4_000_000
 MAX_DEPTH = 60
@@ -61,3 +68,37 @@ def _check(value: Any, folder: Path, depth: int) -> None:
             raise BodyRefused("refused: an address in the place of a file")
         for item in value.values():
             _check(item, folder, depth + 1)
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """A body that was read already, once more."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()  # the end of the connection
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+def unbroken(receive: Receive, length: int) -> Receive:
+    """An upload whose end is told to gradio as it expects it: where the browser goes away, it leaves its files."""
+    taken = 0
+
+    async def whole() -> Message:
+        nonlocal taken
+        # Not above: the guard is read, and refuses, where the page's libraries are not installed.
+        from starlette.formparsers import MultiPartException
+
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if message["type"] == "http.disconnect":
+            raise MultiPartException("the upload was broken off")
+        if taken > length:
+            raise MultiPartException("the upload is longer than it said, which is the maximum allowed size")
+        return message
+
+    return whole

@@ -1,19 +1,18 @@
-"""Pieces of HTML that the pages show: what a job is doing, and strips of pictures. All text is escaped."""
+"""Pieces of HTML that the pages show: what a job is doing, and strips of pictures. Templates escape all text."""
 
 import math
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 
-from ..rendering.html import wide
+from ..rendering.html import macro
+from ..text import percent
 from .learning import Picture, Progress, duration
+
+TEMPLATE = "ui/templates/fragments.html.j2"
 
 
 def say(text: str, kind: str = "note") -> str:
-    """A sentence; `kind` is "note", "good", "warning" or "error", which is said in words too."""
-    if not text:
-        return ""
-    marks = {"warning": "Careful: ", "error": "That did not work: "}
-    return f'<p class="say {kind}">{marks.get(kind, "")}{escape(text)}</p>'
+    """A sentence; `kind` is "note", "good", "warning" or "error"."""
+    return str(macro(TEMPLATE, "say")(text, kind)) if text else ""
 
 
 def waiting(ahead: int) -> str:
@@ -24,19 +23,14 @@ def waiting(ahead: int) -> str:
 
 def bar(label: str, done: int, total: int, note: str) -> str:
     """A progress bar that a screen reader can ask for, with a note below."""
-    share = done / total if total else 0.0
-    return (
-        f'<div class="bar" role="progressbar" aria-label="{escape(label)}" aria-valuemin="0" aria-valuemax="{total}" '
-        f'aria-valuenow="{done}" aria-valuetext="{escape(note)}"><div style="width:{share:.1%}"></div></div>'
-        f'<p class="say">{escape(note)}</p>'
-    )
+    return str(macro(TEMPLATE, "bar")(label, done, total, note))
 
 
 def learning(progress: Progress, stopping: bool) -> str:
     """How far learning is: step, loss, explained, time left."""
     facts = [f"step {progress.step} of {progress.steps}"]
     facts += [f"loss {progress.loss:.3g}"] if math.isfinite(progress.loss) else []
-    facts += [f"explained {progress.explained:.0%}"]
+    facts += [f"explained {percent(progress.explained) or 'nothing yet'}"]
     facts += [f"about {duration(progress.left)} left"] if progress.left is not None else []
     facts += ["stopping"] if stopping else []
     return bar("Learning", progress.step, progress.steps, ", ".join(facts))
@@ -44,10 +38,14 @@ def learning(progress: Progress, stopping: bool) -> str:
 
 def strip(pictures: Sequence[Picture], label: str) -> str:
     """Small pictures side by side, each with its label below; scrolls sideways by itself."""
-    if not pictures:
-        return ""
-    figures = "".join(
-        f'<figure><img src="{escape(url)}" alt="{escape(name)}"><figcaption>{escape(name)}</figcaption></figure>'
-        for name, url in pictures
-    )
-    return f'<div class="strip">{wide(label, figures)}</div>'
+    return str(macro(TEMPLATE, "strip")(pictures, label)) if pictures else ""
+
+
+def facts(rows: Mapping[str, object]) -> str:
+    """What is known about an edit, as a table."""
+    return str(macro(TEMPLATE, "facts")(rows))
+
+
+def unusable(name: str, problem: str) -> str:
+    """An edit file of the library that cannot be used."""
+    return str(macro(TEMPLATE, "unusable")(name, problem))

@@ -8,23 +8,22 @@ by showing our page in a frame. Nothing here needs gradio, so that it can be rea
 import hmac
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import secrets
+import time
+from collections.abc import Iterable, MutableMapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from .bodies import MAX_JSON, BodyRefused, check_files, inside
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from .bodies import MAX_JSON, App, BodyRefused, Message, Receive, Scope, Send, check_files, inside, replayed, unbroken
+from .intake import Intake, NoRoom
+from .log import LOG, in_brief
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-MAX_BODY = 200_000_000
 API = "/gradio_api/"
+# Seconds for which a ticket is good: until a browser has started.
+TICKET = 120.0
 # All that the page asks for; what else gradio offers (fetching other addresses, API, reloading, recording) is not here.
+# Of the one minor version that pyproject.toml names: a test holds every route that it has against this.
 PATHS = re.compile(
     r"/(theme\.css|config/?|robots\.txt|favicon\.ico|manifest\.json|pwa_icon(/.*)?|(assets|static|svelte)/.+)?"
     r"|/gradio_api/(upload|upload_progress|queue/(join|data)|run/predict/?|heartbeat/\w+|cancel|reset/?|startup-events"
@@ -53,7 +52,10 @@ class Refused(Exception):  # noqa: N818 (an answer rather than a fault)
 class Guard:
     """Wraps an app; lets through what comes from the page, and from whoever has the token where there is one."""
 
-    def __init__(self, app: App, *, folder: Path, port: int, hosts: Iterable[str] = (), token: str = "") -> None:
+    def __init__(
+        self, app: App, *, folder: Path, port: int, hosts: Iterable[str] = (), token: str = "",
+        intake: Intake | None = None,
+    ) -> None:  # fmt: skip
         """Nothing is opened yet.
 
         Args:
@@ -63,8 +65,11 @@ class Guard:
             hosts: names or addresses by which it may be called besides those of this machine; "*" for any address
                 that is a number, which no foreign name can be made to look like.
             token: what a browser must show once, as `/?token=...`; empty for none.
+            intake: gives room for uploads.
         """
         self.app, self.folder, self.port, self.token = app, folder.resolve(), port, token
+        self.intake = intake or Intake(self.folder)
+        self._tickets: dict[str, float] = {}
         self.any_address = "*" in hosts
         self.hosts = {*LOCAL_NAMES, *(host.lower() for host in hosts)}
         # Cookies are shared by all ports of a machine.
@@ -79,6 +84,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+        answer = _Answer(send)
         try:
             self._check_sender(scope, headers)
             if self._shows_token(scope):
@@ -86,12 +92,28 @@ class Guard:
                 return
             self._check_token(headers)
             self._check_path(scope["path"])
-            receive = await self._checked_body(headers, receive)
-            await self.app(scope, receive, _with_headers(send))
+            if _is_form(headers):
+                length = self._length(headers)
+                with self.intake.room(length):
+                    await self.app(scope, unbroken(receive, length), answer)
+            else:
+                await self.app(scope, await self._checked_body(headers, receive), answer)
         except Refused as refused:
             await _answer(send, refused.status, str(refused))
         except BodyRefused as refused:
             await _answer(send, 413 if refused.too_large else 403, str(refused))
+        except NoRoom as refused:
+            await _answer(send, 413, f"refused: {refused}")
+        except Exception as error:  # in what serves the page, by a request that the page does not send
+            LOG.error("%s %s: %s", scope["method"], scope["path"][:100], in_brief(error))
+            if not answer.started:
+                await _answer(send, 500, "this request could not be handled")
+
+    def ticket(self) -> str:
+        """A token that works once and soon, for a command line: those can be read by everybody on the machine."""
+        made = secrets.token_urlsafe(24)
+        self._tickets[made] = time.monotonic() + TICKET
+        return made
 
     def _check_sender(self, scope: Scope, headers: MutableMapping[str, str]) -> None:
         """That it was called by a name of its own, and by no page but its own."""
@@ -117,7 +139,9 @@ class Guard:
 
     def _shows_token(self, scope: Scope) -> bool:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        return bool(self.token) and scope["path"] == "/" and scope["method"] == "GET" and _same(given, self.token)
+        if not self.token or scope["path"] != "/" or scope["method"] != "GET":
+            return False
+        return self._tickets.pop(given, 0.0) > time.monotonic() or _same(given, self.token)
 
     def _check_token(self, headers: MutableMapping[str, str]) -> None:
         if not self.token:
@@ -136,13 +160,14 @@ class Guard:
         if path.startswith(API + "file=") and not inside(path.removeprefix(API + "file="), self.folder):
             raise Refused(403, "refused: only pictures and files that this page made or was given are handed out")
 
+    def _length(self, headers: MutableMapping[str, str]) -> int:
+        length = headers.get("content-length", "")
+        if not length.isdecimal() or len(length) > 15:
+            raise Refused(411, f"refused: an upload of '{length[:20]}' bytes; browsers say how long it is")
+        return int(length)
+
     async def _checked_body(self, headers: MutableMapping[str, str], receive: Receive) -> Receive:
-        """Bodies of limited size; of JSON, which is read whole, also no file that the page was not given."""
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MAX_BODY:
-            raise Refused(413, f"refused: an upload of {length[:20]} bytes, at most {MAX_BODY:,} are taken at once")
-        if headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data":
-            return _limited(receive, MAX_BODY)
+        """A body of limited size that is read whole, and names no file that the page was not given."""
         body, more = b"", True
         while more:
             message = await receive()
@@ -151,44 +176,25 @@ class Guard:
             if len(body) > MAX_JSON:
                 raise Refused(413, f"refused: a request of more than {MAX_JSON:,} bytes")
         check_files(body, self.folder)
-        return _replayed(body, receive)
+        return replayed(body, receive)
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
-    taken = 0
+class _Answer:
+    """What the page answers, with our headers on it."""
 
-    async def limited() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > limit:
-            raise BodyRefused(f"refused: an upload of more than {limit:,} bytes", too_large=True)
-        return message
+    def __init__(self, send: Send) -> None:
+        self._send, self.started = send, False
 
-    return limited
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    given = False
-
-    async def replayed() -> Message:
-        nonlocal given
-        if given:
-            return await receive()  # the end of the connection
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replayed
-
-
-def _with_headers(send: Send) -> Send:
-    async def sent(message: Message) -> None:
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.started = True
             own = [(key.encode(), value.encode()) for key, value in HEADERS.items()]
             message["headers"] = [pair for pair in message["headers"] if pair[0].decode().lower() not in HEADERS] + own
-        await send(message)
+        await self._send(message)
 
-    return sent
+
+def _is_form(headers: MutableMapping[str, str]) -> bool:
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
 
 
 async def _answer(send: Send, status: int, text: str, headers: MutableMapping[str, str] | None = None) -> None:

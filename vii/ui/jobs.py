@@ -6,19 +6,23 @@ for `ABANDONED` seconds stops by itself, so that a closed page does not hold up 
 """
 
 import secrets
+import shutil
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, ViiError
+from .intake import size_of
 
 ABANDONED = 300.0
 MAX_WAITING = 8
-# Results that are remembered; a picture in full size is tens of megabytes.
-MAX_KEPT = 12
+# Jobs that are remembered, and bytes that their results may take on the disk, but for those of the last one: a picture
+# of 24 megapixels is some 40 megabytes.
+MAX_KEPT, MAX_RESULTS = 12, 4_000_000_000
 OUT_OF_MEMORY = "out of memory: start again with --dtype float16 or --device cpu, or use fewer or smaller photos"
 
 
@@ -32,10 +36,14 @@ class Job:
         progress: whatever the work tells about itself while it runs; replaced, never changed.
         result: what came of it; None where it was stopped before it began, or failed.
         problem: why it failed.
+        files: uploads that it reads.
+        folder: of what it makes, which is removed when the job is forgotten; None where it makes no files.
     """
 
-    def __init__(self, name: str, work: "Callable[[Job], Any]") -> None:
-        self.id, self.name, self._work = secrets.token_urlsafe(16), name, work
+    def __init__(self, name: str, work: "Callable[[Job], Any]", files: Iterable[Path] = ()) -> None:
+        self.id, self.name, self.files = secrets.token_urlsafe(16), name, frozenset(files)
+        self._work: Callable[[Job], Any] | None = work
+        self.folder: Path | None = None
         self.state, self.problem = "waiting", ""
         self.progress: Any = None
         self.result: Any = None
@@ -66,8 +74,10 @@ class Job:
             self.state = "done"
             return
         self.state = "running"
+        work, self._work = self._work, None  # with whatever it holds on to
+        assert work is not None
         try:
-            self.result = self._work(self)
+            self.result = work(self)
             self.state = "done"
         except ViiError as error:
             self.problem, self.state = str(error), "failed"
@@ -77,6 +87,11 @@ class Job:
                 traceback.print_exc(file=sys.stderr)
             told = f"an error inside vii ({type(error).__name__}); the terminal says more"
             self.problem, self.state = OUT_OF_MEMORY if memory else told, "failed"
+
+    def forget(self) -> None:
+        """Remove what it made."""
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Jobs:
@@ -90,8 +105,8 @@ class Jobs:
         self._closed = False
         self._worker: threading.Thread | None = None
 
-    def submit(self, name: str, work: Callable[[Job], Any]) -> Job:
-        """Put work at the end of the queue.
+    def submit(self, name: str, work: Callable[[Job], Any], files: Iterable[Path] = ()) -> Job:
+        """Put work, which reads these uploads, at the end of the queue.
 
         Raises:
             UsageError: too much is waiting.
@@ -99,11 +114,10 @@ class Jobs:
         with self._changed:
             if len(self._waiting) >= MAX_WAITING:
                 raise UsageError(f"{MAX_WAITING} jobs are waiting already; try again when one has ended")
-            job = Job(name, work)
+            job = Job(name, work, files)
             self._waiting.append(job)
             self._known[job.id] = job
-            for old in [key for key, one in self._known.items() if one.ended][:-MAX_KEPT]:
-                del self._known[old]
+            self._forget()
             if self._worker is None:
                 self._worker = threading.Thread(target=self._work, name="vii-jobs", daemon=True)
                 self._worker.start()
@@ -124,6 +138,11 @@ class Jobs:
             if job not in self._waiting:
                 return 0
             return self._waiting.index(job) + (self._running is not None)
+
+    def files(self) -> set[Path]:
+        """Uploads that jobs have yet to read."""
+        with self._changed:
+            return {path for job in self._known.values() if not job.ended for path in job.files}
 
     def stop(self, job: Job) -> None:
         """Stop a job: one that waits leaves the queue at once, one that runs ends at its next step."""
@@ -156,4 +175,14 @@ class Jobs:
             job.run()
             with self._changed:
                 self._running = None
+                self._forget()
                 self._changed.notify_all()
+
+    def _forget(self) -> None:
+        """Drop the oldest jobs that have ended, beyond so many and so many bytes; the last one stays."""
+        taken = 0
+        for count, job in enumerate(reversed([job for job in self._known.values() if job.ended])):
+            taken += size_of(job.folder) if job.folder else 0
+            if count and (count >= MAX_KEPT or taken > MAX_RESULTS):
+                del self._known[job.id]
+                job.forget()

@@ -20,6 +20,7 @@ from ..library import Entry, add_edits, safe_name
 from ..rendering.preview import snapshot_steps
 from ..rendering.sheets import data_url, inside, thumbnail_of
 from ..settings import override
+from ..text import percent, printable
 from .jobs import Job
 from .studio import Studio
 
@@ -60,20 +61,20 @@ class Learned:
 
     Attributes:
         edit: the best on the probe set.
-        pair: that it was learned from.
+        thumbnail: of the pair, for the file of an edit whose owner wants it there.
         progress: as of the last step.
         stopped: whether somebody ended it early.
     """
 
     edit: Edit
-    pair: Pair
+    thumbnail: str
     progress: Progress
     stopped: bool
 
 
 @dataclass
 class _Watch:
-    """The books of one run: pace, and pictures."""
+    """Pace and pictures of one run."""
 
     editor: Editor
     pair: Pair
@@ -137,18 +138,18 @@ def whole(value: float | None, name: str, least: int, most: int) -> int | None:
     """
     if value is None:
         return None
-    if value != value or value in (float("inf"), float("-inf")) or value != int(value) or not least <= value <= most:
-        raise UsageError(f"{name}: expected a whole number from {least} to {most:,}, got {value:g}")
+    if not isinstance(value, int | float) or not least <= value <= most or value != int(value):  # also refuses NaN
+        raise UsageError(f"{name}: expected a whole number from {least} to {most:,}, got {value!s:.40}")
     return int(value)
 
 
 def one_line(text: str | None, name: str, most: int = MAX_LABEL) -> str:
-    """A text that was typed, in one line.
+    """A text that was typed, in one line, without control characters.
 
     Raises:
         UsageError: it is too long.
     """
-    text = " ".join((text or "").split())
+    text = " ".join(printable(text or "").split())
     if len(text) > most:
         raise UsageError(f"{name}: {len(text):,} characters, at most {most:,} are taken; shorten it")
     return text
@@ -173,7 +174,7 @@ def learn(
     if pictures:
         watch.draw(f"best: step {edit.training['best_step']}", edit)
     final = dataclasses.replace(job.progress, pictures=tuple(watch.pictures), left=None)
-    return Learned(edit, pair, final, stopped)
+    return Learned(edit, thumbnail_of(pair), final, stopped)
 
 
 def shown(image: Tensor) -> str:
@@ -190,9 +191,10 @@ def verdict(learned: Learned) -> str:
         else (f"Learned in {progress.steps} steps, {duration(progress.seconds)}.")
     )
     start = learned.edit.init_text or "no words"
+    explained, words = (percent(training[key]) or "nothing" for key in ("explained", "explained_start"))
     told = (
-        f"{ended} It explains {training['explained']:.0%} of what the editor gets wrong without an instruction; "
-        f"the starting words ({start}) alone explain {training['explained_start']:.0%}."
+        f"{ended} It explains {explained} of what the editor gets wrong without an instruction; the starting words "
+        f"({start}) alone explain {words}."
     )
     if training["explained"] < LOW_EXPLAINED:
         told += " That is little: do both pictures show one frame? Say in words what the edit is, or allow more steps."
@@ -226,7 +228,7 @@ def save(
     """Keep an edit in the library; nothing that it holds is overwritten.
 
     Args:
-        learned: the edit, and its pair.
+        learned: the edit, and the picture of its pair.
         name: to keep it under, and its title.
         description: what it does.
         tags: with commas between them.
@@ -248,7 +250,7 @@ def save(
         author=one_line(author, "the author"),
         license=one_line(license, "the licence"),
         tags=tuple(dict.fromkeys(tag.strip() for tag in one_line(tags, "the tags").split(",") if tag.strip())),
-        thumbnail=thumbnail_of(learned.pair) if picture else "",
+        thumbnail=learned.thumbnail if picture else "",
     )
     with tempfile.TemporaryDirectory(prefix="vii-save-") as folder:
         path = Path(folder) / f"{name}.safetensors"

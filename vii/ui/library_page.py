@@ -7,133 +7,138 @@ import gradio as gr
 from ..errors import ViiError
 from . import fragments
 from .parts import PRIVATE, error, live, paths_of
-from .shelf import cards, details, entries, find, import_files, names_for, remove
+from .shelf import cards, entries, facts, find, import_files, names_for, remove
 from .studio import Studio
 
 
-def build(studio: Studio, tabs: gr.Tabs, picked: gr.Dropdown, saved: Any, page: gr.Tab) -> Any:
-    """Lay the page out and wire it.
+class LibraryPage:
+    """The page, laid out where it is made; `wire` connects its events."""
 
-    Args:
-        studio: what the pages share.
-        tabs: of all pages.
-        picked: the field of the page Apply in which edits are picked.
-        saved: the event after which the library holds another edit.
-        page: this one.
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        with gr.Row():
+            self.search = gr.Textbox(label="Search", placeholder="words or tags", elem_id="search")
+            self.chosen = gr.Dropdown([], label="Edit", info="Pick here or in the pictures", elem_id="edit")
+        self.count = live("library-count")
+        self.gallery = gr.Gallery(
+            label="Edits on this machine", show_label=False, columns=4, height="auto", object_fit="contain",
+            allow_preview=False, interactive=False, buttons=[], elem_id="shelf",
+        )  # fmt: skip
+        self.facts = gr.HTML("", elem_id="facts")
+        with gr.Row(visible=False) as self.actions:
+            self.use = gr.Button("Use it", variant="primary", elem_id="use")
+            self.share = gr.DownloadButton("Download to share", elem_id="share")
+            self.drop = gr.Button("Remove ...", elem_id="remove")
+        with gr.Row(visible=False) as self.sure:
+            self.really = gr.Button("Delete it from this machine", variant="stop", elem_id="really")
+            self.keep = gr.Button("Keep it", elem_id="keep")
+        self.done = live("library-status")
+        self.imports = gr.File(label="Import edit files", file_count="multiple", height=170, elem_id="import")
+        self.shown, self.dropped = gr.State([]), gr.State(None)
 
-    Returns:
-        what to do, and where its answers go, when the page is opened in a browser.
-    """
-    with gr.Row():
-        search = gr.Textbox(label="Search", placeholder="words or tags", elem_id="search")
-        chosen = gr.Dropdown([], label="Edit", info="Pick here or in the pictures", elem_id="edit")
-    count = live("library-count")
-    gallery = gr.Gallery(
-        label="Edits on this machine", show_label=False, columns=4, height="auto", object_fit="contain",
-        allow_preview=False, interactive=False, buttons=[], elem_id="shelf",
-    )  # fmt: skip
-    facts = gr.HTML("", elem_id="facts")
-    with gr.Row(visible=False) as actions:
-        use = gr.Button("Use it", variant="primary", elem_id="use")
-        share = gr.DownloadButton("Download to share", elem_id="share")
-        drop = gr.Button("Remove ...", elem_id="remove")
-    with gr.Row(visible=False) as sure:
-        really = gr.Button("Delete it from this machine", variant="stop", elem_id="really")
-        keep = gr.Button("Keep it", elem_id="keep")
-    done = live("library-status")
-    imports = gr.File(
-        label="Import edit files", file_count="multiple", height=170,
-        elem_id="import",
-    )  # fmt: skip
-    shown, dropped = gr.State([]), gr.State(None)
+    def wire(self, blocks: gr.Blocks, tabs: gr.Tabs, page: gr.Tab, picked: gr.Dropdown, saved: Any) -> None:
+        """Connect what is done to what it does.
 
-    def listed(words: str, current: str | None = None) -> tuple[Any, ...]:
+        Args:
+            blocks: the whole page, which lists the library when it is opened.
+            tabs: of all pages.
+            page: this one.
+            picked: the field of the page Apply in which edits are picked.
+            saved: the event after which the library holds another edit.
+        """
+        self.tabs, self.picked = tabs, picked
+        listing: dict[str, Any] = {
+            "fn": self.listed,
+            "inputs": [self.search, self.chosen],
+            "outputs": {self.gallery, self.chosen, self.count, self.shown, picked},
+            **PRIVATE,
+        }
+        for event in (blocks.load, self.search.change, page.select, saved.then):
+            event(**listing)
+        self.gallery.select(self.select, self.shown, self.chosen, **PRIVATE)
+        self.chosen.change(
+            self.show, self.chosen, {self.facts, self.actions, self.sure, self.share, self.use}, **PRIVATE
+        )
+        # The field is free again before anything is said: files dropped while it is being emptied would be lost.
+        taken = self.imports.upload(
+            lambda values: {self.dropped: values, self.imports: None}, self.imports, {self.dropped, self.imports},
+            **PRIVATE,
+        )  # fmt: skip
+        taken.then(self.added, self.dropped, self.done, **PRIVATE).then(**listing)
+        self.drop.click(lambda: gr.Row(visible=True), None, self.sure, **PRIVATE)
+        self.keep.click(lambda: gr.Row(visible=False), None, self.sure, **PRIVATE)
+        self.really.click(self.removed, self.chosen, self.done, **PRIVATE).then(**listing)
+        self.use.click(self.used, [self.chosen, picked], {tabs, picked, self.done}, **PRIVATE)
+
+    def listed(self, words: str, current: str | None = None) -> dict[Any, Any]:
+        """The edits that have all these words."""
         found = entries(words or "")
         names = [entry.name for entry in found]
         told = f"{len(found)} edit{'' if len(found) == 1 else 's'}"
         if not found:
             told = "No edit has all these words." if words else "No edits yet: learn one, or import a file below."
-        kept = current if current in names else None
-        usable = names_for(studio.editor_name)
-        return (
-            cards(found, studio.folder / "cards"),
-            gr.Dropdown(names, value=kept),
-            fragments.say(told),
-            names,
-            gr.Dropdown(usable),
-        )
+        return {
+            self.gallery: cards(found, self.studio.own("cards")),
+            self.chosen: gr.Dropdown(names, value=current if current in names else None),
+            self.count: fragments.say(told),
+            self.shown: names,
+            self.picked: gr.Dropdown(names_for(self.studio.editor_name)),
+        }
 
-    def show(name: str | None) -> tuple[Any, ...]:
-        hidden = (gr.Row(visible=False), gr.Row(visible=False))
+    def show(self, name: str | None) -> dict[Any, Any]:
+        """What is known about an edit, and what can be done with it."""
+        hidden = {self.actions: gr.Row(visible=False), self.sure: gr.Row(visible=False)}
         if not name:
-            return ("", *hidden, gr.skip(), gr.skip())
+            return {self.facts: "", **hidden}
         entry = next((entry for entry in entries() if entry.name == name), None)
         if entry is None:
-            return (fragments.say("This edit is gone.", "error"), *hidden, gr.skip(), gr.skip())
+            return {self.facts: fragments.say("This edit is gone.", "error"), **hidden}
         try:
-            file = studio.hand_out(entry.path)
+            file = self.studio.hand_out(entry.path)
         except ViiError as problem:
-            return (error(problem, studio), *hidden, gr.skip(), gr.skip())
-        fits = entry.edit is not None and entry.edit.editor == studio.editor_name
-        note = (
-            ""
-            if fits or entry.edit is None
-            else (
-                fragments.say(
-                    f"Learned with another editor; start with: vii ui --editor {entry.edit.editor}", "warning"
-                )
-            )
-        )
-        return (
-            details(entry) + note,
-            gr.Row(visible=True),
-            gr.Row(visible=False),
-            gr.DownloadButton(value=file),
-            gr.Button(interactive=fits),
-        )
+            return {self.facts: error(problem, self.studio), **hidden}
+        told, fits = fragments.unusable(entry.name, entry.problem), False
+        if entry.edit:
+            told, fits = fragments.facts(facts(entry)), entry.edit.editor == self.studio.editor_name
+            if not fits:
+                other = f"Learned with another editor; start with: vii ui --editor {entry.edit.editor}"
+                told += fragments.say(other, "warning")
+        return {
+            self.facts: told,
+            self.actions: gr.Row(visible=True),
+            self.sure: gr.Row(visible=False),
+            self.share: gr.DownloadButton(value=file),
+            self.use: gr.Button(interactive=fits),
+        }
 
-    def select(event: gr.SelectData, names: list[str]) -> Any:
+    def select(self, event: gr.SelectData, names: list[str]) -> Any:
+        """Pick the edit whose picture was pressed."""
         return names[event.index] if isinstance(event.index, int) and event.index < len(names) else gr.skip()
 
-    def taken(values: Any) -> tuple[Any, Any]:
-        # The field is free again before anything is said: files dropped while it is being emptied would be lost.
-        return values, None
-
-    def added(values: Any) -> Any:
+    def added(self, values: Any) -> Any:
+        """Import the files that were dropped."""
         if not values:
             return gr.skip()
         try:
-            names, refused = import_files(paths_of(values, studio), studio.folder)
+            names, refused = import_files(paths_of(values, self.studio), self.studio.folder)
         except ViiError as problem:
-            return error(problem, studio)
+            return error(problem, self.studio)
         told = fragments.say(f"Imported: {', '.join(names)}.", "good") if names else ""
         return told + "".join(fragments.say(line, "error") for line in refused)
 
-    def removed(name: str | None) -> str:
+    def removed(self, name: str | None) -> str:
+        """Delete an edit."""
         try:
             remove(name or "")
         except ViiError as problem:
-            return error(problem, studio)
+            return error(problem, self.studio)
         return fragments.say(f"'{name}' was removed.", "good")
 
-    def used(name: str | None, already: list[str] | None) -> tuple[Any, ...]:
+    def used(self, name: str | None, already: list[str] | None) -> dict[Any, Any]:
+        """Go to the page Apply with this edit picked."""
         try:
             find(name)
         except ViiError as problem:
-            return gr.skip(), gr.skip(), error(problem, studio)
+            return {self.done: error(problem, self.studio)}
         names = list(dict.fromkeys([*(already or []), name]))
-        return gr.Tabs(selected="apply"), gr.Dropdown(value=names), ""
-
-    listing = [gallery, chosen, count, shown, picked]
-    search.change(listed, [search, chosen], listing, **PRIVATE)
-    page.select(listed, [search, chosen], listing, **PRIVATE)
-    saved.then(listed, [search, chosen], listing, **PRIVATE)
-    gallery.select(select, shown, chosen, **PRIVATE)
-    chosen.change(show, chosen, [facts, actions, sure, share, use], **PRIVATE)
-    checked = imports.upload(taken, imports, [dropped, imports], **PRIVATE).then(added, dropped, done, **PRIVATE)
-    checked.then(listed, [search, chosen], listing, **PRIVATE)
-    drop.click(lambda: gr.Row(visible=True), None, sure, **PRIVATE)
-    keep.click(lambda: gr.Row(visible=False), None, sure, **PRIVATE)
-    really.click(removed, chosen, done, **PRIVATE).then(listed, [search, chosen], listing, **PRIVATE)
-    use.click(used, [chosen, picked], [tabs, picked, done], **PRIVATE)
-    return listed, [search, chosen], listing
+        return {self.tabs: gr.Tabs(selected="apply"), self.picked: gr.Dropdown(value=names), self.done: ""}

@@ -1,6 +1,7 @@
 """Small parts that the pages share: components whose uploads gradio does not decode, polling, handlers' errors."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from .uploads import plain, uploaded
 
 # Seconds between two questions how a job is doing.
 POLL = 0.7
+GONE = "This job is no longer known; start it again."
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -53,9 +55,65 @@ def stopped(studio: Studio, key: str | None) -> None:
         studio.jobs.stop(job)
 
 
-def attempt(studio: Studio, work: Callable[[], Job]) -> tuple[Job | None, str]:
-    """Submit a job: it, and what to show in its place where it was refused."""
-    try:
-        return work(), ""
-    except ViiError as problem:
-        return None, error(problem, studio)
+@dataclass(frozen=True, eq=False)
+class Controls:
+    """What every page with a job has: its buttons, how it is going, and which job it is.
+
+    Attributes:
+        start: begins a job.
+        stop: ends it, with what it has.
+        status: what is going on, in a sentence.
+        progress: how far it is.
+        key: of the job.
+        timer: asks for it.
+    """
+
+    start: gr.Button
+    stop: gr.Button
+    status: gr.HTML
+    progress: gr.HTML
+    key: gr.State
+    timer: gr.Timer
+
+    @classmethod
+    def make(cls, name: str, label: str, stop: str) -> "Controls":
+        """Lay them out; `name` begins the ids of all."""
+        with gr.Row():
+            begin = gr.Button(label, variant="primary", elem_id=name)
+            end = gr.Button(stop, interactive=False, elem_id=f"{name}-stop")
+        status, progress = live(f"{name}-status"), gr.HTML("", elem_id=f"{name}-progress")
+        return cls(begin, end, status, progress, gr.State(""), gr.Timer(POLL, active=False))
+
+    @property
+    def parts(self) -> set[Any]:
+        """All of them."""
+        return {self.start, self.stop, self.status, self.progress, self.key, self.timer}
+
+    def begun(self, studio: Studio, work: Callable[[], Job]) -> dict[Any, Any]:
+        """Submit a job; what the page shows then, or in its place where it was refused."""
+        try:
+            job = work()
+        except ViiError as problem:
+            return {**self.idle(error(problem, studio)), self.key: ""}
+        return {
+            self.key: job.id,
+            self.timer: gr.Timer(active=True),
+            self.start: gr.Button(interactive=False),
+            self.stop: gr.Button(interactive=True),
+            self.status: fragments.waiting(studio.jobs.ahead(job)),
+            self.progress: "",
+        }
+
+    def idle(self, told: str, progress: str = "") -> dict[Any, Any]:
+        """Nothing runs any more: what came of it, as HTML."""
+        return {
+            self.timer: gr.Timer(active=False),
+            self.start: gr.Button(interactive=True),
+            self.stop: gr.Button(interactive=False),
+            self.status: told,
+            self.progress: progress,
+        }
+
+    def ended_badly(self, studio: Studio, job: Job | None) -> dict[Any, Any]:
+        """What the page shows for a job that failed, or that is no longer known."""
+        return self.idle(error(ViiError(job.problem), studio) if job else fragments.say(GONE, "error"))

@@ -1,26 +1,34 @@
-"""Serving the page: on this machine only, behind the guard, with a folder that is emptied at the end."""
+"""Serving the page: on this machine only, behind the guard, with a folder that is removed at the end."""
 
 import asyncio
 import logging
 import os
 import secrets
+import signal
 import socket
+import stat
 import tempfile
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ..editor import Editor
 from ..errors import OutputError, UsageError
-from ..images import MAX_PIXELS
+from ..pictures import MAX_PIXELS
 from .guard import Guard, address
+from .intake import Intake
+from .session import session_folder
 from .studio import Studio
 
 PORTS = range(7860, 7880)
 MAX_FILE = 60_000_000
-MIN_TOKEN = 8
+MIN_TOKEN, TOKEN = 8, "VII_TOKEN"
+# The guard knows the routes of this version, and no other.
+GRADIO = "6.31"
 # Not by name from a package index: what is called so there may be somebody else's.
 INSTALL = "pip install '.[ui]' in the folder of vii"
 WILDCARDS = ("0.0.0.0", "::")
@@ -30,25 +38,32 @@ def check_installed() -> None:
     """Find out before anything is loaded whether the page can be shown.
 
     Raises:
-        UsageError: gradio is missing, or too old.
+        UsageError: gradio is missing, or of another version.
+    """
+    try:
+        found = metadata.version("gradio")
+    except metadata.PackageNotFoundError:
+        raise UsageError(f"the page needs gradio, which is not installed: {INSTALL}") from None
+    if found.rpartition(".")[0] != GRADIO:
+        raise UsageError(f"the page needs gradio {GRADIO}, found {found}: {INSTALL}")
+
+
+def make_app(studio: Studio, port: int, host: str = "127.0.0.1", token: str = "") -> Guard:
+    """The whole app, guarded, as ASGI.
+
+    Raises:
+        UsageError: gradio cannot be imported.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     try:
-        import gradio
+        import fastapi
+        import gradio as gr
+        from PIL import Image
+
+        from .app import SCRIPT, STYLE, build, theme
     except ImportError as error:
         raise UsageError(f"the page needs gradio, which cannot be imported ({error}): {INSTALL}") from None
-    if int(gradio.__version__.partition(".")[0]) != 6:
-        raise UsageError(f"the page needs gradio 6, found {gradio.__version__}: {INSTALL}")
-
-
-def make_app(studio: Studio, port: int, host: str = "127.0.0.1", token: str = "") -> Guard:
-    """The whole app, guarded, as ASGI."""
-    import fastapi
-    import gradio as gr
-    from PIL import Image
-
-    from .app import SCRIPT, STYLE, build, theme
 
     # Where gradio keeps uploads; and for what it decodes itself (the brush), the limit that ours have: Pillow warns
     # at its own limit and refuses at twice that.
@@ -73,7 +88,8 @@ def make_app(studio: Studio, port: int, host: str = "127.0.0.1", token: str = ""
         js=SCRIPT,
     )
     hosts = ["*", socket.gethostname()] if host in WILDCARDS else [f"[{host}]" if ":" in host else host]
-    return Guard(app, folder=studio.folder, port=port, hosts=hosts, token=token)
+    intake = Intake(studio.folder, studio.jobs.files)
+    return Guard(app, folder=studio.folder, port=port, hosts=hosts, token=token, intake=intake)
 
 
 def listen(host: str, port: int | None) -> socket.socket:
@@ -91,20 +107,38 @@ def listen(host: str, port: int | None) -> socket.socket:
     raise OutputError(f"{host}: cannot listen on {tried} ({problem.strerror}); choose another with --port")
 
 
-def checked_token(token: str | None, host: str) -> str:
-    """The token to ask for: the one given, a random one where it is empty or others can reach the page, else none.
+def token_for(host: str, *, file: Path | None = None, off: bool = False) -> str:
+    """The token to ask browsers for: from a file, from the environment (`VII_TOKEN`), or a random one.
+
+    Args:
+        host: address that is bound.
+        file: holds the token in one line, and is for its owner's eyes only.
+        off: ask for none.
 
     Raises:
-        UsageError: it is too short, or holds what an address cannot.
+        UsageError: `off` where others can reach the page, a file that cannot be used, or a token that is too short or
+            holds what an address cannot.
     """
-    if token is None:
-        return "" if host in ("localhost", "::1") or host.startswith("127.") else secrets.token_urlsafe(16)
-    token = token or secrets.token_urlsafe(16)
+    if off:
+        if file or not (host in ("localhost", "::1") or host.startswith("127.")):
+            raise UsageError("without a token the page is served to this machine only; leave out --host, or --no-token")
+        return ""
+    token = _read_token(file) if file else os.environ.get(TOKEN, "") or secrets.token_urlsafe(24)
     if len(token) < MIN_TOKEN or not token.isascii() or not all(mark.isalnum() or mark in "-_.~" for mark in token):
         raise UsageError(
-            f"a token has at least {MIN_TOKEN} characters, letters, digits and - _ . ~; leave it empty for a random one"
+            f"{file or TOKEN}: expected at least {MIN_TOKEN} letters, digits and - _ . ~ as a token, got {len(token)}"
         )
     return token
+
+
+def _read_token(file: Path) -> str:
+    try:
+        with open(file, "rb") as opened:
+            if os.name == "posix" and stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & 0o077:
+                raise UsageError(f"{file}: others on this machine may read this token; chmod 600 it")
+            return opened.read(4096).decode("utf-8", "replace").strip()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: the token cannot be read ({getattr(error, 'strerror', error)})") from None
 
 
 def serve(
@@ -113,48 +147,70 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int | None = None,
-    token: str | None = None,
+    token: str = "",
     browser: bool = True,
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Show the page until Ctrl-C.
+    """Show the page until Ctrl-C, SIGTERM or SIGHUP; nothing that it was given or made is left behind.
 
     Args:
         editor_name: the editor's.
         load: loads it, when a job first needs it.
         host: address to bind.
         port: to bind; None for a free one.
-        token: see `checked_token`.
+        token: see `token_for`; empty for none.
         browser: whether to open one.
         tell: is told the address.
 
     Raises:
-        UsageError: gradio is missing, or a token that cannot be.
+        UsageError: gradio is missing.
         OutputError: the port is taken.
+        KeyboardInterrupt: the end.
     """
     check_installed()
-    token = checked_token(token, host)
-    with (
-        tempfile.TemporaryDirectory(prefix="vii-ui-", ignore_cleanup_errors=True) as folder,
-        listen(host, port) as bound,
-    ):
-        import uvicorn
-
+    with ended_as_by_ctrl_c(), listen(host, port) as bound, session_folder() as folder:
+        # Whatever a library keeps for a moment lies where it is removed with the rest.
+        tempfile.tempdir = str(folder)
         number = bound.getsockname()[1]
-        studio = Studio(editor_name, load, Path(folder))
-        app: Any = make_app(studio, number, host, token)
-        url = address(host, number, token)
+        studio = Studio(editor_name, load, folder)
+        guard = make_app(studio, number, host, token)
         # The editor loads while the first pictures are looked for.
         threading.Thread(target=_warm, args=(studio,), name="vii-load", daemon=True).start()
-        tell(f"{url}   (Ctrl-C ends it)")
+        tell(f"{address(host, number, token)}   (Ctrl-C ends it)")
         if browser:
+            url = address(host, number, guard.ticket() if token else "")
             threading.Timer(0.5, webbrowser.open, [url]).start()
+        import uvicorn
+
+        app: Any = guard
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False)
         logging.getLogger("uvicorn.error").addFilter(_worth_telling)
+        server = uvicorn.Server(config)
+        # In a thread of its own it leaves signals to this one.
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="vii-serve", daemon=True)
+        thread.start()
         try:
-            uvicorn.Server(config).run(sockets=[bound])
+            while thread.is_alive():
+                thread.join(1.0)
         finally:
+            server.should_exit = True
             studio.jobs.close()
+            thread.join(5.0)
+            tempfile.tempdir = None
+
+
+@contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise `KeyboardInterrupt` too, where nobody else handles them and they are not ignored."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    usual = [number for name in names if signal.getsignal(number := signal.Signals[name]) is signal.SIG_DFL]
+    for number in usual:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in usual:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _worth_telling(record: logging.LogRecord) -> bool:

@@ -1,8 +1,8 @@
 """What the page *Library* does: list, search, show, import, remove. Edits go by their names, never by paths."""
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -14,17 +14,19 @@ from ..images import to_pil
 from ..interop.hub import origin
 from ..library import Entry, add_edits, edit_files, library_folder, read_folder, remove_edits
 from ..rendering.sheets import thumbnail_image
-from ..text import percent
+from ..text import percent, printable
 from .uploads import plain
 
 MAX_IMPORT = 50
+MAX_SHOWN = 2000
 CARD = (256, 128)
 INK, PAPER = (90, 90, 90), (236, 238, 242)
 
 
 def entries(search: str = "") -> list[Entry]:
-    """The edits of the library, broken ones too, that have every word of a search."""
-    return [entry for entry in read_folder(library_folder()) if entry.mentions(search.split())]
+    """The edits of the library, broken ones too, that have every word of a search; by names that can be shown."""
+    found = [entry for entry in read_folder(library_folder()) if entry.mentions(search.split())]
+    return [dataclasses.replace(entry, name=printable(entry.name)) for entry in found]
 
 
 def names_for(editor: str) -> list[str]:
@@ -39,13 +41,17 @@ def find(name: str | None) -> Entry:
         UsageError: the library holds none of this name.
         EditFileError: it cannot be used.
     """
-    held = edit_files(library_folder())
+    held = _held()
     if not name or name not in held:
-        raise UsageError(unknown_name("edit", (name or "")[:80], held) if held else "the library is empty")
+        raise UsageError(unknown_name("edit", (name or "")[:80], list(held)) if held else "the library is empty")
     try:
         return Entry(name, held[name], load_edit(held[name]))
     except EditFileError as error:
         raise EditFileError(str(error).replace(str(held[name]), name)) from None
+
+
+def _held() -> dict[str, Path]:
+    return {printable(name): path for name, path in edit_files(library_folder()).items()}
 
 
 def cards(found: Sequence[Entry], folder: Path) -> list[tuple[str, str]]:
@@ -84,13 +90,11 @@ def card(entry: Entry) -> Image.Image:
     return picture
 
 
-def details(entry: Entry) -> str:
-    """What is known about an edit, as an HTML table; the values are somebody else's, and escaped."""
-    if entry.edit is None:
-        return f"<p><strong>{escape(entry.name)}</strong> cannot be used: {escape(entry.problem)}</p>"
+def facts(entry: Entry) -> dict[str, object]:
+    """What is known about an edit, by what it is called on the page; somebody else's values."""
+    assert entry.edit is not None
     told = describe_edit(entry.edit)
     training = told["training"]
-    source = origin(entry.path)
     rows = {
         "Name": entry.name,
         "Title": told["title"],
@@ -106,15 +110,10 @@ def details(entry: Entry) -> str:
         "Editor": f"{told['editor']} ({told['base_model']})",
         "Tokens": told["tokens"],
         "Recommended": ", ".join(f"{key} {value}" for key, value in told["settings"].items()),
-        "From": source,
+        "From": origin(entry.path),
         "File": f"{entry.path.stat().st_size / 1000:.0f} kB",
     }
-    body = "".join(
-        f'<tr><th scope="row">{escape(key)}</th><td>{escape(str(value)[:2000])}</td></tr>'
-        for key, value in rows.items()
-        if value not in (None, "")
-    )
-    return f'<table class="facts"><caption>About this edit</caption><tbody>{body}</tbody></table>'
+    return {name: str(value)[:MAX_SHOWN] for name, value in rows.items() if value not in (None, "")}
 
 
 def import_files(paths: Sequence[Path], folder: Path) -> tuple[list[str], list[str]]:
@@ -144,6 +143,7 @@ def remove(name: str) -> None:
         UsageError: there is none of this name.
         OutputError: it cannot be deleted.
     """
-    if name not in edit_files(library_folder()):
+    held = _held()
+    if name not in held:
         raise UsageError(f"the library holds no edit '{name[:80]}' any more")
-    remove_edits([name])
+    remove_edits([held[name].stem])

@@ -1,5 +1,6 @@
 """What the pages share: the editor, which is loaded once and used by one job at a time, the queue, and the folder."""
 
+import hashlib
 import secrets
 import shutil
 import threading
@@ -8,7 +9,10 @@ from pathlib import Path
 
 from ..editor import Editor
 from ..errors import UsageError
-from .jobs import Jobs
+from ..files import replacing
+from ..text import printable
+from .intake import OWN
+from .jobs import Job, Jobs
 
 
 class Studio:
@@ -39,26 +43,30 @@ class Studio:
                 self._editor = self._load()
             return self._editor
 
-    @property
-    def loaded(self) -> Editor | None:
-        """The editor where it is loaded already."""
-        return self._editor
-
-    def new_folder(self) -> Path:
-        """A folder of its own for what one job makes."""
-        path = self.folder / f"made-{secrets.token_hex(16)}"
-        path.mkdir(parents=True)
+    def own(self, name: str) -> Path:
+        """A folder for what the page makes itself; `name` is its own."""
+        path = self.folder / OWN / name
+        path.mkdir(parents=True, exist_ok=True)
         return path
 
+    def folder_for(self, job: Job) -> Path:
+        """The folder of what a job makes."""
+        job.folder = self.own(f"job-{secrets.token_hex(16)}")
+        return job.folder
+
     def hand_out(self, path: Path) -> str:
-        """A copy of a file in the folder from which the page may download.
+        """A copy of a file where the page may download it from; the same one for the same bytes and name.
 
         Raises:
             UsageError: the file is gone.
         """
-        copy = self.new_folder() / path.name
         try:
-            shutil.copyfile(path, copy)
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            copy = self.own(digest) / printable(path.name)
+            if not copy.exists():
+                with replacing(copy) as temporary:
+                    shutil.copyfile(path, temporary)
         except OSError as error:
             raise UsageError(f"{path.name} cannot be read any more ({error.strerror})") from None
         return str(copy)

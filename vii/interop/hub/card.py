@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ...edit_file import SUFFIX, Edit
 from ...editor import INPUT_EMBEDDING
 from ...editors.loading import EMBEDDED_MODEL, read_manifest
-from ...text import percent
+from ...text import percent, printable
 
 # Licences that the Hub knows by their identifier; any other needs a name of its own beside "other".
 LICENSES = re.compile(
@@ -177,7 +177,7 @@ def _count(edits: Mapping[str, Edit]) -> str:
 
 def _short(text: str) -> str:
     """One line of printable characters, cut where it is long."""
-    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    line = " ".join(printable(text).split())
     return line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}…"
 
 

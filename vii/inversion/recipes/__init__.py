@@ -81,9 +81,8 @@ def _read(name: str | Path, above: tuple[Path, ...]) -> Recipe:
     if not os.path.isfile(path):  # which never raises
         if str(name).endswith(".toml"):
             raise RecipeError(f"{path}: no such recipe file")
-        raise RecipeError(
-            unknown_name("recipe", printable(str(name)[:80]), recipe_names()) + ", or a path that ends in .toml"
-        )
+        known = unknown_name("recipe", printable(str(name)[:80]), recipe_names())
+        raise RecipeError(f"{known}, or a path that ends in .toml")
     try:
         if (size := path.stat().st_size) > MAX_BYTES:
             raise RecipeError(f"{path}: {size:,} bytes is too large for a recipe (at most {MAX_BYTES:,})")

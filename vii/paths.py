@@ -1,0 +1,94 @@
+"""Asking a path what it is: questions that never raise, and the two that raise what the caller says.
+
+Names that are too long, folders without permission, NUL, pipes and sockets have an answer like everything else.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+from .errors import ViiError
+
+
+def what_is(path: str | Path) -> str:
+    """What a path leads to; never raises.
+
+    Returns:
+        "file", "folder", "" where there is nothing, else a phrase such as "a pipe" or "out of reach (File name too
+        long)".
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except ValueError:
+        return "out of reach (a NUL in its name)"
+    except OSError as error:
+        return f"out of reach ({error.strerror})"
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "folder"
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether a path leads to a plain file; never raises."""
+    return what_is(path) == "file"
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a path leads to a folder; never raises."""
+    return what_is(path) == "folder"
+
+
+def expect_file(path: str | Path, error: type[ViiError], expected: str = "a file") -> Path:
+    """The path of a plain file that is there.
+
+    Args:
+        path: of the file.
+        error: class of the error to raise.
+        expected: what kind of file, in words.
+
+    Raises:
+        ViiError: of that class, with what was found instead.
+    """
+    found = what_is(path)
+    if found == "":
+        raise error(f"{path}: no such file")
+    if found != "file":
+        raise error(f"{path}: expected {expected}, found {'a folder' if found == 'folder' else found}")
+    return Path(path)
+
+
+def inside(folder: str | Path, error: type[ViiError]) -> list[Path]:
+    """What lies in a folder, sorted by name, hidden files left out.
+
+    Raises:
+        ViiError: of that class: it is no folder, or may not be listed.
+    """
+    found = what_is(folder)
+    if found != "folder":
+        raise error(f"{folder}: expected a folder, found {found or 'nothing'}".replace("found file", "found a file"))
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith("."))
+    except OSError as problem:
+        raise error(f"{folder}: this folder cannot be read ({problem.strerror})") from None
+
+
+def identity(path: str | Path) -> tuple[int, int] | None:
+    """Device and inode of what a path leads to, the same for every name of it; None where it leads nowhere."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def resolved(path: str | Path) -> str:
+    """The absolute path without links; never raises."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return str(path)

@@ -1,0 +1,115 @@
+"""PNG where Pillow does not reach: text of any size that is of no interest, and 16 bits a channel.
+
+Chunks as in the specification (W3C PNG, third edition), sections 5 and 11.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+import numpy as np
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+# Pillow unpacks a little more than this of one text and of all, and calls a picture with more damaged.
+MAX_TEXT, MAX_TEXTS = 1_000_000, 32_000_000
+# Bytes of pixels that are packed at a time.
+BAND = 4_000_000
+
+
+def chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and length of the contents of every chunk of a PNG, as far as the file goes."""
+    place = len(SIGNATURE)
+    while True:
+        file.seek(place)
+        head = file.read(8)
+        if len(head) < 8:
+            return
+        length, kind = struct.unpack(">I4s", head)
+        yield kind, place + 8, length
+        place += 12 + length
+        if kind == b"IEND":
+            return
+
+
+def without_texts(file: IO[bytes]) -> IO[bytes]:
+    """The same PNG without the texts that Pillow would refuse; the same file where it has none."""
+    drop, total = [], 0
+    for kind, start, length in chunks(file):
+        if kind in (*TEXTS, b"iCCP"):
+            size = _unpacked(file, kind, start, length)
+            total += size
+            if size > MAX_TEXT or total > MAX_TEXTS:
+                total -= size
+                drop.append((start - 8, start + length + 4))
+    file.seek(0)
+    if not drop:
+        return file
+    kept, place = io.BytesIO(), 0
+    for start, end in drop:
+        file.seek(place)
+        kept.write(file.read(start - place))
+        place = end
+    file.seek(place)
+    kept.write(file.read())
+    kept.seek(0)
+    return kept
+
+
+def _unpacked(file: IO[bytes], kind: bytes, start: int, length: int) -> int:
+    """Length of a text, unpacked as far as one byte more than Pillow takes; that much, too, where it is damaged."""
+    if kind == b"tEXt" or length > MAX_TEXT:
+        return length
+    file.seek(start)
+    _, _, rest = file.read(length).partition(b"\0")
+    if kind == b"iTXt":
+        if rest[:1] != b"\1":
+            return length
+        rest = rest[2:].split(b"\0", 2)[-1]
+    else:
+        rest = rest[1:]
+    try:
+        return len(zlib.decompressobj().decompress(rest, MAX_TEXT + 1))
+    except zlib.error:
+        return MAX_TEXT + 1
+
+
+def write_deep(file: IO[bytes], pixels: np.ndarray, extra: Sequence[tuple[bytes, bytes]]) -> None:
+    """Write `(h, w, 3)` uint16 as a PNG of 16 bits a channel, band by band.
+
+    Args:
+        file: open for writing.
+        pixels: RGB.
+        extra: kind and contents of the chunks that stand before the pixels.
+    """
+    height, width, _ = pixels.shape
+    file.write(SIGNATURE)
+    _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    for kind, data in extra:
+        _chunk(file, kind, data)
+    packer = zlib.compressobj(6)
+    above = np.zeros((1, width * 6), np.uint8)
+    rows = max(1, BAND // (width * 6))
+    for top in range(0, height, rows):
+        band = pixels[top : top + rows].astype(">u2").reshape(-1, width * 3).view(np.uint8)
+        # Every row as its difference from the one above: filter type 2.
+        lines = band - np.concatenate([above, band[:-1]])
+        above = band[-1:]
+        _chunk(file, b"IDAT", packer.compress(np.insert(lines, 0, 2, axis=1).tobytes()))
+    _chunk(file, b"IDAT", packer.flush())
+    _chunk(file, b"IEND", b"")
+
+
+def text_chunk(key: str, value: str) -> tuple[bytes, bytes]:
+    """A text as tEXt where Latin-1 holds it, for not every reader knows iTXt."""
+    try:
+        return b"tEXt", key.encode("latin-1") + b"\0" + value.encode("latin-1")
+    except UnicodeEncodeError:
+        return b"iTXt", key.encode("latin-1", "replace") + b"\0\0\0\0\0" + value.encode("utf-8", "replace")
+
+
+def _chunk(file: IO[bytes], kind: bytes, data: bytes) -> None:
+    if data or kind == b"IEND":
+        file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))

@@ -1,0 +1,105 @@
+"""What the page *Apply* is asked to do, checked: edits with their weights, words, settings, where."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..edit_file import Edit
+from ..errors import UsageError
+from .learning import one_line
+from .shelf import find
+
+MAX_EDITS, MAX_WEIGHT, MAX_GUIDANCE, MAX_SAMPLING = 4, 3.0, 50.0, 1000
+# A stroke's soft rim belongs to it.
+PAINTED = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """What is to be done to every photo.
+
+    Attributes:
+        edits: name, weight and edit.
+        words: to add, or to apply alone.
+        seed: of all random numbers.
+        settings: sampling settings that were filled in.
+        full_size: results at the photo's size.
+        mask: `(h, w)`, 1 where to edit; None for everywhere.
+    """
+
+    edits: Sequence[tuple[str, float, Edit]]
+    words: str = ""
+    seed: int = 0
+    settings: Any = None
+    full_size: bool = False
+    mask: Tensor | None = None
+
+
+def wish_for(
+    names: Sequence[str],
+    weights: Sequence[float],
+    *,
+    words: str = "",
+    seed: int = 0,
+    guidance: float | None = None,
+    image_guidance: float | None = None,
+    steps: int | None = None,
+    full_size: bool = False,
+    mask: Tensor | None = None,
+) -> Wish:
+    """What was filled in on the page, checked.
+
+    Args:
+        names: of edits in the library.
+        weights: of each.
+        words: to add.
+        seed: of the noise.
+        guidance: how far along the instruction; None as recommended.
+        image_guidance: how near the photo, likewise.
+        steps: of denoising, likewise.
+        full_size: whether results have the photo's size.
+        mask: where to edit.
+
+    Raises:
+        UsageError: nothing to apply, or a value that cannot be.
+        EditFileError: an edit of the library is broken.
+    """
+    if len(names) > MAX_EDITS:
+        raise UsageError(f"{len(names)} edits were picked, at most {MAX_EDITS} can be stacked here")
+    words = one_line(words, "the words")
+    if not names and not words:
+        raise UsageError("nothing to apply: pick an edit, or write words, or both")
+    for weight in weights[: len(names)]:
+        if not isinstance(weight, int | float) or not abs(weight) <= MAX_WEIGHT:  # also refuses NaN
+            raise UsageError(f"a weight must lie between -{MAX_WEIGHT:g} and {MAX_WEIGHT:g}, got {weight!s:.40}")
+    for name, value in (("guidance", guidance), ("image guidance", image_guidance)):
+        if value is not None and not (isinstance(value, int | float) and 0 <= value <= MAX_GUIDANCE):
+            raise UsageError(f"{name}: expected a number from 0 to {MAX_GUIDANCE:g}, got {value!s:.40}")
+    edits = []
+    for name, weight in zip(names, weights, strict=False):
+        edit = find(name).edit
+        assert edit is not None  # find refuses what cannot be used
+        edits.append((name, float(weight), edit))
+    given = {"guidance_scale": guidance, "image_guidance_scale": image_guidance, "num_inference_steps": steps}
+    settings = {key: value for key, value in given.items() if value is not None}
+    settings = {key: float(value) if "scale" in key else value for key, value in settings.items()}
+    return Wish(edits, words, seed, settings, full_size, mask)
+
+
+def mask_of(painted: Any) -> Tensor | None:
+    """Where somebody painted, `(h, w)` of 0 and 1, from the layers of the brush; None where nowhere.
+
+    Args:
+        painted: what gradio's image editor gives: `layers`, each an array `(h, w, 4)` of 8-bit RGBA.
+    """
+    layers = [np.asarray(layer) for layer in (painted or {}).get("layers", []) if layer is not None]
+    layers = [layer for layer in layers if layer.ndim == 3 and layer.shape[2] == 4]
+    if not layers:
+        return None
+    alpha = np.max([layer[..., 3] for layer in layers if layer.shape == layers[0].shape], axis=0)
+    mask = torch.from_numpy((alpha > PAINTED * 255).astype(np.float32))
+    return mask if mask.any() else None
