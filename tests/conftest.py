@@ -13,6 +13,7 @@ from torch import Tensor
 import vii
 from vii.edit import stored
 from vii.edit_file import to_bytes
+from vii.editors.fingerprint import fingerprint
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.editors.toy import ToyEditor
 
@@ -112,6 +113,11 @@ def tiny_controlnet_pipeline(prediction_type: str = "epsilon"):
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def weights_of(*modules: torch.nn.Module) -> str:
+    """What tells the weights of these modules from any others, as they are now."""
+    return fingerprint({str(index): module.state_dict() for index, module in enumerate(modules)})
 
 
 def strange_file(edit: vii.Edit, path: Path, **fields: str | None) -> Path:

@@ -7,7 +7,7 @@ import diffusers
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import EXACT, picture, tiny_pipeline
+from conftest import EXACT, picture, tiny_pipeline, weights_of
 from safetensors.torch import load_file
 
 import vii
@@ -15,7 +15,7 @@ from vii.cli import main
 from vii.diffusion import Noise
 from vii.editor import INPUT_EMBEDDING, SPACES
 from vii.editors.ip2p import Ip2pSettings
-from vii.editors.loading import EMBEDDED_MODEL, fingerprint
+from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditorMismatch, OutputError, UsageError
 from vii.instruction import join
 from vii.interop.prompt_embeds import export_npz, import_prompt_embeds, prompt_embeds
@@ -170,13 +170,13 @@ def test_half_precision_learns_float32_tokens(tiny_folder, pair):
 @pytest.mark.parametrize("name", ["before", "before_controlnet"])
 def test_learning_lowers_the_loss_and_changes_no_model(request, name, pair):
     editor = request.getfixturevalue(name)
-    frozen = fingerprint(editor.unet)
+    frozen = weights_of(editor.unet)
     settings = vii.InversionSettings(init=TEXT, tokens=4, steps=25, batch_size=4, probe_size=8, learning_rate=0.5)
     learned = vii.invert(editor, [pair], settings, seed=0)
     assert learned.training["loss"] < learned.training["loss_start"]
     assert learned.space.kind == INPUT_EMBEDDING
     assert learned.tokens.shape == (4, 32)
-    assert fingerprint(editor.unet) == frozen
+    assert weights_of(editor.unet) == frozen
     result = vii.apply(editor, learned, picture(3, 32, 32), num_inference_steps=2)
     assert torch.isfinite(result).all()
 
