@@ -50,7 +50,7 @@ def test_order_of_edits_does_not_matter_but_their_weights_do(tiny, edits):
 def test_words_are_one_more_branch(tiny, edits):
     image, learned = picture(1, 32, 32), edits[0].instruction(tiny.instruct("make it red"))
     both = [(learned, 0.6), (tiny.instruct("at night"), 1.0)]
-    expected = tiny.edit(tiny.encode(image), both, recommended_settings(tiny, edits[0]), vii.diffusion.Noise(0))
+    expected = tiny.edit(tiny.encode(image), both, recommended_settings(tiny, edits[0]), vii.diffusion.Noise(0))[0]
     assert torch.equal(vii.apply(tiny, [(edits[0], 0.6)], image, text="at night"), expected)
 
 
@@ -60,7 +60,7 @@ def test_joined_words_follow_the_tokens(tiny, edits):
     rows = torch.cat([words.rows[:1], edits[0].tokens, words.rows[1:]])[:77]
     by_hand = vii.instruction.Instruction(rows, (1, 5 + len(words.tokens)))
     settings = recommended_settings(tiny, edits[0])
-    expected = tiny.edit(tiny.encode(image), [(by_hand, 1.0)], settings, vii.diffusion.Noise(0))
+    expected = tiny.edit(tiny.encode(image), [(by_hand, 1.0)], settings, vii.diffusion.Noise(0))[0]
     assert torch.equal(vii.apply(tiny, edits[0], image, text="at night", join_text=True), expected)
     assert not torch.allclose(vii.apply(tiny, edits[0], image), expected, atol=1e-4)
 
@@ -129,10 +129,10 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         return torch.randn(4, 16, 16, generator=generator)[None]
 
-    zx = tiny.vae.encode(image[None] * 2 - 1).latent_dist.mode()
+    zx = tiny.parts.vae.encode(image[None] * 2 - 1).latent_dist.mode()
     learned, null = edit.instruction(tiny.instruct(edit.init_text)).rows, tiny.instruct("").rows
     timesteps = torch.linspace(999, 0, steps, dtype=torch.float64)
-    levels = ((1 - tiny.alpha_bar) / tiny.alpha_bar).sqrt().double()
+    levels = ((1 - tiny.parts.alpha_bar) / tiny.parts.alpha_bar).sqrt().double()
     floor = timesteps.floor().long()
     sigmas = torch.lerp(levels[floor], levels[(floor + 1).clamp(max=999)], timesteps - floor)
     x = (sigmas[0] * noise(999)).float()
@@ -140,7 +140,7 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
 
         def unet(rows, condition, x=x, sigma=sigma, t=t):
             inputs = torch.cat([x / (sigma**2 + 1).sqrt().float(), condition], 1)
-            return tiny.unet(inputs, t.float(), encoder_hidden_states=rows[None]).sample
+            return tiny.parts.unet(inputs, t.float(), encoder_hidden_states=rows[None]).sample
 
         e_u, e_i, e_t = unet(null, 0 * zx), unet(null, zx), unet(learned, zx)
         epsilon = e_u + 5.0 * (e_t - e_i) + 1.5 * (e_i - e_u)
@@ -150,7 +150,7 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
         up = (sigmas[i + 1] ** 2 * (sigma**2 - sigmas[i + 1] ** 2) / sigma**2).sqrt()
         down = (sigmas[i + 1] ** 2 - up**2).sqrt()
         x = x + (down - sigma).float() * epsilon + up.float() * noise(timesteps[i + 1])
-    return (tiny.vae.decode(x / 0.18215).sample[0] / 2 + 0.5).clamp(0, 1)
+    return (tiny.parts.vae.decode(x / 0.18215).sample[0] / 2 + 0.5).clamp(0, 1)
 
 
 @torch.no_grad()
@@ -173,12 +173,12 @@ def test_noises_are_asked_for_by_the_timestep_whose_level_they_make(tiny, edits,
     asked = []
 
     class Bank(vii.diffusion.Noise):
-        def generator(self, timestep):
-            asked.append(timestep)
-            return super().generator(timestep)
+        def generators(self):
+            generators = super().generators()
+            return lambda timestep: asked.append(timestep) or generators(timestep)
 
-    scheduler = type(tiny.scheduler).from_config(tiny.scheduler.config, timestep_spacing=spacing)
-    monkeypatch.setattr(tiny._parts, "scheduler", scheduler)
+    scheduler = type(tiny.parts.scheduler).from_config(tiny.parts.scheduler.config, timestep_spacing=spacing)
+    monkeypatch.setattr(tiny, "parts", dataclasses.replace(tiny.parts, scheduler=scheduler))
     settings = recommended_settings(tiny, None, num_inference_steps=4)
     branches = [(edits[0].instruction(tiny.instruct("make it red")), 1.0)]
     tiny.edit(tiny.encode(picture(1, 32, 32)), branches, settings, Bank(9, bank=True))
@@ -187,14 +187,15 @@ def test_noises_are_asked_for_by_the_timestep_whose_level_they_make(tiny, edits,
 
 def test_sampling_and_training_take_the_same_noise_of_a_timestep(tiny):
     """The whole of the claim: learned with bank[t] at timestep t, sampled with bank[t] where the sampler is at t."""
-    settings = vii.InversionSettings(init="red", noise="reuse", timesteps="permutation", steps=1000, batch_size=1)
+    settings = vii.InversionSettings(
+        init="text", init_text="red", noise="reuse", timesteps="permutation", max_train_steps=1000, batch_size=1
+    )
     pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
     batches = Examples(tiny, [pair]).draws(settings, seed=5)
     trained = {int(batch.t.item() * 1000): batch.noise[0] for batch in batches}
-    bank = vii.diffusion.Noise(5, bank=True)
+    bank = vii.diffusion.Noise(5, bank=True).generators()
     for timestep in (999, 666, 333, 0):
-        assert torch.equal(bank.draw((1, *trained[timestep].shape), timestep)[0], trained[timestep])
-        generator = bank.generator(timestep)  # what an ancestral step is given
+        generator = bank(timestep)  # what an ancestral step is given
         assert torch.equal(torch.randn(1, *trained[timestep].shape, generator=generator)[0], trained[timestep])
 
 
@@ -215,7 +216,9 @@ def test_an_edit_learned_for_it_reuses_its_noise_unless_told_otherwise(tiny, edi
 def test_the_benchmark_applies_an_edit_as_it_was_learned_to_be(tiny):
     pair, photo = vii.Pair(picture(1, 32, 32), picture(2, 32, 32)), picture(3, 32, 32)
     for noise, fixed in (("reuse", True), ("bank", False)):
-        settings = vii.InversionSettings(init="red", noise=noise, tokens=4, steps=1, batch_size=1, probe_size=1)
+        settings = vii.InversionSettings(
+            init="text", init_text="red", noise=noise, tokens=4, max_train_steps=1, batch_size=1, probe_size=1
+        )
         transfer = by_inversion(tiny, settings, [pair], 0).transfer
         assert torch.equal(transfer([pair], photo, seed=1), transfer([pair], photo, seed=2)) == fixed
 

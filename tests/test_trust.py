@@ -1,6 +1,7 @@
 """What strangers' files make happen: nothing is downloaded, and no code runs, without the user's own word."""
 
 import dataclasses
+import importlib
 import json
 import shutil
 
@@ -15,7 +16,7 @@ from test_hub import hub  # noqa: F401 (a fixture)
 import vii
 from vii.cli import main
 from vii.editors import EDITORS
-from vii.editors.loading import EMBEDDED_MODEL, locate, read_manifest
+from vii.editors.loading import EMBEDDED_MODEL, read_manifest
 from vii.editors.trust import options_for
 from vii.errors import EditorError, HubError, ModelNotNamed, RecipeError, ViiError
 from vii.interop.hub import pull
@@ -128,18 +129,19 @@ def test_no_code_of_a_model_runs(tmp_path, tiny_folder, path, change, refused):
         ("{", "not valid JSON"),
         ("\xff", "not valid JSON"),
         ('{"resolution": NaN}', "not valid JSON"),
-        ('{"resolution": "512"}', "resolution must be a int"),
+        ('{"resolution": "512"}', "resolution must be"),
         ('{"resolution": 100000000}', "resolution must be from"),
         ('{"settings": []}', "settings must be"),
         ('{"settings": {"num_inference_steps": 1e400}}', "not valid JSON"),
         ('{"phrases": 3}', "phrases must be"),
-        ('{"phrases": "../../etc/hostname"}', "not in its folder|leads out"),
-        ('{"phrases": "/etc/hostname"}', "leads out"),
+        ('{"phrases": "../../etc/hostname"}', "not in its folder|leads out|must lie in"),
+        ('{"phrases": "/etc/hostname"}', "leads out|must lie in"),
         ('{"phrases": "missing.txt"}', "not in its folder"),
         ('{"phrases": "link.txt"}', "leads out"),
         ('{"phrases": "a\\u0000b"}', "not in its folder"),
         ('{"clip": "mallory/clip"}', "not in its folder"),
         ('{"clip": "open_clip:hf-hub/x"}', "not in its folder"),
+        ('{"evil": 1}', "unknown entry"),
     ],
 )
 def test_a_models_own_file_stays_in_its_folder(tmp_path, text, message):
@@ -159,7 +161,7 @@ def test_a_snapshot_of_the_hub_may_link_to_its_blobs(tmp_path):
     (blobs / "1").write_text("make it red")
     (snapshot / "words.txt").symlink_to("../../blobs/1")
     (snapshot / "vii.json").write_text('{"phrases": "words.txt", "clip": null}')
-    assert read_manifest(snapshot)["phrases"].endswith("words.txt")
+    assert read_manifest(snapshot).phrases == "words.txt"
 
 
 def test_whose_model_is_taken(edit, tmp_path, monkeypatch):
@@ -170,7 +172,7 @@ def test_whose_model_is_taken(edit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     own = {name: EDITORS[name].model for name in ("ip2p", "controlnet", "embedded", "toy")}
-    assert own["embedded"] == read_manifest(EMBEDDED_MODEL)["name"]
+    assert own["embedded"] == read_manifest(EMBEDDED_MODEL).name
     for name, model in own.items():  # its own, at no revision of a stranger's choice
         assert named(model, name) == {"editor": name}
     assert named("mallory/model", model="mine") == {"editor": "ip2p", "model": "mine"}
@@ -227,7 +229,7 @@ def test_a_hub_that_answers_nonsense_is_one_line(hub, answer, tmp_path, monkeypa
     assert len(str(caught.value).splitlines()) == 1
     assert str(caught.value).isprintable()
     with pytest.raises(EditorError) as caught:
-        locate("ada/bands", None)
+        vii.load_editor("ip2p", model="ada/bands", clip="none", **EXACT)
     assert str(caught.value).isprintable()
 
 
@@ -255,9 +257,9 @@ def test_a_proxy_that_needs_a_package_is_one_line(hub, tmp_path, monkeypatch):  
         '[inversion]\nrecipe = "visii"',
         "[inversion]\nmse_weight = nan",
         "[inversion]\nweight_decay = inf",
-        "[inversion]\nsteps = " + "9" * 50,
-        "[inversion]\nsteps = 9999999999",
-        "[inversion]\nsteps = true",
+        "[inversion]\nmax_train_steps = " + "9" * 50,
+        "[inversion]\nmax_train_steps = 9999999999",
+        "[inversion]\nmax_train_steps = true",
         "[inversion]\nbatch_size = 1000000",
         "a = " + "[" * 5000,
         '[inversion]\ninit = "caption"\ncaptioner = "mallory/blip"',
@@ -276,12 +278,12 @@ def test_numbers_are_finite_whoever_gives_them(value):
     with pytest.raises(ViiError):
         vii.InversionSettings(mse_weight=value)
     for name in ("ip2p", "controlnet"):
-        kind = __import__(f"vii.editors.{name}", fromlist=["x"]).__dict__[f"{name.capitalize()}Settings"]
+        kind = importlib.import_module(f"vii.editors.{name}").__dict__[f"{name.capitalize()}Settings"]
         with pytest.raises(ViiError):
             kind(guidance_scale=value)
     if value is not None:
         with pytest.raises(ViiError):
-            override(vii.InversionSettings(), steps=value)
+            override(vii.InversionSettings(), max_train_steps=value)
     with pytest.raises(ViiError):
         parse(vii.InversionSettings(), ["steps=" + "1" * 5000])
     with pytest.raises(ViiError):

@@ -72,7 +72,7 @@ def apply(
         edit.check_space(editor.space, any_model=any_model)
     chosen = recommended_settings(editor, weighted[0][0] if weighted else None, **settings)
     noise = _noise(weighted, seed, reuses_noise(weighted, reuse_noise))
-    result = editor.edit(editor.encode(image), branches(editor, weighted, text, join_text), chosen, noise)
+    result = editor.edit(editor.encode(image), branches(editor, weighted, text, join_text), chosen, noise)[0]
     if full_size:
         result = resize(result, *image.shape[-2:])
     return result if mask is None else composite(result, image, mask)

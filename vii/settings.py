@@ -12,17 +12,18 @@ Settings = TypeVar("Settings")
 MAX_NUMBER = 1_000_000_000
 
 
-def override(settings: Settings, **changes: object) -> Settings:
+def override(settings: Settings, /, **changes: object) -> Settings:
     """A copy with the given fields changed; fields that are None stay as they are.
 
-    Whole numbers are taken for fields that hold a fraction; nothing else is converted.
+    Whole numbers are taken for fields that hold a fraction; nothing else is converted. Settings with a function
+    `current` accept what it turns into names and values of today.
 
     Raises:
         UsageError: a field that these settings do not have, a value of another type, or one they refuse.
     """
     types_of = typing.get_type_hints(type(settings))
     accepted: dict[str, object] = {}
-    for name, value in changes.items():
+    for name, value in _current(settings, changes).items():
         if value is None:
             continue
         if name not in types_of:
@@ -37,16 +38,29 @@ def parse(settings: object, assignments: typing.Iterable[str]) -> dict[str, obje
     Raises:
         UsageError: a text without `=`, an unknown name, or a value that is not of the field's type.
     """
-    types_of = typing.get_type_hints(type(settings))
+    types_of = assignable(settings)
     parsed: dict[str, object] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:
             raise UsageError(f"expected NAME=VALUE, got '{assignment}'")
-        if name not in types_of:
+        (today,) = list(_current(settings, {name: text}))[:1]
+        if today not in types_of:
             raise UsageError(unknown_name("setting", name, types_of))
-        parsed[name] = _converted(name, text, _plain(types_of[name]))
+        parsed[today] = _converted(name, text, _plain(types_of[today]))
     return parsed
+
+
+def assignable(settings: object) -> dict[str, object]:
+    """Fields that a user may set, and their types; those marked `assignable=False` are the program's own to say."""
+    types_of = typing.get_type_hints(type(settings))
+    fields = dataclasses.fields(settings)  # type: ignore[arg-type]
+    return {field.name: types_of[field.name] for field in fields if field.metadata.get("assignable", True)}
+
+
+def _current(settings: object, given: typing.Mapping[str, object]) -> typing.Mapping[str, object]:
+    current = getattr(settings, "current", None)
+    return current(given) if current else given
 
 
 def _plain(hint: object) -> type:

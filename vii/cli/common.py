@@ -79,8 +79,6 @@ space_option = click.option(
     metavar="output|input",
     help="Learn what the text encoder gives (the default), or what it reads, for 'vii export' to other programs.",
 )
-# The editor that the authors' own files were learned with.
-AUTHORS_EDITOR = "ip2p"
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 
@@ -89,7 +87,7 @@ def load_editor(options: dict[str, Any]) -> "Editor":
     from .. import editors
 
     options = dict(options)
-    return editors.load_editor(options.pop("editor", None) or "embedded", **options)
+    return editors.load_editor(options.pop("editor", None) or editors.DEFAULT_EDITOR, **options)
 
 
 def editor_of(edit: "Edit | None", options: dict[str, Any]) -> dict[str, Any]:

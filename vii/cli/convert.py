@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..errors import OutputError, UsageError
-from .common import AUTHORS_EDITOR, edit_path, editor_of, editor_options, json_option, load_editor
+from .common import edit_path, editor_of, editor_options, json_option, load_editor
 
 FORMATS = ("npz", "diffusers-ti", "a1111", "comfyui")
 # Rows are written and compared as the text encoder gives them, which half precision would blur.
@@ -30,6 +30,7 @@ def import_(file: str, caption: str | None, output: str, title: str, as_json: bo
     import dataclasses
 
     from ..edit_file import save_edit
+    from ..editors import AUTHORS_EDITOR
     from ..interop.prompt_embeds import import_prompt_embeds, read_prompt_embeds
 
     path = edit_path(output)

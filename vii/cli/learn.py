@@ -92,7 +92,7 @@ def learn(
     with contextlib.closing(Observers(path, preview=preview, plot=plot, log_dir=log_dir)) as observers:
         editor = load_editor(options)
         startup = time.perf_counter() - STARTED
-        observers.start(editor, pairs[0], settings.steps, seed)
+        observers.start(editor, pairs[0], settings.max_train_steps, seed)
         started = time.perf_counter()
         last, interrupted = _learn(editor, pairs, settings, seed, observers.see)
         edit = dataclasses.replace(last.best(), **labels, thumbnail=thumbnail_of(pairs[0]) if thumbnail else "")
@@ -197,7 +197,7 @@ def _learn(
     probe: float | None = None  # as last looked at; always before the first update
     with progress("looking for a starting text", None) as note:
         steps = invert_steps(editor, pairs, settings, seed=seed, watch=note)
-    with progress("learning", settings.steps) as advance:
+    with progress("learning", settings.max_train_steps) as advance:
         try:
             for last in steps:
                 probe = last.probe if last.probe is not None else probe

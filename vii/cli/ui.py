@@ -7,8 +7,6 @@ import click
 
 from .common import editor_options, load_editor
 
-DEFAULT = "embedded"
-
 
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port; the first free one from 7860 on.")
@@ -29,9 +27,10 @@ def ui(port: int | None, host: str, token_file: Path | None, no_token: bool, no_
     from ..ui.server import check_installed
 
     check_installed()
+    from ..editors import DEFAULT_EDITOR
     from ..ui.server import serve, token_for
 
-    name = options.get("editor") or DEFAULT
+    name = options.get("editor") or DEFAULT_EDITOR
     serve(
         name,
         lambda: load_editor(options),

@@ -6,11 +6,10 @@ from typing import Any
 from ..errors import EditorError
 from ..libraries import load_weights, quiet
 from .loading import fetch, loading, read_config
-from .needs import CONTROLNET
 from .stable_diffusion import pixel_multiple
 
-# Between the names, and the revisions, of the two models where one text stands for both. No hub id has it.
-BOTH = "+"
+MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+CONTROLNET = "lllyasviel/control_v11e_sd15_ip2p"
 
 
 def read_controlnet(controlnet: str, revision: str) -> tuple[Any, str]:

@@ -1,8 +1,10 @@
 """Finding a model's files and choosing where and how precisely it runs; what every editor with weights needs."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -11,16 +13,14 @@ from .. import strict
 from ..errors import EditorError, UsageError, unknown_name
 from ..libraries import load_weights, may_download, quiet
 from ..text import printable
-from .needs import CLIP
 
 EMBEDDED_MODEL = Path(__file__).parent / "embedded"
 MANIFEST = "vii.json"
-# Photos of Stable Diffusion 1.x; a model's own vii.json says otherwise.
-DEFAULT_MANIFEST = {"resolution": 512, "settings": {}, "clip": CLIP}
-MANIFEST_TYPES = {"name": str, "resolution": int, "settings": dict, "clip": str, "phrases": str}
-MAX_RESOLUTION = 4096
+MAX_RESOLUTION = 8192
+DEFAULT_CLIP = "openai/clip-vit-large-patch14"
 # What model_index.json may name besides classes of the two libraries: a part that is not loaded.
 UNUSED_PARTS = {"safety_checker": "stable_diffusion"}
+COMMIT = re.compile(r"[0-9a-f]{40}")
 DEFAULT_PHRASES = Path(__file__).parent.parent / "captions" / "instructions.txt"
 BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -37,7 +37,7 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
             raise EditorError(f"{model}: no model_index.json; expected a folder in diffusers' layout")
         return Path(model), ""
     parts = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-    wanted = ["model_index.json", MANIFEST, *(f"{part}/*" for part in parts)]
+    wanted = ["model_index.json", MANIFEST, "*.txt", *(f"{part}/*" for part in parts)]
     return fetch(model, revision, wanted, "model", "--model, or use the editor 'embedded', which needs no download")
 
 
@@ -69,29 +69,68 @@ def fetch(repository: str, revision: str | None, wanted: Sequence[str], what: st
         raise EditorError(
             f"cannot fetch the {what} '{repository}' ({_reason(error)}); give the folder of a local copy with {advice}"
         ) from None
-    return Path(folder), Path(folder).name
+    if not COMMIT.fullmatch(commit := Path(folder).name):
+        raise EditorError(
+            f"cannot fetch the {what} '{repository}': the Hub names '{printable(commit[:40])}' as its commit"
+        )
+    return Path(folder), commit
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """A model's `vii.json` over the defaults for Stable Diffusion 1.x.
+@dataclass(frozen=True)
+class Manifest:
+    """What a model's folder says beyond diffusers' configuration files, in an optional `vii.json`.
+
+    The defaults are right for Stable Diffusion 1.x.
+
+    Attributes:
+        name: of the model, written into edit files; empty for that of the folder or the hub id.
+        resolution: pixels a side of the pictures it was trained on.
+        settings: sampling settings that suit it, by name.
+        clip: joint space: a folder within the model's, or what `vii.clip.load_clip` takes; None for none.
+        phrases: file within the model's folder with one instruction a line that the model knows; empty for a list of
+            common ones.
+    """
+
+    name: str = ""
+    resolution: int = 512
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    clip: str | None = DEFAULT_CLIP
+    phrases: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be used."""
+        for name in ("name", "phrases", *(["clip"] if self.clip is not None else [])):
+            if not isinstance(getattr(self, name), str):
+                raise UsageError(f"{name} must be a text, got {getattr(self, name)!r}")
+        if type(self.resolution) is not int or not 8 <= self.resolution <= MAX_RESOLUTION:
+            raise UsageError(f"resolution must be a whole number from 8 to {MAX_RESOLUTION}, got {self.resolution!r}")
+        if not isinstance(self.settings, Mapping):
+            raise UsageError(f"settings must be an object, got {self.settings!r}")
+        for name in ("phrases", "clip"):
+            path = PurePath(getattr(self, name) or "")
+            if ".." in path.parts or path.is_absolute() or path.drive:
+                raise UsageError(f"{name} must lie in the model's folder, got {getattr(self, name)!r}")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """A model's `vii.json`, or the defaults.
 
     Raises:
         EditorError: the file is not valid.
     """
     path = folder / MANIFEST
     if not path.exists():
-        return dict(DEFAULT_MANIFEST)
-    manifest = {**DEFAULT_MANIFEST, **read_config(path)}
-    manifest["clip"] = manifest["clip"] or ""  # null for a model without a joint space
-    for key, kind in MANIFEST_TYPES.items():
-        if not isinstance(manifest.get(key, kind()), kind) or isinstance(manifest.get(key), bool):
-            raise EditorError(f"{path}: {key} must be a {kind.__name__}")
-    if not 8 <= manifest["resolution"] <= MAX_RESOLUTION:
-        raise EditorError(f"{path}: resolution must be from 8 to {MAX_RESOLUTION}")
-    if (clip := manifest["clip"]) and clip != DEFAULT_MANIFEST["clip"]:
-        manifest["clip"] = str(inside(folder, clip, path))
-    if "phrases" in manifest:
-        manifest["phrases"] = str(inside(folder, manifest["phrases"], path))
+        return Manifest()
+    try:
+        content = read_config(path)
+        for name in content:
+            if name not in Manifest.__dataclass_fields__:
+                raise UsageError(unknown_name("entry", name, Manifest.__dataclass_fields__))
+        manifest = Manifest(**content)
+    except UsageError as error:
+        raise EditorError(f"{path}: not a valid {MANIFEST} ({_reason(error)})") from None
+    for name in {manifest.phrases, manifest.clip} - {"", None, DEFAULT_CLIP}:
+        inside(folder, str(name), path)
     return manifest
 
 
@@ -204,48 +243,52 @@ def class_of(index: dict[str, Any], part: str, base: str) -> Any:
     return kind
 
 
-def read_model(model: str, revision: str | None, clip: str | None, what: str) -> dict[str, Any]:
-    """Read a Stable Diffusion 1.x model and what its `vii.json` says.
+def read_parts(folder: Path, model: str, what: str) -> dict[str, Any]:
+    """The parts of a Stable Diffusion 1.x model: `unet`, `vae`, `text_encoder`, `tokenizer`, `scheduler`.
 
     Args:
-        model: folder in diffusers' layout, or hub id.
-        revision: branch, tag or commit on the hub.
-        clip: joint space instead of the model's own; "none" for none.
-        what: the kind of model expected, for the error.
-
-    Returns:
-        arguments for an editor: `unet`, `vae`, `text_encoder`, `tokenizer`, `scheduler`, `model`, `revision`,
-        `resolution`, `clip`, `phrases`, and `settings`, still as a mapping.
+        folder: in diffusers' layout.
+        model: what the user called it, for the error.
+        what: the kind of model expected, likewise.
 
     Raises:
-        EditorError: it cannot be found, or is not complete.
+        EditorError: it is not complete.
     """
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    folder, commit = locate(model, revision)
-    manifest = read_manifest(folder)
     with quiet(), loading(model, what):
         index = read_config(folder / "model_index.json")
         check_index(index)
         scheduler = class_of(index, "scheduler", "SchedulerMixin")
-        parts = {
+        return {
             "unet": load_weights(UNet2DConditionModel, folder / "unet"),
             "vae": load_weights(class_of(index, "vae", "ModelMixin"), folder / "vae"),
             "scheduler": scheduler.from_pretrained(folder / "scheduler", local_files_only=True),
             "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
             "text_encoder": load_weights(CLIPTextModel, folder / "text_encoder", dtype=torch.float32),
         }
-        phrases = Path(manifest.get("phrases", DEFAULT_PHRASES)).read_text(encoding="utf-8").splitlines()
-    return {
-        **parts,
-        "model": manifest.get("name", local_name(model)),
-        "revision": commit,
-        "resolution": manifest["resolution"],
-        "clip": {None: manifest["clip"] or None, "none": None}.get(clip, clip),
-        "phrases": phrases,
-        "settings": manifest["settings"],
-    }
+
+
+def read_phrases(folder: Path, manifest: Manifest) -> Sequence[str]:
+    """Instructions that a model knows, or common ones.
+
+    Raises:
+        EditorError: its file cannot be read.
+    """
+    path = folder / manifest.phrases if manifest.phrases else DEFAULT_PHRASES
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise EditorError(f"{folder / MANIFEST}: its phrases cannot be read ({_reason(error)})") from None
+
+
+def joint_space(folder: Path, manifest: Manifest, clip: str | None) -> str | None:
+    """What `vii.clip.load_clip` is to load for a model: what was asked for, or its own; None for none ("none")."""
+    if clip is not None:
+        return None if clip == "none" else clip
+    own = manifest.clip
+    return str(folder / own) if own and (folder / own).is_dir() else own
 
 
 def local_name(model: str) -> str:

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from .. import strict
-from ..clip import load_clip, preprocess
+from ..clip import load_clip
 from ..editor import Editor, JointSpace
 from ..errors import EditorError
 from ..libraries import load_weights, quiet
+from ..preprocessing import Preprocessing
 from .measures import CLIP, DINO, LPIPS
 
 DINO_MODEL = "facebook/dino-vits16"
@@ -67,7 +68,7 @@ def load_judges(
     Raises:
         EditorError: the CLIP or DINO model that is named cannot be loaded.
     """
-    device = editor.instruct("").rows.device
+    device = editor.device
     names: dict[str, str] = {}
     missing: list[str] = []
     joint = load_clip(clip, device, "give a folder or an id with --measure-clip") if clip else editor.joint
@@ -129,7 +130,7 @@ def _dino(model: str, device: torch.device) -> tuple[Callable[[Sequence[Tensor]]
             folder = model if Path(model).is_dir() else snapshot_download(model, local_files_only=True)
             network = load_weights(AutoModel, folder, unused=("pooler.",), trust_remote_code=False, dtype=torch.float32)
             size = int(network.config.image_size)
-            mean, std = _statistics(model)
+            preprocess = Preprocessing(size, *_statistics(model))
     except (OSError, ValueError, AttributeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if Path(model).exists() else "not in the cache"
         return None, f"no DINO: the model '{model}' is not to be had here ({reason}); hf download {model}"
@@ -137,7 +138,7 @@ def _dino(model: str, device: torch.device) -> tuple[Callable[[Sequence[Tensor]]
 
     def tokens(images: Sequence[Tensor]) -> Tensor:
         with torch.no_grad():
-            pixels = torch.stack([preprocess(image.to(device), size, mean, std) for image in images])
+            pixels = torch.stack([preprocess(image.to(device)) for image in images])
             found: Tensor = network(pixel_values=pixels).last_hidden_state[:, 0]
             return found
 

@@ -9,16 +9,16 @@ from typing import Any
 from ... import strict
 from ...captions.blip import DEFAULT_MODEL as BLIP
 from ...captions.lavis import DEFAULT_MODEL as LAVIS
-from ...editors.needs import CLIP
+from ...editors.loading import DEFAULT_CLIP as CLIP
 from ...errors import RecipeError, UsageError, unknown_name
-from ...settings import override
+from ...settings import assignable, override
 from ...text import printable
 from .. import InversionSettings
 
 FOLDER = Path(__file__).parent
-MAX_BYTES = 100_000
-KEYS = {"description": str, "base": str, "inversion": dict, "pair": dict}
-WORDS = {str: "text", dict: "table"}
+# Key -> its type, and what that is called.
+KEYS = {"description": (str, "text"), "base": (str, "text"), "inversion": (dict, "table"), "pair": (dict, "table")}
+MAX_BASES, MAX_BYTES = 20, 100_000
 # Models that a recipe may have fetched: those that vii itself chooses where none is named.
 OWN_CAPTIONERS = ("", CLIP, BLIP, LAVIS)
 # As a starting text: the closest words of the edit that is learned, which only `vii bench` knows.
@@ -56,8 +56,8 @@ def read_recipe(name: str | Path, *, known_words: bool = False) -> Recipe:
     """A recipe by name, or by the path of a TOML file.
 
     A file holds `description`, optionally `base` (the recipe it starts from, by name or by a path relative to the
-    file; `default` if not said), `[inversion]` (fields of `InversionSettings`) and `[pair]` (`before` and `after`,
-    relative to the file).
+    file; `default` if not said), `[inversion]` (fields of `InversionSettings`, by old names too) and `[pair]` (`before`
+    and `after`, relative to the file).
 
     Args:
         name: of the recipe, or a path that ends in `.toml`.
@@ -67,10 +67,10 @@ def read_recipe(name: str | Path, *, known_words: bool = False) -> Recipe:
         RecipeError: there is no such recipe, it says something unknown, or it starts from words that nobody knows.
     """
     recipe = _read(name, ())
-    if recipe.settings.init == KNOWN_WORDS and not known_words:
+    if recipe.settings.init_text == KNOWN_WORDS and not known_words:
         raise RecipeError(
-            f"{name}: init {KNOWN_WORDS} stands for the known words of a benchmark edit, which only 'vii bench' has; "
-            "write the words themselves"
+            f"{name}: init_text {KNOWN_WORDS} stands for the known words of a benchmark edit, which only 'vii bench' "
+            "has; write the words themselves"
         )
     return recipe
 
@@ -78,11 +78,12 @@ def read_recipe(name: str | Path, *, known_words: bool = False) -> Recipe:
 def _read(name: str | Path, above: tuple[Path, ...]) -> Recipe:
     """A recipe; `above` are the files whose base it is, directly or through others."""
     path = Path(name) if str(name).endswith(".toml") else FOLDER / f"{name}.toml"
+    if "\0" in str(path):
+        raise RecipeError(f"{str(name)!r} is no name of a recipe: it holds a NUL character")
     if not os.path.isfile(path):  # which never raises
         if str(name).endswith(".toml"):
             raise RecipeError(f"{path}: no such recipe file")
-        known = unknown_name("recipe", printable(str(name)[:80]), recipe_names())
-        raise RecipeError(f"{known}, or a path that ends in .toml")
+        raise RecipeError(unknown_name("recipe", str(name), recipe_names()) + ", or a path that ends in .toml")
     try:
         if (size := path.stat().st_size) > MAX_BYTES:
             raise RecipeError(f"{path}: {size:,} bytes is too large for a recipe (at most {MAX_BYTES:,})")
@@ -91,18 +92,19 @@ def _read(name: str | Path, above: tuple[Path, ...]) -> Recipe:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise RecipeError(f"{path}: not valid TOML ({printable(str(error)[:200])})") from None
-    for key in content:
+    for key, value in content.items():
         if key not in KEYS:
             raise RecipeError(f"{path}: {printable(unknown_name('key', key[:40], KEYS))}")
-    for key, kind in KEYS.items():
-        if not isinstance(content.get(key, kind()), kind):
-            raise RecipeError(f"{path}: {key} must be a {WORDS[kind]}, found {printable(repr(content[key])[:60])}")
+        kind, word = KEYS[key]
+        if not isinstance(value, kind):
+            raise RecipeError(f"{path}: {key} must be a {word}, got {printable(str(value)[:40])!r}")
     base = InversionSettings() if path.parent == FOLDER else _base(path, content.get("base", "default"), above)
+    given = content.get("inversion", {})
     try:
-        inversion = content.get("inversion", {})
-        if set(inversion) & {"recipe", "settings"}:
-            raise UsageError("a recipe is called as its file; leave out recipe and settings")
-        settings = dataclasses.replace(override(base, **inversion), recipe=path.stem)
+        for setting in InversionSettings.current(given):
+            if setting not in (known := assignable(base)):
+                raise UsageError(unknown_name("setting", setting, known))
+        settings = override(base, **given, recipe=path.stem)
     except UsageError as error:
         raise RecipeError(f"{path}: [inversion] {printable(str(error))}") from None
     if settings.captioner not in OWN_CAPTIONERS and not os.path.exists(settings.captioner):
@@ -113,11 +115,13 @@ def _read(name: str | Path, above: tuple[Path, ...]) -> Recipe:
     return Recipe(path.stem, content.get("description", ""), settings, _pair(path, content.get("pair")))
 
 
-def _base(path: Path, base: Any, above: tuple[Path, ...]) -> InversionSettings:
+def _base(path: Path, base: str, above: tuple[Path, ...]) -> InversionSettings:
     above = (*above, path.resolve())
-    named = path.parent / base if isinstance(base, str) and base.endswith(".toml") else base
-    if isinstance(named, Path) and named.resolve() in above:
+    named = path.parent / base if base.endswith(".toml") else base
+    if "\0" not in base and isinstance(named, Path) and named.resolve() in above:
         raise RecipeError(f"{path}: base '{base}' leads back to the recipe itself; name another one")
+    if len(above) > MAX_BASES:
+        raise RecipeError(f"{path}: more than {MAX_BASES} recipes stand one on another")
     return _read(named, above).settings
 
 
