@@ -54,7 +54,7 @@ def test_nothing_that_is_no_json_is_written(value):
 
 @pytest.mark.parametrize(
     "text",
-    ["a = nan", "a = -inf", "a = 1e400", "a = " + "1" * 5000, "a = " + "1" * 50, "a = " + "[" * 5000, "a",
+    ["a = " + "1" * 5000, "a = " + "1" * 50, "a = " + "[" * 5000, "a",
      ".".join(["a"] * 20_000) + " = 1", "a = 0x" + "f" * 60],
 )  # fmt: skip
 def test_toml_likewise(text):

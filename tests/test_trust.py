@@ -130,7 +130,7 @@ def test_no_code_of_a_model_runs(tmp_path, tiny_folder, path, change, refused):
         ("\xff", "not valid JSON"),
         ('{"resolution": NaN}', "not valid JSON"),
         ('{"resolution": "512"}', "resolution must be"),
-        ('{"resolution": 100000000}', "resolution must be from"),
+        ('{"resolution": 100000000}', "resolution must be"),
         ('{"settings": []}', "settings must be"),
         ('{"settings": {"num_inference_steps": 1e400}}', "not valid JSON"),
         ('{"phrases": 3}', "phrases must be"),

@@ -48,11 +48,11 @@ def loads(text: str | bytes) -> Any:
 
 
 def loads_toml(text: str) -> dict[str, Any]:
-    """TOML -> plain values; errors as in `loads`."""
+    """TOML -> plain values; errors as in `loads`, but for `nan` and `inf`, which TOML has."""
     if _LONG_KEY.search(text):  # the parser takes minutes for it
         raise ValueError(f"a key of more than {MAX_DEPTH} parts")
     try:
-        content = tomllib.loads(text, parse_float=_fraction)
+        content = tomllib.loads(text)
         _check_numbers(content)
     except RecursionError:
         raise ValueError("nested too deep") from None

@@ -129,8 +129,8 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**content)
     except UsageError as error:
         raise EditorError(f"{path}: not a valid {MANIFEST} ({_reason(error)})") from None
-    for name in {manifest.phrases, manifest.clip} - {"", None, DEFAULT_CLIP}:
-        inside(folder, str(name), path)
+    for named in {manifest.phrases, manifest.clip} - {"", None, DEFAULT_CLIP}:
+        inside(folder, str(named), path)
     return manifest
 
 
