@@ -37,6 +37,7 @@ class Method:
         options: for its builder, besides the editor and the words.
         pairs: how many pairs it looks at.
         edit: learned before, and applied instead of what `method` would do.
+        finished: whether the finish of an edit is applied; where not, what the editor made is scaled up.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict)
     pairs: int = 1
     edit: Edit | None = None
+    finished: bool = True
 
     @property
     def entry(self) -> MethodEntry:
@@ -66,7 +68,10 @@ class Method:
         return self.entry.pairs and self.edit is None
 
     def prepare(self, editor: Editor, words: str, pairs: Sequence[Pair], seed: int) -> Learned:
-        """Make it ready for one edit: learn from the pairs, from the words on where the recipe says so."""
+        """Make it ready for one edit: learn from the pairs, from the words on where the recipe says so.
+
+        What two rows learn alike they need not learn twice: `shown` gives each what it applies.
+        """
         if self.edit:
             return Learned(AppliedEdit(editor, self.edit), self.edit)
         options = dict(self.options)
@@ -75,8 +80,19 @@ class Method:
         options |= {name: value for name, value in (("editor", editor), ("text", words)) if name in self.entry.needs}
         return prepare(load_method(self.method, **options), pairs, seed=seed)
 
+    def shown(self, editor: Editor, learned: Learned) -> Learned:
+        """What it applies of what was prepared: all of it, or the tokens alone."""
+        if self.finished or learned.edit is None:
+            return learned
+        tokens = replace(learned.edit, finish=None)
+        return replace(learned, transfer=AppliedEdit(editor, tokens), edit=tokens)
+
     def identity(self, words: str = "") -> dict[str, Any]:
         """All that its results depend on besides the code, the editor, the pictures and the seed."""
+        return self.learning(words) | {"finished": self.finished}
+
+    def learning(self, words: str = "") -> dict[str, Any]:
+        """All that what it learns depends on, besides those."""
         plain = {name: asdict(value) if name == "recipe" else value for name, value in self.options.items()}
         edit = {"edit": hashlib.sha256(to_bytes(self.edit)).hexdigest()} if self.edit else {}
         return {"method": self.method, **plain, "words": words if self.needs_words else None, **edit}
@@ -92,6 +108,8 @@ def methods_for(
     known_words: bool = False,
 ) -> list[Method]:
     """The rows of a comparison: baselines, an edit, methods by name, and one for each recipe and number of pairs.
+
+    Of the last recipe, if it fits a finish, there is one row more: `TOKENS`, the same edits without that.
 
     Args:
         recipes: names, paths of recipe files, and folders, which stand for the recipe files in them, sorted by name.
@@ -118,6 +136,9 @@ def methods_for(
                 kind = "recipe" if options else "method"
                 raise UsageError(f"{kind} {name}: something called '{label}' is compared already; rename the file")
             found.append(Method(label, method, options, n))
+    last = found[-1]
+    if last.recipe and last.recipe.finish != "none" and TOKENS not in [row.name for row in found]:
+        found.insert(-1, replace(last, name=TOKENS, finished=False))
     return found
 
 
