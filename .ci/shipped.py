@@ -33,9 +33,7 @@ def compare(first: Path, second: Path) -> None:
         largest = max(largest, int(difference.max()))
         if difference.any():
             worst = min(worst, 10 * np.log10(255**2 / np.mean(difference**2)))
-    print(
-        f"{len(paths)} pictures, {same} the same to the pixel; worst {worst:.1f} dB; largest difference {largest} of 255"
-    )
+    print(f"{len(paths)} pictures, {same} the same; worst {worst:.1f} dB; largest difference {largest} of 255")
     assert worst > 50, "the lowest and the newest versions draw different pictures"
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import vii
 from vii.errors import ImageError, OutputError, UsageError
-from vii.images import find_images, fitted_size
+from vii.images import as_image, find_images, fitted_size
 
 
 def test_pixels_survive_a_round_trip(tmp_path):
@@ -66,8 +66,8 @@ def png_header(width, height):
     [
         (b"just some text", "not a picture"),
         (b"", "not a picture"),
-        (png_header(40_000, 40_000), "limit is 64,000,000"),
-        (png_header(10_000, 10_000), "limit is 64,000,000"),
+        (png_header(40_000, 40_000), "limit is 256,000,000"),
+        (png_header(16_001, 16_001), "limit is 256,000,000"),
         (png_header(64, 64), "damaged"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not a picture"),
     ],
@@ -95,7 +95,7 @@ def test_missing_files_and_folders(tmp_path):
 
 def test_writing_is_whole_or_not_at_all(tmp_path):
     with pytest.raises(UsageError, match=r"ends in \.png"):
-        vii.save_image(picture(1), tmp_path / "a.jpg")
+        vii.save_image(picture(1), tmp_path / "a.gif")
     with pytest.raises(OutputError, match="cannot be written"):
         vii.save_image(picture(1), tmp_path / "none" / "a.png")
     assert list(tmp_path.iterdir()) == []
@@ -141,11 +141,71 @@ def test_pair_of_two_shapes_is_refused(tmp_path):
         vii.Pair.open(tmp_path / "before.png", tmp_path / "after.png")
     with pytest.raises(ImageError, match="one size"):
         vii.Pair(picture(1, 60, 90), picture(1, 60, 60))
-    with pytest.raises(UsageError, match="float tensor"):
-        vii.Pair(torch.zeros(60, 60, 3), torch.zeros(60, 60, 3))
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (torch.zeros(60, 90, 3), r"before: expected a float tensor .*\(60, 90, 3\).* give image\.permute\(2, 0, 1\)"),
+        (torch.zeros(60, 90), r"got \(60, 90\) of float32"),
+        (torch.zeros(1, 60, 90), r"got \(1, 60, 90\)"),
+        (torch.zeros(3, 60, 90, dtype=torch.uint8), r"got uint8; give image\.float\(\) / 255"),
+        (torch.full((3, 60, 90), 128.0), r"got 128 to 128; divide it by 255"),
+        (torch.full((3, 60, 90), -1.0), r"expected values in \[0, 1\], got -1 to -1"),
+        (torch.full((3, 60, 90), float("nan")), r"expected values in \[0, 1\], got nan"),
+        (torch.zeros(3, 0, 90), "no pixels"),
+    ],
+)
+def test_what_is_no_image_is_refused_in_a_sentence(bad, words):
+    with pytest.raises(UsageError, match=words):
+        vii.Pair(bad, bad)
+
+
+def test_large_pairs_can_be_read_small(tmp_path):
+    for name in ("before.jpg", "after.jpg"):
+        vii.save_image(picture(1, 600, 900), tmp_path / name)
+    assert vii.Pair.open(tmp_path / "before.jpg", tmp_path / "after.jpg", around=60_000).before.shape == (3, 300, 450)
 
 
 def test_pair_hash_names_the_pixels():
     one, two = picture(1), picture(2)
     assert vii.Pair(one, two).sha256() == vii.Pair(one.clone(), two.clone()).sha256()
     assert len({vii.Pair(one, two).sha256(), vii.Pair(two, one).sha256(), vii.Pair(one, one).sha256()}) == 3
+
+
+def test_pictures_as_people_hold_them_are_taken():
+    eight = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+    expected = torch.from_numpy(eight).permute(2, 0, 1).float() / 255
+    sixteen, floats = eight.astype(np.uint16) * 257, eight.astype(np.float64) / 255
+    for held in (eight, sixteen, floats, Image.fromarray(eight), torch.from_numpy(eight).permute(2, 0, 1), expected):
+        torch.testing.assert_close(as_image(held), expected, atol=1e-7, rtol=0)
+    grey = as_image(eight[..., 0])
+    assert torch.equal(grey, as_image(Image.fromarray(eight[..., 0])))
+    assert torch.equal(grey, as_image(eight[..., :1]))
+    alpha = np.dstack([eight, eight[..., :1]]).astype(np.float32) / 255
+    torch.testing.assert_close(as_image(alpha)[1], torch.from_numpy(alpha[..., 1] * alpha[..., 3] + 1 - alpha[..., 3]))
+    image = picture(1)
+    assert as_image(image) is image
+
+
+@pytest.mark.parametrize(
+    ("held", "match"),
+    [
+        ("cat.png", "vii.load_image"),
+        (None, "got NoneType"),
+        (torch.rand(20, 24, 3), "permute"),
+        (torch.rand(1, 3, 20, 24), r"\(1, 3, 20, 24\)"),
+        (torch.rand(3, 20, 24) * 255, "divide it by 255"),
+        (torch.full((3, 20, 24), torch.nan), "nan"),
+        (torch.ones(3, 20, 24, dtype=torch.int64), "int64"),
+        (torch.rand(3, 0, 24), "no pixels"),
+        (np.zeros((3, 20, 24)), "torch.from_numpy"),
+        (np.full((20, 24, 3), 200.0), "divide it by 255"),
+        (np.zeros((20, 24, 3), dtype=np.int32), "int32"),
+        (np.zeros((20, 24, 3), dtype=bool), "bool"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_one_sentence(held, match):
+    with pytest.raises(UsageError, match=match) as refused:
+        as_image(held, "photo")
+    assert str(refused.value).startswith("photo: ")

@@ -111,11 +111,11 @@ def test_no_path_of_this_machine_is_in_a_result(tmp_path, toy_file, photo_file):
 
 def test_parameters_are_one_line_that_other_tools_split(embedded, toy_edit):
     made = record(embedded, [('a "b", c', 1.0, toy_edit)], embedded.settings, text="in\nred: yes", seed=3, size=(4, 5))
-    *words, line = chunks(made)["parameters"].split("\n")
+    *words, line = chunks(made, embedded.settings)["parameters"].split("\n")
     assert words == ["in", "red: yes"]
     assert line.startswith("Steps: 1, Sampler: ddim, CFG scale: ")
     assert f', Seed: 3, Size: 4x5, Model: {embedded.space.model}, Edits: "a \\"b\\", c:1", Version: vii ' in line
-    assert json.loads(chunks(made)["vii"]) == made
+    assert json.loads(chunks(made, embedded.settings)["vii"]) == made
 
 
 def test_pictures_of_other_tools_show_their_parameters_alone(tmp_path):
@@ -149,8 +149,8 @@ def test_files_that_are_no_png_or_unpack_to_too_much_are_refused(tmp_path, toy_f
     info.add_text("vii", "x" * 3_000_000, zip=True)
     Image.new("RGB", (4, 4)).save(tmp_path / "bomb.png", pnginfo=info)
     assert (tmp_path / "bomb.png").stat().st_size < 10_000
-    assert "expected a PNG" in refused("show", tmp_path / "a.png")
-    assert "expected a PNG" in refused("show", tmp_path / "short.png")
+    assert "found a GIF; save it as PNG" in refused("show", tmp_path / "a.png")
+    assert "damaged or cannot be read" in refused("show", tmp_path / "short.png")
     assert "a.png: no such file" in refused("show", tmp_path / "none" / "a.png")
     assert "vii: " in refused("show", tmp_path / "bomb.png")
     assert "is for edit files" in refused("show", tmp_path / "a.png", "--thumbnail", tmp_path / "t.png")

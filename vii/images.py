@@ -39,9 +39,11 @@ def load_image(path: str | Path, *, around: int | None = None) -> Tensor:
 
 def from_array(pixels: np.ndarray) -> Tensor:
     """`(h, w, 3)` uint8 or uint16 -> `(3, h, w)` float32 in [0, 1]."""
-    array = np.asarray(pixels, dtype=np.float32)
-    array /= np.iinfo(pixels.dtype).max
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+    height, width, channels = pixels.shape
+    image = np.empty((channels, height, width), np.float32)
+    # Straight into its place: a photo of 100 megapixels is 1.2 GB of floats, and a copy as much again.
+    np.divide(pixels.transpose(2, 0, 1), np.float32(np.iinfo(pixels.dtype).max), out=image, dtype=np.float32)
+    return torch.from_numpy(image)
 
 
 def to_array(image: Tensor, bits: int = 8) -> np.ndarray:
@@ -53,13 +55,18 @@ def to_array(image: Tensor, bits: int = 8) -> np.ndarray:
     if bits not in (8, 16):
         raise UsageError(f"bits: expected 8 or 16 a channel, got {bits!r}")
     check_image(image, "image")
-    scaled = image.detach().float().cpu().clamp(0, 1).mul(2**bits - 1).round()
-    array = scaled.permute(1, 2, 0).contiguous().numpy()
-    return array.astype(np.uint8 if bits == 8 else np.uint16)
+    pixels = np.empty((*image.shape[1:], 3), np.uint8 if bits == 8 else np.uint16)
+    for index, channel in enumerate(image.detach()):
+        pixels[..., index] = channel.float().cpu().clamp(0, 1).mul(2**bits - 1).round().numpy()
+    return pixels
 
 
 def from_pil(picture: Image.Image) -> Tensor:
-    """A Pillow picture of any mode -> `(3, h, w)` float32 in [0, 1]; transparency is laid on white."""
+    """A Pillow picture of any mode -> `(3, h, w)` float32 in [0, 1]: upright by its EXIF, in sRGB, on white.
+
+    Raises:
+        ImageError: it cannot be decoded, or its black and white are not known.
+    """
     return from_array(pixels_of(picture))
 
 
@@ -243,3 +250,49 @@ class Pair:
 
 def _size(image: Tensor) -> str:
     return f"{image.shape[2]} x {image.shape[1]}"
+
+
+def as_image(value: object, name: str = "image") -> Tensor:
+    """A picture as people hold it -> `(3, h, w)` float32 in [0, 1].
+
+    Args:
+        value: a tensor `(3, h, w)`, of floats in [0, 1] or of uint8; a NumPy array `(h, w)`, `(h, w, 3)` or
+            `(h, w, 4)`, of floats in [0, 1], of uint8 or of uint16; or a Pillow picture of any mode, as its pixels
+            lie (`ImageOps.exif_transpose` turns it). Transparency is laid on white.
+        name: of the argument, for the error.
+
+    Raises:
+        UsageError: anything else, such as the path of a picture, another shape, or floats from 0 to 255.
+    """
+    if isinstance(value, Image.Image):
+        return from_pil(value)
+    if isinstance(value, np.ndarray):
+        value = _channels_first(value, name)
+    if not isinstance(value, Tensor):
+        got = type(value).__name__
+        if isinstance(value, str | Path):
+            got = f"the path {str(value)!r:.80}; read it with vii.load_image"
+        raise UsageError(f"{name}: expected a tensor (3, h, w), a NumPy array (h, w, 3) or a Pillow picture, got {got}")
+    if value.dtype == torch.uint8:
+        value = value.float() / 255
+    check_image(value, name)
+    _check_range(value, name)
+    return value.float()
+
+
+def _channels_first(array: np.ndarray, name: str) -> Tensor:
+    """Grey, RGB or RGBA of any kind of number -> `(3, h, w)`, floats for integers of 8 and 16 bits."""
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise UsageError(
+            f"{name}: expected a NumPy array (h, w), (h, w, 3) or (h, w, 4), got {array.shape}; one with the channels "
+            "first is taken as a tensor, torch.from_numpy(array)"
+        )
+    if array.dtype in (np.uint8, np.uint16):
+        array = array.astype(np.float32) / np.iinfo(array.dtype).max
+    elif array.dtype.kind != "f":
+        raise UsageError(f"{name}: expected a NumPy array of floats in [0, 1], uint8 or uint16, got {array.dtype}")
+    values = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).permute(2, 0, 1)
+    if len(values) == 4:
+        values = values[:3] * values[3:] + 1 - values[3:]
+    return values.expand(3, -1, -1).contiguous()
