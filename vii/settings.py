@@ -152,7 +152,7 @@ def check_seed(seed: object) -> int:
         UsageError: it is not.
     """
     if type(seed) is not int or not 0 <= seed < 2**63:
-        raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {seed!r}")
+        raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {_short(seed)}")
     return seed
 
 
