@@ -30,7 +30,7 @@ def settings(name):
 
 def test_the_base_is_the_authors_procedure_but_for_guidance_start_tokens_and_length():
     changes = {"guidance_scale": 1.0, "image_guidance_scale": 1.0, "init": "caption", "tokens": 10}
-    changes |= {"steps": 125, "batch_size": 2, "learning_rate": 8e-3}
+    changes |= {"max_train_steps": 125, "batch_size": 2, "learning_rate": 8e-3}
     assert settings("paper") == dataclasses.replace(load_recipe("visii"), recipe="paper", **changes)
 
 
@@ -84,7 +84,7 @@ def test_a_base_is_found_beside_the_recipe_and_must_not_lead_back_to_it(tmp_path
     (tmp_path / "base.toml").write_text("[inversion]\nsteps = 7")
     (tmp_path / "inside/mine.toml").write_text('base = "../base.toml"\n[inversion]\ntokens = 5')
     found = vii.load_recipe(tmp_path / "inside/mine.toml")
-    assert found == dataclasses.replace(vii.load_recipe("default"), recipe="mine", steps=7, tokens=5)
+    assert found == dataclasses.replace(vii.load_recipe("default"), recipe="mine", max_train_steps=7, tokens=5)
     (tmp_path / "base.toml").write_text('base = "inside/mine.toml"')
     with pytest.raises(RecipeError, match="leads back"):
         vii.load_recipe(tmp_path / "inside/mine.toml")

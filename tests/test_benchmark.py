@@ -34,7 +34,7 @@ from vii.evaluation.metrics import leakage, preserved, psnr, ssim
 from vii.evaluation.synthetic import SAID, UNSAID, compose, make
 from vii.images import spread
 
-FAST = vii.InversionSettings(recipe="fast", init="none", tokens=3, steps=4, probe_size=2, batch_size=2)
+FAST = vii.InversionSettings(recipe="fast", init="none", tokens=3, max_train_steps=4, probe_size=2, batch_size=2)
 SEPIA = Subject("sepia", ByFormula(make("sepia")), "make it sepia", said=True)
 TINT = Subject("tint", ByFormula(make("tint", c=198)))
 PHOTOS = {name: picture(seed, 32, 32) for seed, name in enumerate("abcd")}
@@ -193,7 +193,7 @@ def test_methods_are_the_fixed_ones_and_a_recipe_each(tmp_path):
     (tmp_path / "visii.toml").write_text("")
     methods = methods_for(["visii", str(tmp_path / "mine.toml")])
     assert [method.name for method in methods] == ["no edit", "pixel delta", "true words", "visii", "mine"]
-    assert methods[-1].recipe == dataclasses.replace(vii.load_recipe("default"), recipe="mine", steps=7)
+    assert methods[-1].recipe == dataclasses.replace(vii.load_recipe("default"), recipe="mine", max_train_steps=7)
     with pytest.raises(UsageError, match="'visii' is there already"):
         methods_for(["visii", str(tmp_path / "visii.toml")])
 
@@ -276,9 +276,9 @@ def test_a_score_is_used_again_only_under_the_same_conditions(tmp_path):
 
 
 def test_a_score_knows_how_good_learning_was_on_the_way(tmp_path):
-    recipe = dataclasses.replace(FAST, steps=6, probe_every=2)
+    recipe = dataclasses.replace(FAST, max_train_steps=6, probe_every=2)
     result = scored(tmp_path, subjects=[TINT], methods=[Method("fast", recipe)], seeds=[0])[0].score
-    curve, first = result.curve, dataclasses.replace(recipe, steps=2, learning_rate_schedule="constant")
+    curve, first = result.curve, dataclasses.replace(recipe, max_train_steps=2, lr_scheduler="constant")
     assert len(curve) == 4  # the start and three looks
     assert (curve[-1].samples, curve[-1].psnr) == (result.samples, result.psnr)
     assert [b.samples - a.samples for a, b in itertools.pairwise(curve)] == [2 * 2 + 2] * 3
@@ -286,7 +286,7 @@ def test_a_score_knows_how_good_learning_was_on_the_way(tmp_path):
     again = scored(tmp_path, subjects=[TINT], methods=[Method("fast", recipe)], seeds=[0])[0].score
     assert again == result
     # What it says of the second look is what a run of that many updates gives, at the same rate.
-    constant = dataclasses.replace(recipe, learning_rate_schedule="constant")
+    constant = dataclasses.replace(recipe, lr_scheduler="constant")
     long, short = (
         scored(tmp_path, subjects=[TINT], methods=[Method("fast", r)], seeds=[0])[0].score for r in (constant, first)
     )

@@ -18,7 +18,7 @@ from vii.errors import CaptionerError, EditorError, UsageError
 from vii.evaluation.benchmark import square
 from vii.evaluation.synthetic import captions, make
 
-FAST = {"steps": 1, "batch_size": 1, "probe_size": 1, "tokens": 4}
+FAST = {"max_train_steps": 1, "batch_size": 1, "probe_size": 1, "tokens": 4}
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_captions_are_shortened_at_a_word_and_words_are_refused(toy, pair, monke
     assert shorten(toy, "") == ""
     assert shorten(toy, long) == "one two three four five six"  # the toy editor takes six words
     with pytest.raises(UsageError):
-        vii.invert(toy, [pair], vii.InversionSettings(init=long, **FAST))
+        vii.invert(toy, [pair], vii.InversionSettings(init="text", init_text=long, **FAST))
     monkeypatch.setattr("vii.captions.blip.BlipCaptioner.__init__", lambda self, model, device: None)
     monkeypatch.setattr("vii.captions.blip.BlipCaptioner.caption", lambda self, images: [long] * len(images))
     edit = vii.invert(toy, [pair], vii.InversionSettings(init="caption", **FAST))

@@ -125,6 +125,47 @@ def test_each_option_of_apply_reaches_the_editor(tmp_path, photo_file):
     assert pixels("--full-size").shape == (3, 60, 80)
 
 
+def test_a_folder_is_edited_in_batches_and_says_what_it_skipped(tmp_path, toy, toy_edit, toy_file):
+    photos = tmp_path / "in"
+    photos.mkdir()
+    for number, size in enumerate([(60, 80), (80, 60), (20, 20), (60, 80), (60, 80)]):
+        vii.save_image(picture(number, *size), photos / f"{number}.png")
+    (photos / "2a.png").write_bytes(b"no picture")
+    (photos / "3.gif").write_bytes(b"GIF89a")
+    edits = [f"{toy_file}:0.5", "--set", "guidance_scale=2", "--box", "10,10,40,40"]
+    out, err = run("apply", *edits, photos, "-o", tmp_path / "out", "--batch", "2", "--json", code=1)
+    report = json.loads(out)
+    assert report["paths"] == [str(tmp_path / "out" / f"{number}.png") for number in (0, 1, 3, 4)]
+    assert report["failed"] == 2
+    assert "does not lie inside the photo of 20 x 20" in report["skipped"][str(photos / "2.png")]
+    assert {str(photos / "2a.png"), str(photos / "3.gif")} < set(report["skipped"])
+    assert "2 of 6 photos could not be edited" in err
+    for number in (0, 1, 3, 4):
+        photo = vii.load_image(photos / f"{number}.png")
+        expected = vii.apply(toy, [(toy_edit, 0.5)], photo, mask=(10, 10, 40, 40), guidance_scale=2.0)
+        assert (vii.load_image(tmp_path / "out" / f"{number}.png") - expected).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_what_an_edit_file_asks_for_beyond_the_limits_is_said_and_not_done(tmp_path, toy_edit, photo_file):
+    edit = tmp_path / "greedy.safetensors"
+    vii.save_edit(dataclasses.replace(toy_edit, settings={"guidance_scale": 1e20}), edit)
+    out, err = run("apply", edit, photo_file, "-o", tmp_path / "out.png", "--json")
+    (warning,) = json.loads(out)["warnings"]
+    assert "recommends guidance_scale 1e+20, which is not done" in warning
+    assert warning in err
+    assert json.loads(Image.open(tmp_path / "out.png").text["vii"])["settings"] == {"guidance_scale": 1.0}
+
+
+@pytest.mark.parametrize("weight", ["nan", "1e400", "-inf", "1000"])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, toy_file, photo_file, weight):
+    assert "weight" in refused("apply", f"{toy_file}:{weight}", photo_file, "-o", tmp_path / "out.png")
+
+
+@pytest.mark.parametrize("seed", [2**70, -1])
+def test_seeds_that_no_generator_takes_are_refused(tmp_path, toy_file, photo_file, seed):
+    assert "2**63 - 1" in refused("apply", toy_file, photo_file, "-o", tmp_path / "out.png", "--seed", seed)
+
+
 def test_an_edit_learned_to_reuse_its_noise_is_applied_so_unless_told_otherwise(tmp_path, photo_file, pair_files):
     edit, out = tmp_path / "e.safetensors", tmp_path / "out.png"
     run("learn", *pair_files, "-o", edit, *LEARN_FAST, "--set", "noise=reuse")
@@ -249,7 +290,7 @@ def test_bad_input_to_learn_is_refused_in_one_line_and_nothing_is_written(tmp_pa
         ([before, after, "--recipe", "defualt"], "did you mean 'default'"),
         ([before, after, "--editor", "embeded"], "did you mean 'embedded'"),
         ([before, after, "--set", "stepz=3"], "did you mean 'steps'"),
-        ([before, after, "--set", "steps=-3"], "at least 1"),
+        ([before, after, "--set", "steps=-3"], "from 1 to 1000"),
         ([before, after, "--tokens", "99"], "room for"),
         ([before, after, "--init", "night " * 60], "takes 30"),
         ([before, after, "--seed", "-1"], "seed"),
@@ -292,7 +333,7 @@ def test_bad_input_to_apply_is_refused_in_one_line_and_nothing_is_written(tmp_pa
         ([toy_file, photo_file, "--mask", tmp_path / "none.png"], "no such file"),
         ([toy_file, photo_file, "--reuse-noise"], "noise bank"),
         ([toy_file, photo_file, "--steps", "3"], "unknown setting 'num_inference_steps'"),
-        ([photo_file, "--editor", "embedded", "--text", "x", "--steps", "0"], "at least 1"),
+        ([photo_file, "--editor", "embedded", "--text", "x", "--steps", "0"], "from 1 to 1000"),
         ([photo_file, "--editor", "embedded", "--text", "x", "--scheduler", "dim"], "did you mean 'ddim'"),
     ]
     for arguments, message in cases:
@@ -310,7 +351,7 @@ def test_outputs_that_would_be_wrong_are_refused(tmp_path, folder, toy_file):
     (tmp_path / "more").mkdir()
     vii.save_image(picture(1), tmp_path / "more" / "photo0.png")
     twin = tmp_path / "more" / "photo0.png"
-    assert "would both become" in refused("apply", toy_file, folder, twin, "-o", tmp_path / "out")
+    assert "would both be written to" in refused("apply", toy_file, folder, twin, "-o", tmp_path / "out")
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert "cannot be written" in refused("apply", toy_file, photo, "-o", blocked / "inside")

@@ -16,6 +16,7 @@ from vii.errors import EditorError, UsageError
 from vii.evaluation.benchmark import square
 from vii.evaluation.synthetic import SAID, make
 from vii.images import to_pil
+from vii.inversion.examples import Examples
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,8 @@ def test_the_nearest_phrases_name_the_edit(embedded):
 
 def test_starting_texts(embedded, toy):
     pairs = [vii.Pair(picture(1), make("night").apply(picture(1)))]
-    assert starting_texts(embedded, pairs, "make it red", 4) == ["make it red"]
+    with pytest.raises(UsageError, match="unknown init 'make it red'"):
+        starting_texts(embedded, pairs, "make it red", 4)
     assert starting_texts(embedded, pairs, "none", 4) == [""]
     assert len(starting_texts(embedded, pairs, "retrieve", 4)) == 4
     assert starting_texts(toy, pairs, "retrieve", 4) == [""]
@@ -139,7 +141,9 @@ def test_starting_texts(embedded, toy):
 
 def test_the_candidate_with_the_least_probe_loss_is_taken(embedded):
     pair = vii.Pair(picture(1, 128, 128), make("sepia").apply(picture(1, 128, 128)))
-    settings = vii.InversionSettings(init_candidates=3, steps=1, batch_size=1, probe_size=2)
-    run = vii.inversion.loop._Run(embedded, [pair], settings, 0)
-    losses = {text: run.probe(embedded.instruct(text)) for text in starting_texts(embedded, [pair], "retrieve", 3)}
-    assert run.init_text == min(losses, key=losses.get)
+    settings = vii.InversionSettings(init_candidates=3, max_train_steps=1, batch_size=1, probe_size=2)
+    edit = next(vii.invert_steps(embedded, [pair], settings)).best()
+    examples = Examples(embedded, [pair])
+    probes, texts = examples.probes(settings), starting_texts(embedded, [pair], "retrieve", 3)
+    losses = {text: examples.mean_loss(probes, embedded.instruct(text)) for text in texts}
+    assert edit.init_text == min(losses, key=losses.get)

@@ -16,6 +16,7 @@ from vii.cli import main
 from vii.diffusion import Noise
 from vii.editors.controlnet import ControlnetEditor, ControlnetSettings
 from vii.editors.loading import fingerprint
+from vii.editors.stable_diffusion import assemble
 from vii.errors import EditorError, EditorMismatch, UsageError
 
 TOLERANCE = 1e-3
@@ -23,8 +24,9 @@ PARTS = ("unet", "controlnet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
 def editor_of(pipeline, **options) -> ControlnetEditor:
-    parts = {name: getattr(pipeline, name) for name in PARTS}
-    return ControlnetEditor(**{**parts, "resolution": 32, **options})
+    parts = {name: options.pop(name, getattr(pipeline, name)) for name in PARTS}
+    given = {"name": "controlnet", "settings": ControlnetSettings(), "resolution": 32, **options}
+    return ControlnetEditor(assemble(parts), **given)
 
 
 def by_pipeline(pipeline, image, seed, **options):
@@ -34,7 +36,9 @@ def by_pipeline(pipeline, image, seed, **options):
 
 
 def with_scheduler(pipeline, name):
-    pipeline.scheduler = getattr(diffusers, name).from_config(pipeline.scheduler.config)
+    # DDIM would clip latents to [-1, 1] where the model's own configuration does not say that it must not.
+    options = {"clip_sample": False} if name == "DDIMScheduler" else {}
+    pipeline.scheduler = getattr(diffusers, name).from_config(pipeline.scheduler.config, **options)
     return pipeline
 
 
@@ -56,10 +60,10 @@ def test_sampling_equals_diffusers_pipeline(name, cls, guidance, scale, predicti
     learned = editor.instruct("turn it blue").with_length(6).with_tokens(torch.randn(6, 32))
     options = {"num_inference_steps": 5, "guidance_scale": guidance, "controlnet_conditioning_scale": scale}
     encoding = editor.encode(image)
-    ours = editor.edit(encoding, [(learned, 1.0)], ControlnetSettings(scheduler=name, **options), Noise(5))
+    ours = editor.edit(encoding, [(learned, 1.0)], ControlnetSettings(scheduler=name, **options), Noise(5))[0]
     theirs = by_pipeline(
         with_scheduler(pipeline, cls),
-        encoding.pixels[0],  # both see the photo at the editor's size
+        encoding.condition[0],  # both see the photo at the editor's size
         5,
         prompt_embeds=learned.rows[None],
         negative_prompt_embeds=editor.instruct("").rows[None],
@@ -73,7 +77,7 @@ def test_sampling_equals_diffusers_pipeline(name, cls, guidance, scale, predicti
 def test_the_photo_decides_the_picture_and_at_scale_zero_it_is_not_seen(tiny_controlnet):
     """Also that no pass of the ControlNet is made whose result would be multiplied by zero."""
     passes = []
-    hook = tiny_controlnet.controlnet.register_forward_pre_hook(lambda *_: passes.append(1))
+    hook = tiny_controlnet.parts.controlnet.register_forward_pre_hook(lambda *_: passes.append(1))
     try:
         for scale, differs in ((1.0, True), (0.0, False)):
             options = {"text": "red", "num_inference_steps": 2, "scheduler": "ddim"}
@@ -101,17 +105,17 @@ def test_two_branches_are_the_weighted_sum_written_out(tiny_controlnet):
     one, two, null = editor.instruct("one"), editor.instruct("two words"), editor.instruct("")
 
     def predict(rows):
-        down, middle = editor.controlnet(
-            noisy, t, rows[None], encoding.pixels, conditioning_scale=0.7, return_dict=False
+        down, middle = editor.parts.controlnet(
+            noisy, t, rows[None], encoding.condition, conditioning_scale=0.7, return_dict=False
         )
-        return editor.unet(
+        return editor.parts.unet(
             noisy, t, rows[None], down_block_additional_residuals=down, mid_block_additional_residual=middle
         ).sample
 
     with torch.no_grad():
         e_0, e_1, e_2 = (predict(instruction.rows) for instruction in (null, one, two))
         settings = ControlnetSettings(guidance_scale=5.0, controlnet_conditioning_scale=0.7)
-        ours = editor._guided(noisy, encoding.pixels, [(one, 0.8), (two, -0.5)], t, settings)
+        ours = editor.guided(settings, noisy, t, editor.plan(encoding, [(one, 0.8), (two, -0.5)], settings))
     expected = e_0 + 5.0 * (0.8 * (e_1 - e_0) - 0.5 * (e_2 - e_0))
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
 
@@ -123,7 +127,7 @@ def test_branches_without_weight_are_not_computed(tiny_controlnet, scale, weight
     editor, seen = tiny_controlnet, []
     hooks = [
         network.register_forward_pre_hook(lambda _module, args: seen.append(len(args[0])))
-        for network in (editor.unet, editor.controlnet)
+        for network in (editor.parts.unet, editor.parts.controlnet)
     ]
     settings = ControlnetSettings(num_inference_steps=2, guidance_scale=scale, scheduler="ddim")
     try:
@@ -147,18 +151,18 @@ def test_loss_is_the_formula_written_out(prediction_type, guided):
     guidance = ControlnetSettings(guidance_scale=7.5) if guided else None
     losses = editor.loss(before, after, instruction, t, noise, guidance)
 
-    scheduler = diffusers.DDPMScheduler.from_config(editor._parts.scheduler.config)
-    clean = editor.vae.encode(picture(2, 32, 32)[None] * 2 - 1).latent_dist.mode() * 0.18215
+    scheduler = diffusers.DDPMScheduler.from_config(editor.parts.scheduler.config)
+    clean = editor.parts.vae.encode(picture(2, 32, 32)[None] * 2 - 1).latent_dist.mode() * 0.18215
     for index, step in enumerate([10, 500, 900]):
         time, epsilon = torch.tensor([step]), noise[index][None]
         noisy = scheduler.add_noise(clean, epsilon, time)
         target = epsilon if prediction_type == "epsilon" else scheduler.get_velocity(clean, epsilon, time)
 
         def predict(rows, noisy=noisy, time=time):
-            down, middle = editor.controlnet(
+            down, middle = editor.parts.controlnet(
                 noisy, time, rows[None], controlnet_cond=picture(1, 32, 32)[None], return_dict=False
             )
-            return editor.unet(
+            return editor.parts.unet(
                 noisy, time, rows[None], down_block_additional_residuals=down, mid_block_additional_residual=middle
             ).sample
 
@@ -188,16 +192,18 @@ def test_gradient_reaches_the_tokens_and_nothing_else(tiny_controlnet):
         editor.loss(before, after, start.with_tokens(tokens), t, noise, guidance).mean().backward()
         assert tokens.grad is not None
         assert tokens.grad.abs().sum() > 0
-    for module in (editor.unet, editor.controlnet, editor._parts.text_encoder, editor.vae):
+    for module in (editor.parts.unet, editor.parts.controlnet, editor.parts.text_encoder, editor.parts.vae):
         assert all(parameter.grad is None for parameter in module.parameters())
 
 
 def test_learning_lowers_the_loss_and_leaves_the_models_unchanged(tiny_controlnet):
-    networks = (tiny_controlnet._parts.text_encoder, tiny_controlnet.unet, tiny_controlnet.controlnet)
+    networks = (tiny_controlnet.parts.text_encoder, tiny_controlnet.parts.unet, tiny_controlnet.parts.controlnet)
     before = fingerprint(*networks)
     assert before == tiny_controlnet.space.fingerprint
     pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
-    settings = vii.InversionSettings(init="red", tokens=6, steps=15, batch_size=4, probe_size=4, probe_every=5)
+    settings = vii.InversionSettings(
+        init="text", init_text="red", tokens=6, max_train_steps=15, batch_size=4, probe_size=4, probe_every=5
+    )
     edit = vii.invert(tiny_controlnet, [pair], settings)
     assert edit.training["loss"] < edit.training["loss_start"]
     assert edit.editor == "controlnet"
@@ -208,7 +214,9 @@ def test_learning_lowers_the_loss_and_leaves_the_models_unchanged(tiny_controlne
 def test_the_authors_recipe_runs_with_guidance_and_noise_bank(tiny_controlnet):
     """Its image guidance is not a setting of this editor, and is left out rather than taken for another."""
     pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
-    settings = dataclasses.replace(vii.load_recipe("visii"), init="red", steps=2, probe_size=2, clip_weight=0.0)
+    settings = dataclasses.replace(
+        vii.load_recipe("visii"), init="text", init_text="red", max_train_steps=2, probe_size=2, clip_weight=0.0
+    )
     edit = vii.invert(tiny_controlnet, [pair], settings)
     assert edit.settings["guidance_scale"] == 7.5
     assert "image_guidance_scale" not in edit.settings
@@ -362,7 +370,7 @@ def test_settings_of_a_folder_are_checked(tmp_path, controlnet_folders):
     assert editor.settings == ControlnetSettings(controlnet_conditioning_scale=0.8, guidance_scale=5.0)
     assert editor.space.model == "mine+tiny-control"
     (tmp_path / "base/vii.json").write_text('{"settings": {"image_guidance_scale": 1.5}}')
-    with pytest.raises(UsageError, match="unknown setting 'image_guidance_scale'"):
+    with pytest.raises(EditorError, match=r"vii\.json: unknown setting 'image_guidance_scale'"):
         vii.load_editor("controlnet", **options)
 
 

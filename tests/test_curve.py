@@ -21,7 +21,7 @@ def curves(text):
 
 @pytest.fixture
 def steps(toy, toy_pair):
-    settings = InversionSettings(init="none", tokens=4, steps=20, probe_size=4, probe_every=5, batch_size=2)
+    settings = InversionSettings(init="none", tokens=4, max_train_steps=20, probe_size=4, probe_every=5, batch_size=2)
     return list(vii.invert_steps(toy, [toy_pair], settings))
 
 

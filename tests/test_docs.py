@@ -189,7 +189,7 @@ def test_python_in_the_readme_runs(tmp_path, monkeypatch, toy, photo_file):
         assert old in block
         block = block.replace(old, new)
     monkeypatch.chdir(tmp_path)
-    exec(block, {"FAST": vii.InversionSettings(init="none", tokens=2, steps=2, probe_size=2)})
+    exec(block, {"FAST": vii.InversionSettings(init="none", tokens=2, max_train_steps=2, probe_size=2)})
     assert (tmp_path / "out.png").exists()
 
 

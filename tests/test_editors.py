@@ -1,15 +1,17 @@
 """One contract for every editor, and the table that names them."""
 
+import dataclasses
+
 import pytest
 import torch
 from conftest import picture
 
 import vii
 from vii.diffusion import Noise
+from vii.editor import stack
 from vii.editors import EDITORS
 from vii.editors.loading import fingerprint, pick_dtype
 from vii.errors import EditorError, UsageError
-from vii.inversion.examples import stack
 
 NAMES = ["toy", "tiny", "tiny_controlnet", "embedded"]
 
@@ -65,11 +67,32 @@ def test_edit_gives_a_picture_that_the_seed_decides(editor):
     encoding = editor.encode(picture(1, 50, 70))
     branches = [(editor.instruct("red"), 1.0)]
     one, same = (editor.edit(encoding, branches, editor.settings, Noise(1)) for _ in range(2))
-    assert one.ndim == 3
-    assert one.shape[0] == 3
+    assert one.ndim == 4
+    assert one.shape[:2] == (1, 3)
     assert one.min() >= 0
     assert one.max() <= 1
     assert torch.equal(one, same)
+
+
+@pytest.mark.parametrize("bank", [False, True])
+def test_a_photo_edited_in_a_batch_is_edited_as_alone(editor, bank):
+    """With the model's own sampler and, where there are several, with one that adds noise at every step."""
+    branches, noise = [(editor.instruct("red"), 1.0), (editor.instruct("blue sky"), 0.5)], Noise(1, bank)
+    encodings = [editor.encode(picture(seed, 50, 70)) for seed in (1, 2, 3)]
+    settings = [editor.settings]
+    if hasattr(editor.settings, "scheduler"):
+        few = dataclasses.replace(editor.settings, num_inference_steps=3)
+        settings = [few, dataclasses.replace(few, scheduler="euler_ancestral")]
+    for chosen in settings:
+        together = editor.edit(stack(encodings), branches, chosen, noise)
+        apart = [editor.edit(encoding, branches, chosen, noise) for encoding in encodings]
+        error = (together - torch.cat(apart)).abs().max()
+        assert error <= 1e-3
+        assert (together[0] - together[1]).abs().max() > 10 * error  # the photos, and not their places, decide
+
+
+def test_the_rows_are_where_the_networks_run(editor):
+    assert editor.instruct("red").rows.device == editor.device
 
 
 def test_space_describes_the_rows(editor):

@@ -243,7 +243,7 @@ def test_a_run_makes_a_model_that_plain_libraries_load(trained: Path, photos: Pa
 def test_a_run_makes_a_model_that_vii_learns_with(trained: Path, photos: Path) -> None:
     editor = vii.load_editor("embedded", model=str(trained / "model"))
     photo = data.to_tensor(data.center_crop(data.open_photo(photos / "bsds_1.png")))
-    settings = dataclasses.replace(vii.load_recipe("default"), steps=2, batch_size=2, probe_size=2)
+    settings = dataclasses.replace(vii.load_recipe("default"), max_train_steps=2, batch_size=2, probe_size=2)
     edit = vii.invert(editor, [vii.Pair(photo, 1 - photo)], settings, seed=0)
     assert vii.apply(editor, edit, photo, num_inference_steps=2).shape == photo.shape
 

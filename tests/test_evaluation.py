@@ -22,7 +22,7 @@ from vii.evaluation import report as summary
 from vii.evaluation.metrics import psnr, ssim
 from vii.images import fit, resize
 
-FAST = vii.InversionSettings(recipe="fast", init="none", tokens=3, steps=4, probe_size=2, batch_size=2)
+FAST = vii.InversionSettings(recipe="fast", init="none", tokens=3, max_train_steps=4, probe_size=2, batch_size=2)
 
 
 class Counting(ToyEditor):

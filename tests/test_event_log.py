@@ -13,7 +13,7 @@ from vii.errors import OutputError, UsageError
 from vii.inversion import InversionSettings, learning_rate_at
 from vii.rendering.event_log import EventLog
 
-SETTINGS = InversionSettings(init="none", tokens=4, steps=6, probe_size=4, probe_every=3, batch_size=2)
+SETTINGS = InversionSettings(init="none", tokens=4, max_train_steps=6, probe_size=4, probe_every=3, batch_size=2)
 
 
 class Writer:

@@ -9,20 +9,20 @@ import torch
 from conftest import picture
 
 import vii
-from vii.diffusion import Noise
+from vii.diffusion import banked_generator
 from vii.edit_file import to_bytes
+from vii.editor import stack
 from vii.errors import UsageError
 from vii.inversion import InversionSettings, learning_rate_at
-from vii.inversion.examples import Examples, stack
-from vii.inversion.loop import _Run
+from vii.inversion.examples import Examples
 from vii.inversion.views import CROPS, LEAST, views
 from vii.losses import direction_term, edit_direction
 
-FAST = {"init": "none", "tokens": 4, "probe_size": 8, "batch_size": 4, "high_noise": 1.0, "weight_decay": 0.0}
+FAST = {"init": "none", "tokens": 4, "probe_size": 8, "batch_size": 4, "timestep_density": 1.0, "weight_decay": 0.0}
 
 
 def test_the_toy_instruction_is_recovered(toy, toy_pair, toy_edit):
-    settings = InversionSettings(**{**FAST, "steps": 400, "learning_rate": 0.05})
+    settings = InversionSettings(**{**FAST, "max_train_steps": 400, "learning_rate": 0.05})
     edit = vii.invert(toy, [toy_pair], settings)
     assert (edit.tokens - toy_edit.tokens).abs().max() <= 1e-3
     assert edit.training["explained"] > 0.999
@@ -37,7 +37,7 @@ def test_several_pairs_recover_the_same_instruction(toy, toy_edit):
     for seed in (11, 12, 13):
         before = 0.35 + 0.3 * picture(seed, 32, 32)
         pairs.append(vii.Pair(before, before + offsets.T.repeat_interleave(4, 1)[:, :, None]))
-    edit = vii.invert(toy, pairs, InversionSettings(**{**FAST, "steps": 400}))
+    edit = vii.invert(toy, pairs, InversionSettings(**{**FAST, "max_train_steps": 400}))
     assert (edit.tokens - toy_edit.tokens).abs().max() <= 1e-3
     assert edit.pairs == tuple(pair.sha256() for pair in pairs)
 
@@ -46,7 +46,9 @@ def test_several_pairs_recover_the_same_instruction(toy, toy_edit):
 @pytest.mark.parametrize("augment", ["none", "flip"])
 def test_pair_and_view_are_drawn_independently_of_the_noise_level(toy, toy_pair, timesteps, augment):
     """Chi-square over view x tenth of the noise levels: the authors' `t % n` would fail it by a factor of hundreds."""
-    settings = InversionSettings(**{**FAST, "steps": 250, "batch_size": 16, "timesteps": timesteps, "augment": augment})
+    settings = InversionSettings(
+        **{**FAST, "max_train_steps": 250, "batch_size": 16, "timesteps": timesteps, "augment": augment}
+    )
     examples = Examples(toy, [toy_pair] * 3, augment)
     batches = list(examples.draws(settings, seed=0))
     which, t = torch.cat([batch.which for batch in batches]), torch.cat([batch.t for batch in batches])
@@ -63,9 +65,9 @@ def test_pair_and_view_are_drawn_independently_of_the_noise_level(toy, toy_pair,
         assert shares.tolist() == pytest.approx([1 / kinds] * kinds, rel=0.2)
 
 
-def test_high_noise_puts_the_levels_where_it_says(toy, toy_pair):
+def test_timestep_density_puts_the_levels_where_it_says(toy, toy_pair):
     """`t = 1 - u^4`: half of all samples lie above 1 - 0.5^4, and every batch has one in each sixteenth of u."""
-    settings = {**FAST, "steps": 200, "batch_size": 16, "high_noise": 4.0}
+    settings = {**FAST, "max_train_steps": 200, "batch_size": 16, "timestep_density": 4.0}
     batches = list(Examples(toy, [toy_pair]).draws(InversionSettings(**settings), seed=0))
     t = torch.cat([batch.t for batch in batches])
     assert ((t >= 0) & (t < 1)).all()
@@ -73,21 +75,21 @@ def test_high_noise_puts_the_levels_where_it_says(toy, toy_pair):
     torch.testing.assert_close(torch.quantile(t, levels), 1 - (1 - levels) ** 4, atol=0.02, rtol=0)
     for batch in batches[:5]:
         assert sorted(((1 - batch.t) ** 0.25 * 16).floor().tolist()) == list(range(16))
-    probes = Examples(toy, [toy_pair]).probes(4, high_noise=4.0)
+    probes = Examples(toy, [toy_pair]).probes(InversionSettings(probe_size=4, timestep_density=4.0))
     torch.testing.assert_close(probes.t, 1 - torch.tensor([0.125, 0.375, 0.625, 0.875]) ** 4)
 
 
-def test_high_noise_leaves_a_permutation_alone(toy, toy_pair):
+def test_timestep_density_leaves_a_permutation_alone(toy, toy_pair):
     """Every level once is what a permutation promises."""
-    settings = {**FAST, "steps": 50, "timesteps": "permutation", "high_noise": 4.0}
+    settings = {**FAST, "max_train_steps": 50, "timesteps": "permutation", "timestep_density": 4.0}
     t = torch.cat([batch.t for batch in Examples(toy, [toy_pair]).draws(InversionSettings(**settings), seed=0)])
     torch.testing.assert_close(t.sort().values, (torch.arange(200) + 0.5) / 200)
-    run = _Run(toy, [toy_pair], InversionSettings(**settings), seed=0)
-    torch.testing.assert_close(run.probes.t, (torch.arange(8) + 0.5) / 8)
+    probes = Examples(toy, [toy_pair]).probes(InversionSettings(**settings))
+    torch.testing.assert_close(probes.t, (torch.arange(8) + 0.5) / 8)
 
 
 def test_a_step_asked_late_answers_as_it_would_have_at_once(toy, toy_pair):
-    settings = InversionSettings(**{**FAST, "steps": 12, "probe_every": 3})
+    settings = InversionSettings(**{**FAST, "max_train_steps": 12, "probe_every": 3})
     at_once, steps = [], []
     for step in vii.invert_steps(toy, [toy_pair], settings, seed=0):
         at_once.append(step.best())
@@ -99,16 +101,17 @@ def test_a_step_asked_late_answers_as_it_would_have_at_once(toy, toy_pair):
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
-def test_high_noise_must_be_positive(value):
-    with pytest.raises(vii.ViiError, match="high_noise"):
-        InversionSettings(high_noise=value)
+def test_timestep_density_must_be_positive(value):
+    with pytest.raises(vii.ViiError, match="timestep_density"):
+        InversionSettings(timestep_density=value)
 
 
 def test_every_pair_counts_the_same_in_the_probe_set(toy, toy_pair):
     other = vii.Pair(picture(5, 32, 32), picture(6, 32, 32))
     pairs, instruction = [toy_pair, other, toy_pair], toy.instruct("red green")
     examples = Examples(toy, pairs, "crop-flip")
-    probes = examples.probes(16)
+    settings = InversionSettings(**{**FAST, "probe_size": 16})
+    probes = examples.probes(settings)
     assert len(probes.t) == 18
     assert torch.equal(probes.which, torch.tensor([0, 8, 16] * 6))  # the pairs as they are, no other view
     torch.testing.assert_close(probes.t, (torch.arange(18) + 0.5) / 18)
@@ -118,19 +121,18 @@ def test_every_pair_counts_the_same_in_the_probe_set(toy, toy_pair):
         toy.loss(*encoded[pair], instruction, probes.t[pair::3], torch.stack(probes.noise[pair::3]))
         for pair in range(3)
     ]
-    run = _Run(toy, pairs, InversionSettings(**{**FAST, "probe_size": 16}), seed=0)
-    assert run.probe(instruction) == pytest.approx(losses.mean().item(), rel=1e-5)
-    assert run.probe(instruction) == pytest.approx(torch.stack(alone).mean(1).mean().item(), rel=1e-5)
+    assert examples.mean_loss(probes, instruction) == pytest.approx(losses.mean().item(), rel=1e-5)
+    assert examples.mean_loss(probes, instruction) == pytest.approx(torch.stack(alone).mean(1).mean().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("sizes", [[(32, 32), (32, 32)], [(32, 32), (24, 48), (32, 32)]])
 def test_a_batch_mixes_pairs_of_one_size_in_one_pass_and_others_in_a_pass_a_size(tiny, sizes):
     pairs = [vii.Pair(picture(i, *size), picture(i + 9, *size)) for i, size in enumerate(sizes)]
     examples = Examples(tiny, pairs)
-    batch = next(examples.draws(InversionSettings(batch_size=12, steps=1), seed=2))
+    batch = next(examples.draws(InversionSettings(batch_size=12, max_train_steps=1), seed=2))
     assert set(batch.which.tolist()) == set(range(len(pairs)))
     instruction, passed = tiny.instruct("red"), []
-    hook = tiny.unet.register_forward_pre_hook(lambda _module, args: passed.append(tuple(args[0].shape[-2:])))
+    hook = tiny.parts.unet.register_forward_pre_hook(lambda _module, args: passed.append(tuple(args[0].shape[-2:])))
     try:
         with torch.no_grad():
             losses = examples.loss(batch, instruction)
@@ -146,7 +148,9 @@ def test_a_batch_mixes_pairs_of_one_size_in_one_pass_and_others_in_a_pass_a_size
 
 def test_pairs_of_several_aspect_ratios_are_learned_together(tiny):
     pairs = [vii.Pair(picture(i, *size), picture(i + 9, *size)) for i, size in enumerate([(32, 32), (24, 48)])]
-    settings = InversionSettings(init="red", tokens=4, steps=4, batch_size=4, probe_size=3, probe_every=2)
+    settings = InversionSettings(
+        init="text", init_text="red", tokens=4, max_train_steps=4, batch_size=4, probe_size=3, probe_every=2
+    )
     edit = vii.invert(tiny, pairs, settings)
     assert edit.pairs == tuple(pair.sha256() for pair in pairs)
     assert edit.training["samples"] == 4 * 4 + 4 * (1 + 1 + 2)  # the probe set is made even: four samples
@@ -177,12 +181,14 @@ def test_views_are_encoded_once_and_a_step_costs_the_same(tiny, monkeypatch):
     pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
     encoded, original = [], tiny.encode
     monkeypatch.setattr(tiny, "encode", lambda image: encoded.append(image) or original(image))
-    settings = InversionSettings(init="red", tokens=4, steps=3, batch_size=4, probe_size=2, probe_every=3)
+    settings = InversionSettings(
+        init="text", init_text="red", tokens=4, max_train_steps=3, batch_size=4, probe_size=2, probe_every=3
+    )
     runs = {}
     for augment in ("none", "crop-flip"):
         encoded.clear()
         passed = []
-        hook = tiny.unet.register_forward_pre_hook(lambda _module, args, to=passed: to.append(len(args[0])))
+        hook = tiny.parts.unet.register_forward_pre_hook(lambda _module, args, to=passed: to.append(len(args[0])))
         *_, last = vii.invert_steps(tiny, [pair], dataclasses.replace(settings, augment=augment))
         hook.remove()
         assert len(encoded) == 2 * (1 if augment == "none" else 2 + CROPS)
@@ -194,23 +200,25 @@ def test_views_are_encoded_once_and_a_step_costs_the_same(tiny, monkeypatch):
 def test_stacking_puts_encodings_of_one_size_side_by_side(toy):
     one, two = toy.encode(picture(1)), toy.encode(picture(2))
     assert torch.equal(stack([one, two, one]).pixels, torch.cat([one.pixels, two.pixels, one.pixels]))
-    assert stack([one, one]) is one
+    assert torch.equal(stack([one]).pixels, one.pixels)
 
 
 def test_every_timestep_is_visited_once_and_keeps_its_noise(tiny):
-    settings = dataclasses.replace(vii.load_recipe("visii"), init="red", probe_size=2, clip_weight=0.0)
-    run = _Run(tiny, [vii.Pair(picture(1, 32, 32), picture(2, 32, 32))], settings, seed=3)
-    draws = list(run.examples.draws(settings, seed=3))
+    settings = dataclasses.replace(
+        vii.load_recipe("visii"), init="text", init_text="red", probe_size=2, clip_weight=0.0
+    )
+    examples = Examples(tiny, [vii.Pair(picture(1, 32, 32), picture(2, 32, 32))])
+    draws = list(examples.draws(settings, seed=3))
     visited = [int(batch.t.item() * tiny.num_timesteps) for batch in draws]
     assert sorted(visited) == list(range(1000))
     assert visited != sorted(visited)
-    bank = Noise(3, bank=True)
+    shape = examples.encoded[0][1].noise_shape
     for timestep, batch in zip(visited, draws, strict=True):
-        assert torch.equal(batch.noise[0], bank.draw(run.examples.encoded[0][1].noise_shape, timestep))
+        assert torch.equal(batch.noise[0], torch.randn(shape, generator=banked_generator(3, timestep)))
 
 
-def test_one_visii_step_is_the_authors_update_written_out(tiny):
-    """Guided loss, 4 MSE - 0.1 min(cos, 0.5) with the mean of all rows, one AdamW step: seed-systems 1.4 and 1.11."""
+def test_one_visii_step_is_the_authors_update_written_out(tiny, monkeypatch):
+    """Guided loss, 4 MSE - 0.1 min(cos, 0.5) with the mean of all rows, one AdamW step, as in the authors' train.py."""
 
     class Joint:
         matrix = torch.randn(32, 6, generator=torch.Generator().manual_seed(1))
@@ -222,22 +230,22 @@ def test_one_visii_step_is_the_authors_update_written_out(tiny):
             return rows.mean(0) @ self.matrix
 
     joint = Joint()
-    tiny.__dict__["joint"] = joint
+    tiny.parts.__dict__["joint"] = joint
     try:
         visii = vii.load_recipe("visii")
-        settings = dataclasses.replace(visii, init="make it red", probe_size=2, probe_every=1)
+        settings = dataclasses.replace(visii, init="text", init_text="make it red", probe_size=2, probe_every=1)
         pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
-        run = _Run(tiny, [pair], settings, seed=0)
-        losses = itertools.count(0, -1)
-        run.probe = lambda instruction: float(next(losses))  # every step is the best
-        batch, step = next(run.examples.draws(settings, seed=0)), next(itertools.islice(run.steps(), 1, None))
+        losses = itertools.count(9, -1)
+        monkeypatch.setattr(Examples, "mean_loss", lambda *_args, **_options: float(next(losses)))  # each is the best
+        batch = next(Examples(tiny, [pair]).draws(settings, seed=0))
+        step = next(itertools.islice(vii.invert_steps(tiny, [pair], settings, seed=0), 1, None))
     finally:
-        tiny.__dict__["joint"] = None
+        tiny.parts.__dict__["joint"] = None
 
     timestep = int(batch.t.item() * 1000)
-    zx = tiny.vae.encode(pair.before[None] * 2 - 1).latent_dist.mode()
-    zy = 0.18215 * tiny.vae.encode(pair.after[None] * 2 - 1).latent_dist.mode()
-    alpha, noise = tiny.alpha_bar[timestep], Noise(0, bank=True).draw(zy.shape[1:], timestep)[None]
+    zx = tiny.parts.vae.encode(pair.before[None] * 2 - 1).latent_dist.mode()
+    zy = 0.18215 * tiny.parts.vae.encode(pair.after[None] * 2 - 1).latent_dist.mode()
+    alpha, noise = tiny.parts.alpha_bar[timestep], torch.randn(zy.shape, generator=banked_generator(0, timestep))
     zt = alpha.sqrt() * zy + (1 - alpha).sqrt() * noise
     row0, null = tiny.instruct("make it red").rows, tiny.instruct("").rows
     eos = tiny.instruct("make it red").free[1]
@@ -246,7 +254,7 @@ def test_one_visii_step_is_the_authors_update_written_out(tiny):
 
     def unet(rows, condition):
         inputs = torch.cat([zt, condition], 1)
-        return tiny.unet(inputs, torch.tensor([timestep]), encoder_hidden_states=rows[None]).sample
+        return tiny.parts.unet(inputs, torch.tensor([timestep]), encoder_hidden_states=rows[None]).sample
 
     with torch.no_grad():
         e_i, e_u = unet(null, zx), unet(null, 0 * zx)
@@ -265,7 +273,9 @@ def test_one_visii_step_is_the_authors_update_written_out(tiny):
 
 
 def test_frozen_rows_never_change(tiny):
-    settings = InversionSettings(init="make it red", tokens=3, steps=5, batch_size=2, probe_size=2, probe_every=1)
+    settings = InversionSettings(
+        init="text", init_text="make it red", tokens=3, max_train_steps=5, batch_size=2, probe_size=2, probe_every=1
+    )
     *_, last = vii.invert_steps(tiny, [vii.Pair(picture(1, 32, 32), picture(2, 32, 32))], settings)
     edit, start = last.best(), tiny.instruct("make it red")
     rows = edit.instruction(start).rows
@@ -276,7 +286,13 @@ def test_frozen_rows_never_change(tiny):
 
 def test_visii_learns_the_words_between_bos_and_eos(tiny):
     settings = dataclasses.replace(
-        vii.load_recipe("visii"), init="make it red", steps=2, probe_size=2, clip_weight=0.0, probe_every=1
+        vii.load_recipe("visii"),
+        init="text",
+        init_text="make it red",
+        max_train_steps=2,
+        probe_size=2,
+        clip_weight=0.0,
+        probe_every=1,
     )
     edit = vii.invert(tiny, [vii.Pair(picture(1, 32, 32), picture(2, 32, 32))], settings)
     start, stop = tiny.instruct("make it red").free
@@ -287,23 +303,27 @@ def test_visii_learns_the_words_between_bos_and_eos(tiny):
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tiny):
     pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
-    settings = InversionSettings(init="red", tokens=4, steps=4, batch_size=2, probe_size=2, probe_every=1)
+    settings = InversionSettings(
+        init="text", init_text="red", tokens=4, max_train_steps=4, batch_size=2, probe_size=2, probe_every=1
+    )
     first, second, other = (to_bytes(vii.invert(tiny, [pair], settings, seed=seed)) for seed in (5, 5, 6))
     assert first == second
     assert first != other
 
 
 def test_the_probe_set_does_not_depend_on_the_seed(toy, toy_pair):
-    losses = {_Run(toy, [toy_pair], InversionSettings(**FAST), seed).null_loss for seed in (0, 1, 2)}
+    steps = [next(vii.invert_steps(toy, [toy_pair], InversionSettings(**FAST), seed=seed)) for seed in (0, 1, 2)]
+    losses = {step.best().training["loss_null"] for step in steps}
     assert len(losses) == 1
 
 
 def test_explained_is_one_minus_the_ratio_of_probe_losses(toy, toy_pair):
-    run = _Run(toy, [toy_pair], InversionSettings(**{**FAST, "steps": 30, "probe_every": 10}), seed=0)
-    steps = list(run.steps())
+    settings = InversionSettings(**{**FAST, "max_train_steps": 30, "probe_every": 10})
+    steps = list(vii.invert_steps(toy, [toy_pair], settings))
+    null_loss = steps[0].best().training["loss_null"]
     assert steps[0].explained == pytest.approx(0, abs=1e-6)  # init "none" is no instruction
     best = min(step.probe for step in steps if step.probe is not None)
-    assert steps[-1].explained == pytest.approx(1 - best / run.null_loss)
+    assert steps[-1].explained == pytest.approx(1 - best / null_loss, abs=1e-5)
     assert steps[-1].best().training["explained"] == pytest.approx(steps[-1].explained, abs=1e-4)
     assert [step.step for step in steps if step.probe is not None] == [0, 10, 20, 30]
 
@@ -311,18 +331,20 @@ def test_explained_is_one_minus_the_ratio_of_probe_losses(toy, toy_pair):
 def test_the_best_step_is_kept_and_not_the_last(toy, toy_pair):
     """A learning rate so high that the loss rises again: the kept tokens are those with the least probe loss."""
     settings = InversionSettings(
-        **{**FAST, "steps": 40, "probe_every": 1, "learning_rate": 3.0, "learning_rate_schedule": "constant"}
+        **{**FAST, "max_train_steps": 40, "probe_every": 1, "learning_rate": 3.0, "lr_scheduler": "constant"}
     )
-    run = _Run(toy, [toy_pair], settings, seed=0)
-    steps = list(run.steps())
+    steps = list(vii.invert_steps(toy, [toy_pair], settings))
     probes = [step.probe for step in steps]
     edit = steps[-1].best()
     assert edit.training["best_step"] == probes.index(min(probes))
-    assert run.probe(edit.instruction(toy.instruct(""))) == pytest.approx(min(probes), rel=1e-5)
+    examples, learned = Examples(toy, [toy_pair]), edit.instruction(toy.instruct(""))
+    assert examples.mean_loss(examples.probes(settings), learned) == pytest.approx(min(probes), rel=1e-5)
 
 
 def test_early_stop(toy, toy_pair):
-    settings = InversionSettings(**{**FAST, "steps": 1000, "probe_every": 5, "patience": 3, "min_improvement": 0.5})
+    settings = InversionSettings(
+        **{**FAST, "max_train_steps": 1000, "probe_every": 5, "patience": 3, "min_improvement": 0.5}
+    )
     *_, last = vii.invert_steps(toy, [toy_pair], settings)
     assert last.step < 1000
     assert last.step % 5 == 0
@@ -337,16 +359,23 @@ def test_interrupt_keeps_the_best_so_far(toy, toy_pair, monkeypatch):
         return original(*args, **options)
 
     monkeypatch.setattr(toy, "loss", loss)
-    edit = vii.invert(toy, [toy_pair], InversionSettings(**{**FAST, "steps": 1000, "probe_every": 5}))
+    edit = vii.invert(toy, [toy_pair], InversionSettings(**{**FAST, "max_train_steps": 1000, "probe_every": 5}))
     assert 0 < edit.training["steps"] < 1000
     assert edit.training["explained"] > 0
 
 
 def test_samples_count_every_image_through_the_unet(tiny):
     passed = []
-    hook = tiny.unet.register_forward_pre_hook(lambda _module, args: passed.append(len(args[0])))
+    hook = tiny.parts.unet.register_forward_pre_hook(lambda _module, args: passed.append(len(args[0])))
     settings = dataclasses.replace(
-        vii.load_recipe("visii"), init="red", steps=4, batch_size=2, probe_size=3, probe_every=2, clip_weight=0.0
+        vii.load_recipe("visii"),
+        init="text",
+        init_text="red",
+        max_train_steps=4,
+        batch_size=2,
+        probe_size=3,
+        probe_every=2,
+        clip_weight=0.0,
     )
     try:
         *_, last = vii.invert_steps(tiny, [vii.Pair(picture(1, 32, 32), picture(2, 32, 32))], settings)
@@ -356,12 +385,12 @@ def test_samples_count_every_image_through_the_unet(tiny):
 
 
 def test_learning_rate_rises_then_falls():
-    settings = InversionSettings(steps=100, learning_rate=2.0, warmup_steps=10, learning_rate_schedule="cosine")
+    settings = InversionSettings(max_train_steps=100, learning_rate=2.0, lr_warmup_steps=10, lr_scheduler="cosine")
     rates = [learning_rate_at(step, settings) for step in range(100)]
     assert rates[4] == pytest.approx(2.0 * 0.5 * (0.5 + 0.5 * math.cos(math.pi * 0.04)))
     assert rates[50] == pytest.approx(1.0)
     assert rates[99] < 0.002
-    constant = dataclasses.replace(settings, learning_rate_schedule="constant", warmup_steps=0)
+    constant = dataclasses.replace(settings, lr_scheduler="constant", lr_warmup_steps=0)
     assert {learning_rate_at(step, constant) for step in range(100)} == {2.0}
 
 
@@ -382,16 +411,17 @@ def test_direction_term_gives_no_gradient_above_its_cap():
 @pytest.mark.parametrize(
     ("change", "value"),
     [
-        ("init", "make it red"),
+        ("init_text", "make it red"),
+        ("init", "none"),
         ("tokens", 3),
-        ("steps", 3),
+        ("max_train_steps", 3),
         ("batch_size", 3),
         ("learning_rate", 0.01),
-        ("learning_rate_schedule", "constant"),
-        ("warmup_steps", 0),
+        ("lr_scheduler", "constant"),
+        ("lr_warmup_steps", 0),
         ("weight_decay", 0.5),
         ("timesteps", "permutation"),
-        ("high_noise", 2.0),
+        ("timestep_density", 2.0),
         ("noise", "bank"),
         ("augment", "flip"),
         ("mse_weight", 0.01),
@@ -409,14 +439,23 @@ def test_direction_term_gives_no_gradient_above_its_cap():
 )
 def test_every_setting_changes_the_edit_file(embedded, change, value):
     """A setting that no line reads would leave the bytes as they are."""
-    base = {"init": "make it night", "tokens": 4, "steps": 5, "batch_size": 2, "probe_size": 2, "probe_every": 1}
-    base |= {"clip_weight": 1.0, "clip_cap": 0.9, "warmup_steps": 2, "patience": 1, "weight_decay": 0.01}
+    base = {
+        "init": "text",
+        "init_text": "make it night",
+        "tokens": 4,
+        "max_train_steps": 5,
+        "batch_size": 2,
+        "probe_size": 2,
+        "probe_every": 1,
+    }
+    base |= {"clip_weight": 1.0, "clip_cap": 0.9, "lr_warmup_steps": 2, "patience": 1, "weight_decay": 0.01}
     base |= {"guidance_scale": 1.5, "image_guidance_scale": 1.2}
     base |= {"patience": 0} if change != "min_improvement" else {"min_improvement": 0.0}
     if change == "patience":
         base |= {"min_improvement": 0.9}
     pair = vii.Pair(picture(1, 64, 64), picture(1, 64, 64) * 0.4)
     reference = vii.invert(embedded, [pair], InversionSettings(**base))
+    base |= {"init_text": ""} if change == "init" else {}
     changed = vii.invert(embedded, [pair], InversionSettings(**{**base, change: value}))
     assert to_bytes(reference) != to_bytes(changed)
 
@@ -431,7 +470,7 @@ def test_every_setting_is_covered_by_the_test_above():
 @pytest.mark.parametrize(
     "bad",
     [
-        {"steps": 0},
+        {"max_train_steps": 0},
         {"batch_size": -1},
         {"learning_rate": 0.0},
         {"learning_rate": float("inf")},
@@ -439,8 +478,17 @@ def test_every_setting_is_covered_by_the_test_above():
         {"noise": "pink"},
         {"augment": "rotate"},
         {"timesteps": "random"},
-        {"learning_rate_schedule": "linear"},
+        {"lr_scheduler": "linear"},
         {"clip_cap": 2.0},
+        {"mse_weight": float("nan")},
+        {"weight_decay": float("nan")},
+        {"clip_weight": float("inf")},
+        {"guidance_scale": 1e9},
+        {"max_train_steps": 2.5},
+        {"tokens": True},
+        {"init": "make it red"},
+        {"init": "pez", "init_text": "make it red"},
+        {"init": "text", "init_text": "a\0b"},
     ],
 )
 def test_settings_that_cannot_run_are_refused(bad):
@@ -454,6 +502,37 @@ def test_bad_calls_are_refused_before_any_work(toy, toy_pair):
     with pytest.raises(UsageError, match="seed"):
         vii.invert_steps(toy, [toy_pair], seed=-1)
     with pytest.raises(UsageError, match="room for 1 to 6"):
-        list(vii.invert_steps(toy, [toy_pair], InversionSettings(init="none", tokens=9)))
+        vii.invert_steps(toy, [toy_pair], InversionSettings(init="none", tokens=9))
+    with pytest.raises(UsageError, match="7 words are too long"):
+        vii.invert_steps(toy, [toy_pair], InversionSettings(init="text", init_text="a b c d e f g", tokens=2))
     with pytest.raises(UsageError, match="it is empty"):
         list(vii.invert_steps(toy, [toy_pair], InversionSettings(init="none", tokens=0)))
+
+
+def test_arguments_are_checked_at_once_and_the_work_waits_for_the_first_step(toy, toy_pair, monkeypatch):
+    encoded, original = [], toy.encode
+    monkeypatch.setattr(toy, "encode", lambda image: encoded.append(1) or original(image))
+    steps = vii.invert_steps(toy, [toy_pair], InversionSettings(**FAST))
+    assert not encoded
+    next(steps)
+    assert len(encoded) == 2
+
+
+@pytest.mark.parametrize(("pairs", "density"), [(39, 7.0), (1, 1000.0)])
+def test_no_level_is_1(toy, toy_pair, pairs, density):
+    """`1 - u^p` rounds to 1 in float32, and the timestep after the last one is an index out of bounds."""
+    settings = InversionSettings(**{**FAST, "max_train_steps": 2, "probe_size": 39, "timestep_density": density})
+    examples = Examples(toy, [toy_pair] * pairs)
+    batches = [examples.probes(settings), *examples.draws(settings, seed=0)]
+    t = torch.cat([batch.t for batch in batches])
+    assert t.max() < 1
+    assert (t * toy.num_timesteps).long().max() == toy.num_timesteps - 1
+    *_, last = vii.invert_steps(toy, [toy_pair] * pairs, settings)
+    assert last.step == 2
+
+
+@pytest.mark.parametrize("text", ["caption", "none", "text", "retrieve"])
+def test_any_text_can_be_learned_from(toy, toy_pair, text):
+    settings = InversionSettings(**{**FAST, "init": "text", "init_text": text, "max_train_steps": 1})
+    edit = vii.invert(toy, [toy_pair], settings)
+    assert (edit.init_text, edit.training["init"]) == (text, "text")

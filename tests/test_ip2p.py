@@ -11,6 +11,7 @@ import vii
 from vii.diffusion import Noise
 from vii.editors.ip2p import Ip2pEditor, Ip2pSettings, load_ip2p
 from vii.editors.loading import EMBEDDED_MODEL, fingerprint
+from vii.editors.stable_diffusion import assemble
 from vii.errors import EditorError, UsageError
 
 TOLERANCE = 1e-3
@@ -18,7 +19,8 @@ TOLERANCE = 1e-3
 
 def editor_of(pipeline, **options) -> Ip2pEditor:
     parts = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-    return Ip2pEditor(**{name: getattr(pipeline, name) for name in parts}, **{"resolution": 32, **options})
+    assembled = assemble({name: getattr(pipeline, name) for name in parts})
+    return Ip2pEditor(assembled, **{"name": "ip2p", "settings": Ip2pSettings(), "resolution": 32, **options})
 
 
 def by_pipeline(pipeline, image, seed, **options):
@@ -28,7 +30,9 @@ def by_pipeline(pipeline, image, seed, **options):
 
 
 def with_scheduler(pipeline, name):
-    pipeline.scheduler = getattr(diffusers, name).from_config(pipeline.scheduler.config)
+    # DDIM would clip latents to [-1, 1] where the model's own configuration does not say that it must not.
+    options = {"clip_sample": False} if name == "DDIMScheduler" else {}
+    pipeline.scheduler = getattr(diffusers, name).from_config(pipeline.scheduler.config, **options)
     return pipeline
 
 
@@ -47,7 +51,7 @@ def test_sampling_equals_diffusers_pipeline(name, cls, prediction_type):
     editor, image = editor_of(pipeline), picture(3, 32, 32)
     learned = editor.instruct("turn it blue").with_length(6).with_tokens(torch.randn(6, 32))
     settings = Ip2pSettings(num_inference_steps=6, guidance_scale=7.5, image_guidance_scale=1.5, scheduler=name)
-    ours = editor.edit(editor.encode(image), [(learned, 1.0)], settings, Noise(5))
+    ours = editor.edit(editor.encode(image), [(learned, 1.0)], settings, Noise(5))[0]
     theirs = by_pipeline(
         with_scheduler(pipeline, cls),
         image,
@@ -101,15 +105,15 @@ def test_two_branches_are_the_weighted_sum_written_out(tiny):
     one, two, null = tiny.instruct("one"), tiny.instruct("two words"), tiny.instruct("")
 
     def unet(rows, condition):
-        return tiny.unet(torch.cat([noisy, condition], 1), t, encoder_hidden_states=rows[None]).sample
+        return tiny.parts.unet(torch.cat([noisy, condition], 1), t, encoder_hidden_states=rows[None]).sample
 
-    zero = torch.zeros_like(encoding.mean)
-    e_u, e_i = unet(null.rows, zero), unet(null.rows, encoding.mean)
-    e_1, e_2 = unet(one.rows, encoding.mean), unet(two.rows, encoding.mean)
+    zero = torch.zeros_like(encoding.condition)
+    e_u, e_i = unet(null.rows, zero), unet(null.rows, encoding.condition)
+    e_1, e_2 = unet(one.rows, encoding.condition), unet(two.rows, encoding.condition)
     expected = e_u + 1.7 * (e_i - e_u) + 5.0 * (0.8 * (e_1 - e_i) - 0.5 * (e_2 - e_i))
     settings = Ip2pSettings(guidance_scale=5.0, image_guidance_scale=1.7)
     with torch.no_grad():
-        ours = tiny._guided(noisy, encoding.mean, [(one, 0.8), (two, -0.5)], t, settings)
+        ours = tiny.guided(settings, noisy, t, tiny.plan(encoding, [(one, 0.8), (two, -0.5)], settings))
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -126,7 +130,7 @@ def test_two_branches_are_the_weighted_sum_written_out(tiny):
 )
 def test_branches_without_weight_are_not_computed(tiny, text_scale, image_scale, weights, passes):
     seen, encoding = [], tiny.encode(picture(1, 32, 32))
-    hook = tiny.unet.register_forward_pre_hook(lambda _module, args: seen.append(len(args[0])))
+    hook = tiny.parts.unet.register_forward_pre_hook(lambda _module, args: seen.append(len(args[0])))
     settings = Ip2pSettings(num_inference_steps=2, guidance_scale=text_scale, image_guidance_scale=image_scale)
     try:
         branches = [(tiny.instruct(f"word {index}"), weight) for index, weight in enumerate(weights)]
@@ -148,9 +152,9 @@ def test_loss_is_the_formula_written_out(prediction_type, guided):
     guidance = Ip2pSettings(guidance_scale=7.5, image_guidance_scale=1.5) if guided else None
     losses = editor.loss(before, after, instruction, t, noise, guidance)
 
-    scheduler = diffusers.DDPMScheduler.from_config(editor.scheduler.config)
-    clean = editor.vae.encode(picture(2, 32, 32)[None] * 2 - 1).latent_dist.mode() * 0.18215
-    condition = editor.vae.encode(picture(1, 32, 32)[None] * 2 - 1).latent_dist.mode()
+    scheduler = diffusers.DDPMScheduler.from_config(editor.parts.scheduler.config)
+    clean = editor.parts.vae.encode(picture(2, 32, 32)[None] * 2 - 1).latent_dist.mode() * 0.18215
+    condition = editor.parts.vae.encode(picture(1, 32, 32)[None] * 2 - 1).latent_dist.mode()
     for index, step in enumerate([10, 500, 900]):
         time, epsilon = torch.tensor([step]), noise[index][None]
         noisy = scheduler.add_noise(clean, epsilon, time)
@@ -161,7 +165,7 @@ def test_loss_is_the_formula_written_out(prediction_type, guided):
         }[prediction_type]
 
         def unet(rows, image, noisy=noisy, time=time):
-            return editor.unet(torch.cat([noisy, image], 1), time, encoder_hidden_states=rows[None]).sample
+            return editor.parts.unet(torch.cat([noisy, image], 1), time, encoder_hidden_states=rows[None]).sample
 
         predicted = unet(instruction.rows, condition)
         if guided:
@@ -180,7 +184,7 @@ def test_gradient_reaches_the_tokens_and_nothing_else(tiny):
     tiny.loss(before, after, start.with_tokens(tokens), torch.tensor([0.2, 0.7]), noise, guidance).mean().backward()
     assert tokens.grad is not None
     assert tokens.grad.abs().sum() > 0
-    for module in (tiny.unet, tiny.text_encoder, tiny.vae):
+    for module in (tiny.parts.unet, tiny.parts.text_encoder, tiny.parts.vae):
         assert all(parameter.grad is None for parameter in module.parameters())
 
 
@@ -192,11 +196,11 @@ def test_guided_loss_gradient_equals_one_with_gradient_through_every_branch(tiny
     ours, reference = (start.tokens.clone().requires_grad_(True) for _ in range(2))
     guidance = Ip2pSettings(guidance_scale=7.5, image_guidance_scale=1.5)
     tiny.loss(before, after, start.with_tokens(ours), t, noise, guidance).mean().backward()
-    alpha = tiny.alpha_bar[500]
+    alpha = tiny.parts.alpha_bar[500]
     noisy = alpha.sqrt() * after.latents + (1 - alpha).sqrt() * noise
     rows = torch.stack([start.with_tokens(reference).rows, null.rows, null.rows])
-    condition = torch.cat([before.mean, before.mean, torch.zeros_like(before.mean)])
-    e_t, e_i, e_u = tiny.unet(
+    condition = torch.cat([before.condition, before.condition, torch.zeros_like(before.condition)])
+    e_t, e_i, e_u = tiny.parts.unet(
         torch.cat([noisy.expand(3, -1, -1, -1), condition], 1), torch.tensor([500]), encoder_hidden_states=rows
     ).sample.chunk(3)
     ((e_u + 7.5 * (e_t - e_i) + 1.5 * (e_i - e_u) - noise) ** 2).mean().backward()
@@ -204,16 +208,18 @@ def test_guided_loss_gradient_equals_one_with_gradient_through_every_branch(tiny
 
 
 def test_frozen_models_are_unchanged(tiny):
-    before = fingerprint(tiny.text_encoder, tiny.unet)
-    whole = {name: value.clone() for name, value in tiny.unet.state_dict().items()}
+    before = fingerprint(tiny.parts.text_encoder, tiny.parts.unet)
+    whole = {name: value.clone() for name, value in tiny.parts.unet.state_dict().items()}
     pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
-    vii.invert(tiny, [pair], vii.InversionSettings(init="red", steps=2, batch_size=2, probe_size=2))
-    assert fingerprint(tiny.text_encoder, tiny.unet) == before
-    assert all(torch.equal(value, whole[name]) for name, value in tiny.unet.state_dict().items())
+    vii.invert(
+        tiny, [pair], vii.InversionSettings(init="text", init_text="red", max_train_steps=2, batch_size=2, probe_size=2)
+    )
+    assert fingerprint(tiny.parts.text_encoder, tiny.parts.unet) == before
+    assert all(torch.equal(value, whole[name]) for name, value in tiny.parts.unet.state_dict().items())
 
 
 def test_instruct_marks_the_words_between_bos_and_eos(tiny):
-    ids = tiny.tokenizer("make it red").input_ids
+    ids = tiny.parts.tokenizer("make it red").input_ids
     instruction = tiny.instruct("make it red")
     assert instruction.rows.shape == (77, 32)
     assert instruction.free == (1, len(ids) - 1)
@@ -251,7 +257,9 @@ def test_learning_in_bfloat16_moves_float32_tokens(tiny_folder):
     editor = vii.load_editor("ip2p", model=str(tiny_folder), clip="none", dtype="bfloat16", device="cpu")
     editor.resolution = 32
     pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
-    settings = vii.InversionSettings(init="red", steps=2, batch_size=2, probe_size=2, probe_every=1)
+    settings = vii.InversionSettings(
+        init="text", init_text="red", max_train_steps=2, batch_size=2, probe_size=2, probe_every=1
+    )
     *_, last = vii.invert_steps(editor, [pair], settings)
     assert last.best().tokens.dtype == torch.float32
 
@@ -282,7 +290,14 @@ def test_incomplete_folders_are_refused(tmp_path, tiny_folder):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"num_inference_steps": 0}, {"guidance_scale": float("nan")}, {"scheduler": "euler_a"}]
+    "bad",
+    [
+        {"num_inference_steps": 0},
+        {"num_inference_steps": 1001},
+        {"guidance_scale": float("nan")},
+        {"image_guidance_scale": 1e6},
+        {"scheduler": "euler_a"},
+    ],
 )
 def test_settings_refuse_what_cannot_be_sampled(bad):
     with pytest.raises(UsageError):

@@ -142,7 +142,9 @@ def test_time_spent_on_pictures_is_not_called_learning(tmp_path, toy, toy_pair, 
     observers.start(toy, toy_pair, 0)
     clock = iter([10.0, 13.0, 20.0, 24.0])
     monkeypatch.setattr("vii.cli.observe.time.perf_counter", lambda: next(clock))
-    for step in list(vii.invert_steps(toy, [toy_pair], vii.InversionSettings(init="none", tokens=2, steps=1))):
+    for step in list(
+        vii.invert_steps(toy, [toy_pair], vii.InversionSettings(init="none", tokens=2, max_train_steps=1))
+    ):
         observers.see(step)
     assert observers.seconds == 7.0
 

@@ -10,6 +10,7 @@ from vii.errors import RecipeError, UsageError
 from vii.evaluation.benchmark import read_edits
 from vii.inversion import InversionSettings
 from vii.inversion.recipes import FOLDER, read_recipe, recipe_names
+from vii.inversion.settings import OLD_NAMES
 from vii.settings import override, parse
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -31,7 +32,7 @@ def test_visii_is_the_authors_setting():
     authors = {
         "recipe": "visii",
         "tokens": 0,
-        "steps": 1000,
+        "max_train_steps": 1000,
         "batch_size": 1,
         "learning_rate": 1e-3,
         "weight_decay": 1e-2,
@@ -54,7 +55,9 @@ def test_a_recipe_by_path_starts_from_its_base(tmp_path):
         '[pair]\nbefore = "b.png"\nafter = "a.png"'
     )
     recipe = read_recipe(path)
-    assert recipe.settings == dataclasses.replace(vii.load_recipe("visii"), recipe="mine", steps=7, learning_rate=1.0)
+    assert recipe.settings == dataclasses.replace(
+        vii.load_recipe("visii"), recipe="mine", max_train_steps=7, learning_rate=1.0
+    )
     assert recipe.pair == (tmp_path / "b.png", tmp_path / "a.png")
 
 
@@ -62,11 +65,22 @@ def test_a_recipe_by_path_starts_from_its_base(tmp_path):
     ("content", "message"),
     [
         ("steps = 3", "unknown key 'steps'"),
-        ("[inversion]\nstep = 3", "did you mean 'steps'"),
-        ('[inversion]\nsteps = "3"', "steps must be of type int"),
-        ("[inversion]\nsteps = 2.5", "steps must be of type int"),
-        ("[inversion]\nsteps = 0", "at least 1"),
+        ("[inversion]\nmax_train_step = 3", "did you mean 'max_train_steps'"),
+        ('[inversion]\nsteps = "3"', "max_train_steps must be of type int"),
+        ("[inversion]\nsteps = 2.5", "max_train_steps must be of type int"),
+        ("[inversion]\nsteps = 0", "from 1 to"),
         ("steps = ", "not valid TOML"),
+        ("inversion = 3", "inversion must be a table"),
+        ("pair = [1]", "pair must be a table"),
+        ("base = 3", "base must be a text"),
+        ("description = 3", "description must be a text"),
+        ('base = "a\\u0000b.toml"', "NUL"),
+        ('base = "a\\u0000b"', "NUL"),
+        ("[inversion]\nsettings = 3", "unknown setting 'settings'"),
+        ('[inversion]\nrecipe = "visii"', "unknown setting 'recipe'"),
+        ("[inversion]\nmse_weight = nan", "mse_weight must be a number from 0"),
+        ("[inversion]\nlearning_rate = inf", "learning_rate must be a number"),
+        (f"x = {'[' * 5000}", "not valid TOML"),
         ('base = "defualt"', "did you mean 'default'"),
         ('[pair]\nbefore = "b.png"', "holds 'before' and 'after'"),
     ],
@@ -113,13 +127,63 @@ def test_shipped_recipe_files_say_nothing_that_is_not_a_field():
 def test_assignments_are_converted_to_the_types_of_their_fields():
     settings = InversionSettings()
     parsed = parse(settings, ["steps=7", "learning_rate=0.5", "guided_loss=true", "guidance_scale=3", "noise=bank"])
-    assert parsed == {"steps": 7, "learning_rate": 0.5, "guided_loss": True, "guidance_scale": 3.0, "noise": "bank"}
+    assert parsed == {
+        "max_train_steps": 7,
+        "learning_rate": 0.5,
+        "guided_loss": True,
+        "guidance_scale": 3.0,
+        "noise": "bank",
+    }
     assert override(settings, **parsed).guidance_scale == 3.0
     for bad, message in (
         ("steps", "NAME=VALUE"),
-        ("setps=3", "did you mean 'steps'"),
+        ("max_train_stepz=3", "did you mean 'max_train_steps'"),
         ("steps=many", "of type int"),
         ("guided_loss=1", "of type bool"),
     ):
         with pytest.raises(UsageError, match=message):
             parse(settings, [bad])
+
+
+def test_a_long_chain_of_recipes_is_refused_in_one_line(tmp_path):
+    for index in range(30):
+        (tmp_path / f"{index}.toml").write_text(f'base = "{index + 1}.toml"')
+    with pytest.raises(RecipeError, match="more than 20 recipes"):
+        read_recipe(tmp_path / "0.toml")
+
+
+def test_old_names_still_load(tmp_path):
+    old = "[inversion]\nsteps = 7\nlearning_rate_schedule = 'constant'\nwarmup_steps = 3\nhigh_noise = 2\n"
+    (tmp_path / "old.toml").write_text(old + "init = 'make it red'\n")
+    expected = InversionSettings(
+        recipe="old",
+        max_train_steps=7,
+        lr_scheduler="constant",
+        lr_warmup_steps=3,
+        timestep_density=2.0,
+        init="text",
+        init_text="make it red",
+    )
+    assert read_recipe(tmp_path / "old.toml").settings == expected
+    assert set(OLD_NAMES.values()) <= {field.name for field in dataclasses.fields(InversionSettings)}
+    parsed = parse(
+        InversionSettings(), ["steps=7", "warmup_steps=3", "high_noise=2", "learning_rate_schedule=constant"]
+    )
+    assert override(InversionSettings(), **parsed).timestep_density == 2.0
+
+
+def test_a_starting_text_and_a_way_to_find_one_replace_each_other(tmp_path):
+    def initial(settings):
+        return settings.init, settings.init_text
+
+    base = override(InversionSettings(), init="make it red")
+    assert initial(base) == initial(override(InversionSettings(), init_text="make it red")) == ("text", "make it red")
+    assert initial(override(base, init="pez")) == ("pez", "")
+    assert initial(override(base, **parse(base, ["init=retrieve"]))) == ("retrieve", "")
+    assert initial(override(base, **parse(base, ["init=text", "init_text=caption"]))) == ("text", "caption")
+    assert initial(override(base, **parse(base, ["init_text=none"]))) == ("text", "none")
+
+
+def test_no_option_forges_the_record():
+    with pytest.raises(UsageError, match="unknown setting 'recipe'"):
+        parse(InversionSettings(), ["recipe=visii"])

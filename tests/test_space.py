@@ -84,8 +84,8 @@ def test_a_text_is_read_exactly_as_after_the_encoder(tiny, before, text):
 
 
 def test_rows_are_the_tables_own_without_positions(before):
-    ids = before.tokenizer(TEXT).input_ids
-    table = before.text_encoder.get_input_embeddings().weight
+    ids = before.parts.tokenizer(TEXT).input_ids
+    table = before.parts.text_encoder.get_input_embeddings().weight
     assert torch.equal(before.instruct(TEXT).rows[: len(ids)], table[ids])
     assert before.instruct(TEXT).scale == pytest.approx(float(table.std()))
 
@@ -127,7 +127,7 @@ def test_the_gradient_reaches_the_free_rows_and_nothing_else(request, name, guid
     editor.loss(*encodings, start.with_tokens(tokens), torch.tensor([0.3, 0.7]), noise, guidance).sum().backward()
     assert (tokens.grad.abs().sum(1) > 0).all()
     assert torch.equal(start.rows, rows[0])
-    modules = (editor.unet, editor.vae, editor._parts.text_encoder)
+    modules = (editor.parts.unet, editor.parts.vae, editor.parts.text_encoder)
     assert all(parameter.grad is None for module in modules for parameter in module.parameters())
 
 
@@ -140,8 +140,8 @@ def test_the_loss_of_a_text_is_that_after_the_encoder(tiny, before, pair):
 def test_the_encoder_runs_once_a_loss_and_once_a_branch_of_an_edit(before, pair):
     """Not once for every branch of a guided loss, nor for every step of sampling."""
     encoding, calls = before.encode(pair.before), []
-    assert before._parts.null_rows.shape == (77, 32)  # computed once an editor
-    hook = before.text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
+    assert before.parts.null_rows.shape == (77, 32)  # computed once an editor
+    hook = before.parts.text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
     try:
         settings = Ip2pSettings(num_inference_steps=3)
         start = before.instruct(TEXT)
@@ -159,7 +159,11 @@ def test_half_precision_learns_float32_tokens(tiny_folder, pair):
     options = {"clip": "none", "dtype": "bfloat16", "device": "cpu", "space": "input"}
     editor = vii.load_editor("ip2p", model=str(tiny_folder), **options)
     editor.resolution = 32
-    found = vii.invert(editor, [pair], vii.InversionSettings(init="red", steps=2, batch_size=2, probe_size=2, tokens=3))
+    found = vii.invert(
+        editor,
+        [pair],
+        vii.InversionSettings(init="text", init_text="red", max_train_steps=2, batch_size=2, probe_size=2, tokens=3),
+    )
     assert found.tokens.dtype == torch.float32
     assert torch.isfinite(found.tokens).all()
 
@@ -170,19 +174,23 @@ def test_half_precision_learns_float32_tokens(tiny_folder, pair):
 @pytest.mark.parametrize("name", ["before", "before_controlnet"])
 def test_learning_lowers_the_loss_and_changes_no_model(request, name, pair):
     editor = request.getfixturevalue(name)
-    frozen = fingerprint(editor.unet)
-    settings = vii.InversionSettings(init=TEXT, tokens=4, steps=25, batch_size=4, probe_size=8, learning_rate=0.5)
+    frozen = fingerprint(editor.parts.unet)
+    settings = vii.InversionSettings(
+        init="text", init_text=TEXT, tokens=4, max_train_steps=25, batch_size=4, probe_size=8, learning_rate=0.5
+    )
     learned = vii.invert(editor, [pair], settings, seed=0)
     assert learned.training["loss"] < learned.training["loss_start"]
     assert learned.space.kind == INPUT_EMBEDDING
     assert learned.tokens.shape == (4, 32)
-    assert fingerprint(editor.unet) == frozen
+    assert fingerprint(editor.parts.unet) == frozen
     result = vii.apply(editor, learned, picture(3, 32, 32), num_inference_steps=2)
     assert torch.isfinite(result).all()
 
 
 def test_learning_rates_are_in_units_of_the_embeddings(before, tiny, pair):
-    settings = vii.InversionSettings(init="red", tokens=2, steps=1, batch_size=2, probe_size=2, warmup_steps=0)
+    settings = vii.InversionSettings(
+        init="text", init_text="red", tokens=2, max_train_steps=1, batch_size=2, probe_size=2, lr_warmup_steps=0
+    )
     rates = [list(vii.invert_steps(editor, [pair], settings))[-1].learning_rate for editor in (tiny, before)]
     assert rates[0] == settings.learning_rate
     assert rates[1] == pytest.approx(settings.learning_rate * before.instruct("").scale)
@@ -202,7 +210,9 @@ def test_the_clip_term_sees_the_rows_after_the_encoder(before, pair, monkeypatch
             return rows.mean(0)[:3]
 
     monkeypatch.setitem(before.__dict__, "joint", Joint())
-    settings = vii.InversionSettings(init=TEXT, tokens=0, steps=1, batch_size=1, probe_size=1, clip_weight=0.1)
+    settings = vii.InversionSettings(
+        init="text", init_text=TEXT, tokens=0, max_train_steps=1, batch_size=1, probe_size=1, clip_weight=0.1
+    )
     step = list(vii.invert_steps(before, [pair], settings))[-1]
     assert step.clip is not None
     torch.testing.assert_close(seen[0], before.instruct(TEXT).encoded().rows)
@@ -210,7 +220,9 @@ def test_the_clip_term_sees_the_rows_after_the_encoder(before, pair, monkeypatch
 
 def test_the_embedded_editor_learns_there_with_its_clip(pair):
     editor = vii.load_editor("embedded", space="input", **EXACT)
-    settings = vii.InversionSettings(init="make it night", tokens=3, steps=3, batch_size=1, probe_size=2, clip_weight=1)
+    settings = vii.InversionSettings(
+        init="text", init_text="make it night", tokens=3, max_train_steps=3, batch_size=1, probe_size=2, clip_weight=1
+    )
     learned = vii.invert(editor, [pair], settings)
     assert (learned.space.kind, learned.editor) == (INPUT_EMBEDDING, "embedded")
 

@@ -9,27 +9,23 @@ from conftest import tiny_pipeline
 
 import vii
 from vii.cli import main
-from vii.editors.ip2p import Ip2pEditor
+from vii.editors.ip2p import Ip2pEditor, Ip2pSettings
+from vii.editors.stable_diffusion import assemble
 from vii.evaluation.benchmark import speed
 
 
 @pytest.fixture(scope="module")
 def small() -> Ip2pEditor:
     pipeline = tiny_pipeline()
-    return Ip2pEditor(
-        unet=pipeline.unet,
-        vae=pipeline.vae,
-        text_encoder=pipeline.text_encoder,
-        tokenizer=pipeline.tokenizer,
-        scheduler=pipeline.scheduler,
-        resolution=64,
-    )
+    parts = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+    assembled = assemble({name: getattr(pipeline, name) for name in parts})
+    return Ip2pEditor(assembled, name="ip2p", settings=Ip2pSettings(), resolution=64)
 
 
 def test_three_loops_are_timed_on_the_same_model(small, monkeypatch):
     calls = []
-    forward = small.unet.forward
-    monkeypatch.setattr(small.unet, "forward", lambda x, *a, **k: calls.append(len(x)) or forward(x, *a, **k))
+    forward = small.parts.unet.forward
+    monkeypatch.setattr(small.parts.unet, "forward", lambda x, *a, **k: calls.append(len(x)) or forward(x, *a, **k))
     recipe = dataclasses.replace(vii.load_recipe("default"), batch_size=4, probe_every=100)
     bare, ours, authors = speed.compare(small, recipe, updates=3)
     assert (bare.batch_size, bare.branches) == (4, 1)
@@ -43,7 +39,7 @@ def test_three_loops_are_timed_on_the_same_model(small, monkeypatch):
 
 def test_the_bare_unet_gets_a_gradient_for_the_instruction_alone(small):
     speed.bare_pace(small, 2, 1)
-    assert all(parameter.grad is None for parameter in small.unet.parameters())
+    assert all(parameter.grad is None for parameter in small.parts.unet.parameters())
 
 
 def test_the_table_compares_by_sample():

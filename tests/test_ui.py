@@ -30,7 +30,7 @@ from vii.ui.studio import Studio
 from vii.ui.uploads import open_pair, plain, uploaded
 from vii.ui.wish import mask_of, wish_for
 
-FEW = {"steps": 6, "batch_size": 2, "probe_size": 2, "probe_every": 2, "init": "none", "tokens": 4}
+FEW = {"max_train_steps": 6, "batch_size": 2, "probe_size": 2, "probe_every": 2, "init": "none", "tokens": 4}
 
 
 @pytest.fixture
@@ -237,7 +237,12 @@ def test_stopping_keeps_the_best_so_far(studio, free, toy_pair):
 def test_what_is_filled_in_reaches_the_settings():
     assert settings_for("default") == vii.load_recipe("default")
     settings = settings_for("default", words="  make it\n night ", tokens=5.0, steps=7)
-    assert (settings.init, settings.tokens, settings.steps, settings.recipe) == ("make it night", 5, 7, "default")
+    assert (settings.init_text, settings.tokens, settings.max_train_steps, settings.recipe) == (
+        "make it night",
+        5,
+        7,
+        "default",
+    )
     assert settings_for("visii").recipe == "visii"
 
 

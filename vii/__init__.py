@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .application import apply, box_mask
+    from .application import Application, apply
     from .edit_file import Edit, load_edit, save_edit
     from .editor import Editor
     from .editors import EDITORS, load_editor
@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from .images import Pair, load_image, save_image
     from .inversion import InversionSettings, Step, invert, invert_steps
     from .inversion.recipes import load_recipe
+    from .region import box_mask
 
 __version__ = "0.1.0"
 
 # Where each public name lives; loaded when first used, so that `import vii` does not load torch.
 _HOMES = {
+    "Application": "application",
     "EDITORS": "editors",
     "Edit": "edit_file",
     "Editor": "editor",
@@ -25,7 +27,7 @@ _HOMES = {
     "Step": "inversion",
     "ViiError": "errors",
     "apply": "application",
-    "box_mask": "application",
+    "box_mask": "region",
     "invert": "inversion",
     "invert_steps": "inversion",
     "load_edit": "edit_file",
@@ -38,6 +40,7 @@ _HOMES = {
 
 __all__ = [
     "EDITORS",
+    "Application",
     "Edit",
     "Editor",
     "InversionSettings",

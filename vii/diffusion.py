@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,12 +17,19 @@ from .errors import EditorError
 
 # Weights of guidance branches this small are rounding errors of `guidance_weights`, not requests.
 NEGLIGIBLE = 1e-6
-# (noisy (b, c, h, w), condition (b, ...), rows (b, n, d), timesteps (b,)) -> prediction (b, c, h, w)
-Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 # Settings of `noise` with which learning draws from a bank; see `Noise` and `InversionSettings`.
 BANKED = ("bank", "reuse")
-# Weight, rows (n, d) and condition (1, ...) of one guidance branch.
-Branch = tuple[float, Tensor, Tensor]
+
+
+class Conditioning(Protocol):
+    """What an editor's networks are given besides the noisy sample, in one guidance branch; a record of its own."""
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a prediction from it is to be differentiated."""
+
+
+Conditioned = TypeVar("Conditioned", bound=Conditioning)
 
 
 def add_noise(sample: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -73,59 +81,59 @@ def guidance_weights(
     return 1.0 - image_guidance_scale, image_guidance_scale - sum(instruction_weights), instruction_weights
 
 
-def guided(noisy: Tensor, timesteps: Tensor, branches: Sequence[Branch], predict: Predict) -> Tensor:
-    """The weighted sum of predictions for `noisy (b, c, h, w)`, the branches in one batch; zero weights are skipped.
+def guided(
+    branches: Sequence[tuple[float, Conditioned]], predict: Callable[[Sequence[Conditioned]], Sequence[Tensor]]
+) -> Tensor:
+    """The weighted sum of the predictions of guidance branches; those whose weight is zero are not computed.
 
-    Branches that need a gradient go through the networks apart from those that do not, which saves the latter's
-    activations and backward pass.
+    Nothing here knows what a prediction is given or what shape it has. Branches that need a gradient are predicted
+    apart from those that do not, which saves the latter's activations and backward pass.
+
+    Args:
+        branches: weight, and what the editor conditions its networks on; at least one weight is not negligible.
+        predict: conditionings -> a prediction for each, all of one shape.
     """
-    learning, b = torch.is_grad_enabled(), len(noisy)
-    result = torch.zeros((), device=noisy.device)
+    learning = torch.is_grad_enabled()
+    result: Tensor | float = 0.0
     for needs_gradient in (False, True):
         part = [
-            branch
-            for branch in branches
-            if abs(branch[0]) > NEGLIGIBLE and (learning and branch[1].requires_grad) == needs_gradient
+            (weight, conditioning)
+            for weight, conditioning in branches
+            if abs(weight) > NEGLIGIBLE and (learning and conditioning.requires_grad) == needs_gradient
         ]
         if not part:
             continue
         with nullcontext() if needs_gradient else torch.no_grad():
-            predictions = predict(
-                noisy.repeat(len(part), 1, 1, 1),
-                torch.cat([condition.expand(b, -1, -1, -1) for _, _, condition in part]),
-                torch.stack([rows for _, rows, _ in part]).repeat_interleave(b, 0),
-                timesteps.expand(b).repeat(len(part)),
-            ).chunk(len(part))
-        for (weight, _, _), prediction in zip(part, predictions, strict=True):
+            predictions = predict([conditioning for _, conditioning in part])
+        for (weight, _), prediction in zip(part, predictions, strict=True):
             result = result + weight * prediction
+    assert isinstance(result, Tensor)
     return result
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Where random numbers come from, on the CPU so that a seed means the same on every device.
+    """Which random numbers a run uses, made on the CPU so that a seed means the same on every device.
 
     Attributes:
         seed: any integer in [0, 2**63).
-        bank: False: one generator, drawn from in turn. True: the paper's noise bank (section 4.3, "fixed noise"), one
-            fixed noise a timestep, regenerated from the seed instead of kept in a 65 MB file. A noise belongs to a
-            shape too: pictures of another size have other noises.
+        bank: False: one generator a run, drawn from in turn. True: the paper's noise bank (section 4.3, "fixed noise"),
+            one fixed noise a timestep, regenerated from the seed instead of kept in a 65 MB file. A noise belongs to
+            a shape too: pictures of another size have other noises.
     """
 
     seed: int = 0
     bank: bool = False
 
-    def __post_init__(self) -> None:
-        """Keep the stateful generator of the sequential kind."""
-        object.__setattr__(self, "_generator", torch.Generator().manual_seed(self.seed))
+    def generators(self) -> Callable[[int], torch.Generator]:
+        """A run from its beginning: discrete timestep -> the generator to draw from for it."""
+        if self.bank:
+            return lambda timestep: banked_generator(self.seed, timestep)
+        one = torch.Generator().manual_seed(self.seed)
+        return lambda timestep: one
 
-    def generator(self, timestep: int) -> torch.Generator:
-        """The generator to draw from for one discrete timestep."""
-        if not self.bank:
-            return self._generator  # type: ignore[attr-defined,no-any-return]
-        digest = hashlib.sha256(f"{self.seed}:{timestep}".encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
-    def draw(self, shape: Sequence[int], timestep: int) -> Tensor:
-        """Standard normal noise of a shape for one discrete timestep, float32 on the CPU."""
-        return torch.randn(*shape, generator=self.generator(timestep))
+def banked_generator(seed: int, timestep: int) -> torch.Generator:
+    """A fresh generator of the noise that a noise bank holds for one discrete timestep."""
+    digest = hashlib.sha256(f"{seed}:{timestep}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

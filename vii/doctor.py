@@ -183,9 +183,8 @@ def editors(cached: Mapping[str, Any], device: str | None) -> dict[str, Any]:
     if device is None:
         return {}
     from .editors import EDITORS
-    from .editors.needs import NEEDS
 
-    return {name: _editor(entry.needs, NEEDS.get(name), cached, device) for name, entry in EDITORS.items()}
+    return {name: _editor(entry.needs, entry.files, cached, device) for name, entry in EDITORS.items()}
 
 
 def _editor(told: str, needs: "Needs | None", cached: Mapping[str, Any], device: str) -> dict[str, Any]:

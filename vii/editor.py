@@ -1,9 +1,11 @@
-"""The seam between the method and the models: what an editor must offer. No code lives here."""
+"""The seam between the method and the models: what an editor must offer."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from .diffusion import Noise
@@ -41,13 +43,20 @@ class Space:
 class Encoding(Protocol):
     """An editor's own form of one picture: a dataclass whose fields are all tensors `(1, ...)`.
 
-    Those of several pictures of one size are put together along the first axis, field by field, so that a batch can
-    hold samples of several pairs; see `Editor.loss`. What the fields mean is the editor's business.
+    `stack` puts those of b pictures of one size together, field by field, as one encoding with fields `(b, ...)`. What
+    the fields mean is the editor's business.
     """
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
         """Shape of one sample of noise for this picture, without the batch."""
+
+
+def stack(encodings: Sequence[Encoding]) -> Any:
+    """Encodings of b pictures of one size, each of one picture -> one encoding of all of them, fields `(b, ...)`."""
+    first: Any = encodings[0]
+    names = [field.name for field in dataclasses.fields(first)]
+    return type(first)(**{name: torch.cat([getattr(encoding, name) for encoding in encodings]) for name in names})
 
 
 class JointSpace(Protocol):
@@ -78,6 +87,7 @@ class Editor(Protocol):
     Attributes:
         name: what `load_editor` calls it.
         space: identity of its instruction space.
+        device: where its networks run.
         resolution: pixels a side of the square picture it works at; others are scaled to the same area.
         num_timesteps: N discrete noise levels; `t` in [0, 1) stands for index `floor(t * N)`.
         settings: its own frozen dataclass of sampling settings, holding the model's recommended values.
@@ -86,11 +96,21 @@ class Editor(Protocol):
     """
 
     name: str
-    space: Space
     resolution: int
-    num_timesteps: int
     settings: Any
     phrases: Sequence[str]
+
+    @property
+    def space(self) -> Space:
+        """See above."""
+
+    @property
+    def device(self) -> torch.device:
+        """See above."""
+
+    @property
+    def num_timesteps(self) -> int:
+        """See above."""
 
     @property
     def joint(self) -> JointSpace | None:
@@ -99,8 +119,12 @@ class Editor(Protocol):
     def encode(self, image: Tensor) -> Encoding:
         """Image `(3, h, w)` in [0, 1], any size -> this editor's encoding, scaled to its own resolution."""
 
-    def instruct(self, text: str) -> Instruction:
+    def instruct(self, text: str, source: Any = None) -> Instruction:
         """Text -> its instruction; the empty text is the null instruction.
+
+        Args:
+            text: words.
+            source: encoding of the photo to edit, for a text encoder that sees it; one that does not takes no notice.
 
         Raises:
             UsageError: the text is longer than the encoder takes.
@@ -122,13 +146,16 @@ class Editor(Protocol):
         """
 
     def edit(self, image: Any, branches: Sequence[tuple[Instruction, float]], settings: Any, noise: Noise) -> Tensor:
-        """Sample the edited picture `(3, h', w')` in [0, 1] at the editor's resolution.
+        """Sample the edited pictures `(b, 3, h', w')` in [0, 1] at the editor's resolution, on the CPU.
+
+        Every photo is given the same random numbers, so that its result does not depend on the others of the batch
+        beyond the rounding of floats.
 
         Args:
-            image: encoding of the photo.
+            image: encoding of b photos of one size, as `stack` puts them together.
             branches: instructions and their weights; each is its own guidance branch.
             settings: an instance of this editor's settings.
-            noise: the source of all random numbers.
+            noise: all random numbers.
         """
 
     def num_branches(self, weights: Sequence[float], settings: Any) -> int:

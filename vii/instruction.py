@@ -7,8 +7,8 @@ Rows are what the networks of an editor read, or, where an instruction has an `E
 embeddings, which `Instruction.encoded` turns into the former.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,16 +35,17 @@ class Encoder:
 class Instruction:
     """The conditioning of an editor for one instruction.
 
+    An editor whose networks read more than rows (a pooled vector, ids of tokens) gives a subclass with fields for it,
+    which everything here keeps as they are.
+
     Attributes:
         rows: `(n, d)`; of CLIP: BOS, the words, EOS, then padding.
         free: `(start, stop)`, the rows that belong to the words and may be replaced: after BOS, before EOS.
-        extras: what the model needs besides (a pooled vector, say), by name; kept as it is.
         encoder: turns the rows into what the networks read; None where they are that already.
     """
 
     rows: Tensor
     free: tuple[int, int]
-    extras: Mapping[str, Tensor] = field(default_factory=dict)
     encoder: Encoder | None = None
 
     def __post_init__(self) -> None:

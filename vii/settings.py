@@ -1,6 +1,7 @@
 """Settings are frozen dataclasses; this fills them from files and options, refusing what they do not know."""
 
 import dataclasses
+import math
 import types
 import typing
 from typing import TypeVar
@@ -10,17 +11,18 @@ from .errors import UsageError, unknown_name
 Settings = TypeVar("Settings")
 
 
-def override(settings: Settings, **changes: object) -> Settings:
+def override(settings: Settings, /, **changes: object) -> Settings:
     """A copy with the given fields changed; fields that are None stay as they are.
 
-    Whole numbers are taken for fields that hold a fraction; nothing else is converted.
+    Whole numbers are taken for fields that hold a fraction; nothing else is converted. Settings with a function
+    `current` accept what it turns into names and values of today.
 
     Raises:
         UsageError: a field that these settings do not have, a value of another type, or one they refuse.
     """
     types_of = typing.get_type_hints(type(settings))
     accepted: dict[str, object] = {}
-    for name, value in changes.items():
+    for name, value in _current(settings, changes).items():
         if value is None:
             continue
         if name not in types_of:
@@ -35,16 +37,29 @@ def parse(settings: object, assignments: typing.Iterable[str]) -> dict[str, obje
     Raises:
         UsageError: a text without `=`, an unknown name, or a value that is not of the field's type.
     """
-    types_of = typing.get_type_hints(type(settings))
+    types_of = assignable(settings)
     parsed: dict[str, object] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:
             raise UsageError(f"expected NAME=VALUE, got '{assignment}'")
-        if name not in types_of:
+        (today,) = list(_current(settings, {name: text}))[:1]
+        if today not in types_of:
             raise UsageError(unknown_name("setting", name, types_of))
-        parsed[name] = _converted(name, text, _plain(types_of[name]))
+        parsed[today] = _converted(name, text, _plain(types_of[today]))
     return parsed
+
+
+def assignable(settings: object) -> dict[str, object]:
+    """Fields that a user may set, and their types; those marked `assignable=False` are the program's own to say."""
+    types_of = typing.get_type_hints(type(settings))
+    fields = dataclasses.fields(settings)  # type: ignore[arg-type]
+    return {field.name: types_of[field.name] for field in fields if field.metadata.get("assignable", True)}
+
+
+def _current(settings: object, given: typing.Mapping[str, object]) -> typing.Mapping[str, object]:
+    current = getattr(settings, "current", None)
+    return current(given) if current else given
 
 
 def _plain(hint: object) -> type:
@@ -56,7 +71,7 @@ def _plain(hint: object) -> type:
 
 def _checked(name: str, value: object, hint: object) -> object:
     wanted = _plain(hint)
-    if wanted is float and type(value) is int:
+    if wanted is float and type(value) is int and abs(value) < 2**53:  # larger ones are not exact, or not even a float
         return float(value)
     if type(value) is not wanted:
         raise UsageError(f"{name} must be of type {wanted.__name__}, got {value!r}")
@@ -70,3 +85,58 @@ def _converted(name: str, text: str, wanted: type) -> object:
         return wanted(text)
     except (ValueError, KeyError):
         raise UsageError(f"{name} must be of type {wanted.__name__}, got '{text}'") from None
+
+
+def setting(
+    default: typing.Any, *, label: str = "", least: float | None = None, most: float | None = None
+) -> typing.Any:
+    """A field of a settings dataclass that says more than its type; see `check`.
+
+    Args:
+        default: its value where nobody says otherwise.
+        label: what other tools call it in the line `parameters` of a picture; empty where they do not know it.
+        least: the smallest number that is taken.
+        most: the largest.
+    """
+    return dataclasses.field(default=default, metadata={"label": label, "least": least, "most": most})
+
+
+def check(settings: typing.Any) -> None:
+    """Refuse numbers that are not finite or beyond the limits of their fields; for `__post_init__`.
+
+    Raises:
+        UsageError: names the first such field, its limits and its value.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        least, most = field.metadata.get("least"), field.metadata.get("most")
+        # A comparison with NaN is false, so what is wanted is asked for and not what is refused.
+        if not (math.isfinite(value) and (least is None or value >= least) and (most is None or value <= most)):
+            raise UsageError(f"{field.name} must be {_limits(least, most)}, got {value}")
+
+
+def check_seed(seed: object) -> int:
+    """The seed, where it is one: a whole number in [0, 2**63), which every generator takes.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {seed!r}")
+    return seed
+
+
+def labels(settings: object) -> dict[str, str]:
+    """Field name -> label, of the fields that have one."""
+    fields = dataclasses.fields(settings)  # type: ignore[arg-type]
+    return {field.name: field.metadata["label"] for field in fields if field.metadata.get("label")}
+
+
+def _limits(least: float | None, most: float | None) -> str:
+    if least is None and most is None:
+        return "a finite number"
+    if most is None:
+        return f"a finite number of at least {least:g}"
+    return f"at most {most:g}" if least is None else f"from {least:g} to {most:g}"

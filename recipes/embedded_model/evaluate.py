@@ -34,7 +34,7 @@ ByWords = Callable[[str, Tensor], Tensor]
 
 def through_autoencoder(editor: vii.Editor, picture: Tensor) -> Tensor:
     """The picture encoded and decoded: no edit can come closer to its truth."""
-    vae = editor.vae
+    vae = editor.parts.vae
     with torch.no_grad():
         return (vae.decode(vae.encode(picture[None] * 2 - 1).latents).sample[0] / 2 + 0.5).clamp(0, 1)
 

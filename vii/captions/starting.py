@@ -1,23 +1,33 @@
-"""The table of ways to find a starting text, and what is done with a text that is too long."""
+"""The table of ways to find a starting text, and what is done with a text that is too long.
+
+Other packages add ways with entry points of the group `vii.captioners`: functions `(pairs, editor) -> texts` that give
+candidates, the most likely first, and are described by the first line of their docstring.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 
-import torch
-
 from ..clip import PromptSpace, load_clip
 from ..editor import Editor
-from ..errors import UsageError
+from ..errors import CaptionerError, UsageError, unknown_name
 from ..images import Pair
+from ..plugins import Plugin, plugins
 from .pez import PezSettings, pez
 from .retrieval import nearest_captions, nearest_phrases
 
-# Anything else is the starting text itself.
-INITS: Mapping[str, str] = {
+OWN: Mapping[str, str] = {
     "retrieve": "instructions the editor knows that point from before to after in its joint space",
     "none": "the empty text",
     "caption": "a caption of the after picture: of those the editor's joint space knows, or by BLIP",
     "pez": "a prompt of real words searched for by gradient (PEZ), as the authors do",
     "lavis": "a caption of the after picture by salesforce-lavis, in an environment of its own",
+}
+OFFERED: Mapping[str, Plugin] = {one.name: one for one in plugins("vii.captioners") if one.name not in OWN}
+INITS: Mapping[str, str] = {
+    **OWN,
+    **{
+        name: plugin.problem or str(plugin.value.__doc__ or f"offered by {plugin.package}").strip().splitlines()[0]
+        for name, plugin in OFFERED.items()
+    },
 }
 MODELS = ("caption", "pez", "lavis")  # those that a model can be named for
 
@@ -38,7 +48,7 @@ def starting_texts(
     Args:
         editor: the editor to learn for.
         pairs: the example.
-        init: a key of `INITS`, or words to start from. "retrieve" is the empty text where the editor has no joint
+        init: a key of `INITS`. "retrieve" is the empty text where the editor has no joint
             space. "caption" gives captions that the editor's joint space knows where it knows any and no captioner is
             named, else a caption by BLIP of every after picture.
         count: how many candidates to retrieve.
@@ -49,7 +59,7 @@ def starting_texts(
         watch: called with a note now and then while something slow goes on.
 
     Raises:
-        UsageError: a captioner for an `init` that has no use for one, or no joint space to search in.
+        UsageError: an unknown `init`, a captioner for one that has no use for it, or no joint space to search in.
         CaptionerError: the captioner cannot be loaded or fails.
         EditorError: the CLIP model to search in cannot be loaded.
     """
@@ -70,8 +80,16 @@ def starting_texts(
 
         if watch:
             watch("LAVIS")
-        return lavis_captions([pair.after for pair in pairs], captioner or DEFAULT_MODEL, _device(editor))
-    return [init]
+        return lavis_captions([pair.after for pair in pairs], captioner or DEFAULT_MODEL, editor.device)
+    if init not in OFFERED:
+        raise UsageError(unknown_name("init", init, INITS))
+    offered = OFFERED[init]
+    if offered.problem:
+        raise CaptionerError(offered.problem)
+    texts = offered.value(pairs, editor)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise CaptionerError(f"the captioner '{init}' of {offered.package} gave no list of texts, but {texts!r:.80}")
+    return list(texts)[:count]
 
 
 def shorten(editor: Editor, text: str) -> str:
@@ -104,7 +122,7 @@ def _captions(
 
     if watch:
         watch("BLIP")
-    return BlipCaptioner(captioner or DEFAULT_MODEL, _device(editor)).caption(after)
+    return BlipCaptioner(captioner or DEFAULT_MODEL, editor.device).caption(after)
 
 
 def _space(editor: Editor, model: str) -> PromptSpace:
@@ -113,15 +131,10 @@ def _space(editor: Editor, model: str) -> PromptSpace:
             "give open_clip:ARCHITECTURE/WEIGHTS, or a folder or an id of a CLIP model in transformers' form, with "
             "--captioner"
         )
-        return load_clip(model, _device(editor), advice)
+        return load_clip(model, editor.device, advice)
     if not isinstance(editor.joint, PromptSpace):
         raise UsageError(
             f"the editor '{editor.name}' has no joint image-text space to search a prompt in; name a CLIP model with "
             "--captioner open_clip:ARCHITECTURE/WEIGHTS"
         )
     return editor.joint
-
-
-def _device(editor: Editor) -> torch.device:
-    """Where the editor's instructions are, and so its text encoder."""
-    return editor.instruct("").rows.device

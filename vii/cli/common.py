@@ -40,8 +40,6 @@ space_option = click.option(
     metavar="output|input",
     help="Learn what the text encoder gives (the default), or what it reads, for 'vii export' to other programs.",
 )
-# The editor that the authors' own files were learned with.
-AUTHORS_EDITOR = "ip2p"
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace files that vii did not make; what is read never is."
 )
@@ -51,7 +49,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 def load_editor(options: dict[str, Any]) -> Editor:
     """The editor that the options name, or the embedded one."""
     options = dict(options)
-    return editors.load_editor(options.pop("editor", None) or "embedded", **options)
+    return editors.load_editor(options.pop("editor", None) or editors.DEFAULT_EDITOR, **options)
 
 
 def editor_of(edit: Edit | None, options: dict[str, Any]) -> dict[str, Any]:

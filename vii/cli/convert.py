@@ -6,12 +6,12 @@ from typing import Any
 import click
 
 from ..edit_file import load_edit, save_edit
+from ..editors import AUTHORS_EDITOR
 from ..errors import UsageError
 from ..interop.prompt_embeds import export_npz, import_prompt_embeds, read_prompt_embeds
 from ..interop.textual_inversion import check_textual_inversion, export_textual_inversion
 from ..library import find_edit
 from .common import (
-    AUTHORS_EDITOR,
     edit_path,
     editor_of,
     editor_options,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ..application import apply as apply_edits
+from ..application import Application
 from ..demo import DEMO_EDIT, demo_pair, demo_photos
 from ..files import make_folder
 from ..images import save_image
@@ -39,8 +39,9 @@ def demo(output: str, seed: int, overwrite: bool, as_json: bool) -> None:
         raise ended
     results = {}
     with progress("applying", len(photos)) as advance:
-        for name, photo in photos.items():
-            results[name] = (photo, apply_edits(editor, edit, photo, seed=seed))
+        pictures = Application(editor, edit, seed=seed).many(photos.values())
+        for (name, photo), picture in zip(photos.items(), pictures, strict=True):
+            results[name] = photo, picture
             advance()
     save_image(edit_sheet(pair, results), sheet)
     report = learn_report(edit, path, last, ended, seconds=seconds, startup=startup) | {"sheet": str(sheet)}

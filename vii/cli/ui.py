@@ -5,11 +5,10 @@ from typing import Any
 
 import click
 
+from ..editors import DEFAULT_EDITOR
 from ..ui.server import check_installed, serve, token_for
 from .common import editor_options, load_editor
 from .terminal import say
-
-DEFAULT = "embedded"
 
 
 @click.command()
@@ -29,7 +28,7 @@ def ui(port: int | None, host: str, token_file: Path | None, no_token: bool, no_
     VII_TOKEN or a file holds.
     """
     check_installed()
-    name = options.get("editor") or DEFAULT
+    name = options.get("editor") or DEFAULT_EDITOR
     serve(
         name,
         lambda: load_editor(options),

@@ -1,66 +1,150 @@
-"""The editors by name. A builder imports its one module when it is called, so that naming an editor costs nothing."""
+"""The editors by name: those in here, and those that other packages offer by entry points, group `vii.editors`."""
 
-import dataclasses
-import re
-from collections.abc import Callable, Mapping
-from typing import Any
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NoReturn
 
 from ..editor import ENCODER_OUTPUT, SPACES, Editor
 from ..errors import EditorError, UsageError, unknown_name
+from ..plugins import Plugin, plugins
+from .loading import EMBEDDED_MODEL
+from .needs import Measured, Needs
+
+GROUP = "vii.editors"
+DEFAULT_EDITOR = "embedded"
+# The one that the files of the paper's authors were learned with.
+AUTHORS_EDITOR = "ip2p"
+CLIP = {"openai/clip-vit-large-patch14": "finding a starting text, and the CLIP term of the recipe 'visii'"}
 
 
-def _toy(**options: Any) -> Editor:
-    from .toy import ToyEditor
-
-    return ToyEditor(**options)
-
-
-def _embedded(**options: Any) -> Editor:
-    from .ip2p import load_ip2p
-    from .loading import EMBEDDED_MODEL
-
-    return load_ip2p(name="embedded", **{"model": str(EMBEDDED_MODEL), **options})
-
-
-def _ip2p(**options: Any) -> Editor:
-    from .ip2p import load_ip2p
-
-    return load_ip2p(name="ip2p", **{"model": "timbrooks/instruct-pix2pix", **options})
-
-
-def _controlnet(**options: Any) -> Editor:
-    from .controlnet import load_controlnet
-
-    return load_controlnet(name="controlnet", **options)
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class EditorEntry:
-    """A row of `EDITORS`."""
+    """A row of `EDITORS`, and what an entry point of the group `vii.editors` stands for.
 
-    build: Callable[..., Editor]
+    Attributes:
+        build: gives the editor; a function or a class, or `package.module:name` of one, which is then imported only
+            when the editor is loaded. Its keyword arguments are the options that `load_editor` takes for it.
+        description: one line.
+        needs: what it needs, in a few words.
+        options: arguments that it is built with unless others are given.
+        files: what it needs, for `vii doctor`; None where nobody says.
+        pipeline: ids on the hub of the models of an edit, none for the editor's own -> Python lines that make a
+            `pipeline` of diffusers which takes its prompt embeddings; "" where there is none.
+    """
+
+    build: Callable[..., Editor] | str
     description: str
-    needs: str
+    needs: str = "nothing"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    files: Needs | None = None
+    pipeline: Callable[[Sequence[str]], str] = lambda _models: ""
+
+    def builder(self) -> Callable[..., Editor]:
+        """The function or class behind `build`.
+
+        Raises:
+            EditorError: it cannot be imported.
+        """
+        if not isinstance(self.build, str):
+            return self.build
+        try:
+            builder: Callable[..., Editor] = pkgutil.resolve_name(self.build)
+            return builder
+        except (ImportError, AttributeError, ValueError) as error:
+            raise EditorError(f"'{self.build}' cannot be imported ({error})") from None
 
 
-EDITORS: Mapping[str, EditorEntry] = {
-    "embedded": EditorEntry(_embedded, "a small InstructPix2Pix at 128 px that ships inside the package", "nothing"),
+def _ip2p_pipeline(models: Sequence[str]) -> str:
+    if len(models) > 1:
+        return ""
+    imported, named = "", f'"{models[0]}"' if models else "EMBEDDED_MODEL, safety_checker=None"
+    if not models:
+        imported = "from vii.editors.loading import EMBEDDED_MODEL\n\n"
+    return f"{imported}pipeline = diffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained({named})\n"
+
+
+def _controlnet_pipeline(models: Sequence[str]) -> str:
+    if len(models) != 2:
+        return ""
+    network = f'controlnet = diffusers.ControlNetModel.from_pretrained("{models[1]}")\n'
+    kind = "diffusers.StableDiffusionControlNetPipeline"
+    return f'{network}pipeline = {kind}.from_pretrained("{models[0]}", controlnet=controlnet)\n'
+
+
+OWN: Mapping[str, EditorEntry] = {
+    DEFAULT_EDITOR: EditorEntry(
+        "vii.editors.ip2p:load_ip2p",
+        "a small InstructPix2Pix at 128 px that ships inside the package",
+        options={"name": "embedded", "model": str(EMBEDDED_MODEL)},
+        files=Needs(
+            folder=EMBEDDED_MODEL,
+            measured=(
+                Measured(
+                    "cpu",
+                    "about 10 s",
+                    1_150_000_000,
+                    "recipe 'default' on two CPU cores in bfloat16 (time: README.md; memory: LOG.md)",
+                ),
+            ),
+        ),
+        pipeline=_ip2p_pipeline,
+    ),
     "ip2p": EditorEntry(
-        _ip2p,
+        "vii.editors.ip2p:load_ip2p",
         "InstructPix2Pix at 512 px, or any model of that architecture by id or folder (--model)",
         "2 to 5 GB of weights, downloaded once; a GPU for comfort",
+        options={"name": "ip2p", "model": "timbrooks/instruct-pix2pix"},
+        files=Needs(models={"timbrooks/instruct-pix2pix": "the editor itself", **CLIP}),
+        pipeline=_ip2p_pipeline,
     ),
     "controlnet": EditorEntry(
-        _controlnet,
+        "vii.editors.controlnet:load_controlnet",
         "Stable Diffusion 1.5 with ControlNet 1.1 ip2p at 512 px, or others of these architectures (--model, "
         "--controlnet)",
         "4 to 7 GB of weights, downloaded once; a GPU for comfort",
+        options={"name": "controlnet"},
+        files=Needs(
+            models={
+                "stable-diffusion-v1-5/stable-diffusion-v1-5": "the editor itself",
+                "lllyasviel/control_v11e_sd15_ip2p": "its ControlNet",
+                **CLIP,
+            }
+        ),
+        pipeline=_controlnet_pipeline,
     ),
-    "toy": EditorEntry(_toy, "moves the colours of horizontal bands; for tests and for writing editors", "nothing"),
+    "toy": EditorEntry(
+        "vii.editors.toy:ToyEditor",
+        "moves the colours of horizontal bands; for tests and for writing editors",
+        files=Needs(),
+    ),
 }
 
 
-def load_editor(name: str = "embedded", *, space: str | None = None, **options: Any) -> Editor:
+def _offered(plugin: Plugin) -> EditorEntry:
+    """The row of an editor that another package offers; of one that cannot be used, a row that says why."""
+    problem = plugin.problem
+    if not problem and plugin.name in OWN:
+        problem = f"the package {plugin.package} offers an editor of the name '{plugin.name}', which vii has itself"
+    if not problem and not isinstance(plugin.value, EditorEntry):
+        kind = type(plugin.value).__name__
+        problem = f"the entry point '{plugin.name}' of {plugin.package} must be an EditorEntry, got a {kind}"
+    if not problem:
+        entry: EditorEntry = plugin.value
+        return entry
+    return EditorEntry(partial(_refuse, problem), f"not usable: {problem}", needs="a repair of its package")
+
+
+def _refuse(problem: str, **_options: Any) -> NoReturn:
+    raise EditorError(problem)
+
+
+EDITORS: Mapping[str, EditorEntry] = {**{one.name: _offered(one) for one in plugins(GROUP)}, **OWN}
+
+
+def load_editor(name: str = DEFAULT_EDITOR, *, space: str | None = None, **options: Any) -> Editor:
     """Load an editor, frozen, on the best device there is.
 
     Args:
@@ -69,7 +153,7 @@ def load_editor(name: str = "embedded", *, space: str | None = None, **options: 
             (the default), or in its "input" embeddings, whose edits other programs load as textual inversions.
         options: `model` (hub id or folder), `revision`, `device` ("cuda", "mps", "cpu"), `dtype` ("float32",
             "bfloat16", "float16") and `clip` (see `vii.clip.load_clip`; "none" for no joint space), for the editors
-            that load weights; `controlnet` (hub id or folder) for the one that has one.
+            that load weights; `controlnet` (hub id or folder) for the one that has one. None is as not given.
 
     Raises:
         EditorError: an unknown name, or weights that cannot be loaded.
@@ -80,18 +164,18 @@ def load_editor(name: str = "embedded", *, space: str | None = None, **options: 
     given = {key: value for key, value in options.items() if value is not None}
     if (kind := space_kind(space)) != ENCODER_OUTPUT:  # which every editor has
         given["space"] = kind
-    try:
-        return EDITORS[name].build(**given)
-    except TypeError as error:
-        unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        if not unexpected or unexpected[1] not in given:
-            raise
-        if unexpected[1] == "space":
-            raise UsageError(
-                f"the editor '{name}' has no text encoder with input embeddings to learn in; expected space output, "
-                f"got {space}"
-            ) from None
-        raise UsageError(f"the editor '{name}' does not take {unexpected[1]}") from None
+    build = EDITORS[name].builder()
+    parameters = inspect.signature(build).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    for option in given:
+        if option not in parameters and not takes_any:
+            if option == "space":
+                raise UsageError(
+                    f"the editor '{name}' has no text encoder with input embeddings to learn in; expected space "
+                    f"output, got {space}"
+                )
+            raise UsageError(f"the editor '{name}' does not take {option}")
+    return build(**{**EDITORS[name].options, **given})
 
 
 def space_kind(space: str | None) -> str:

@@ -11,8 +11,6 @@ from .stable_diffusion import pixel_multiple
 
 MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 CONTROLNET = "lllyasviel/control_v11e_sd15_ip2p"
-# Between the names, and the revisions, of the two models where one text stands for both. No hub id has it.
-BOTH = "+"
 
 
 def read_controlnet(controlnet: str, revision: str) -> tuple[Any, str]:

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -14,8 +15,7 @@ from ..libraries import quiet
 
 EMBEDDED_MODEL = Path(__file__).parent / "embedded"
 MANIFEST = "vii.json"
-# Photos of Stable Diffusion 1.x; a model's own vii.json says otherwise.
-DEFAULT_MANIFEST = {"resolution": 512, "settings": {}, "clip": "openai/clip-vit-large-patch14"}
+MAX_RESOLUTION = 8192
 DEFAULT_PHRASES = Path(__file__).parent.parent / "captions" / "instructions.txt"
 BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -32,7 +32,7 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
             raise EditorError(f"{model}: no model_index.json; expected a folder in diffusers' layout")
         return Path(model), ""
     parts = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-    wanted = ["model_index.json", MANIFEST, *(f"{part}/*" for part in parts)]
+    wanted = ["model_index.json", MANIFEST, "*.txt", *(f"{part}/*" for part in parts)]
     return fetch(model, revision, wanted, "model", "--model, or use the editor 'embedded', which needs no download")
 
 
@@ -66,19 +66,61 @@ def fetch(repository: str, revision: str | None, wanted: Sequence[str], what: st
     return Path(folder), Path(folder).name
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """A model's `vii.json` over the defaults for Stable Diffusion 1.x.
+@dataclass(frozen=True)
+class Manifest:
+    """What a model's folder says beyond diffusers' configuration files, in an optional `vii.json`.
+
+    The defaults are right for Stable Diffusion 1.x.
+
+    Attributes:
+        name: of the model, written into edit files; empty for that of the folder or the hub id.
+        resolution: pixels a side of the pictures it was trained on.
+        settings: sampling settings that suit it, by name.
+        clip: joint space: a folder within the model's, or what `vii.clip.load_clip` takes; None for none.
+        phrases: file within the model's folder with one instruction a line that the model knows; empty for a list of
+            common ones.
+    """
+
+    name: str = ""
+    resolution: int = 512
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    clip: str | None = "openai/clip-vit-large-patch14"
+    phrases: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be used."""
+        for name in ("name", "phrases", *(["clip"] if self.clip is not None else [])):
+            if not isinstance(getattr(self, name), str):
+                raise UsageError(f"{name} must be a text, got {getattr(self, name)!r}")
+        if type(self.resolution) is not int or not 8 <= self.resolution <= MAX_RESOLUTION:
+            raise UsageError(f"resolution must be a whole number from 8 to {MAX_RESOLUTION}, got {self.resolution!r}")
+        if not isinstance(self.settings, Mapping):
+            raise UsageError(f"settings must be an object, got {self.settings!r}")
+        for name in ("phrases", "clip"):
+            path = PurePath(getattr(self, name) or "")
+            if ".." in path.parts or path.is_absolute() or path.drive:
+                raise UsageError(f"{name} must lie in the model's folder, got {getattr(self, name)!r}")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """A model's `vii.json`, or the defaults.
 
     Raises:
         EditorError: the file is not valid.
     """
     path = folder / MANIFEST
     if not path.exists():
-        return dict(DEFAULT_MANIFEST)
+        return Manifest()
     try:
-        return {**DEFAULT_MANIFEST, **json.loads(path.read_text(encoding="utf-8"))}
-    except ValueError as error:
-        raise EditorError(f"{path}: not valid JSON ({error})") from None
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise UsageError(f"expected a JSON object, got {str(content)[:40]}")
+        for name in content:
+            if name not in Manifest.__dataclass_fields__:
+                raise UsageError(unknown_name("entry", name, Manifest.__dataclass_fields__))
+        return Manifest(**content)
+    except (OSError, ValueError, RecursionError, UsageError) as error:
+        raise EditorError(f"{path}: not a valid {MANIFEST} ({_reason(error)})") from None
 
 
 def pick_device(device: str | None) -> torch.device:
@@ -135,30 +177,23 @@ def class_of(index: dict[str, Any], part: str) -> Any:
     return getattr(diffusers, index[part][1])
 
 
-def read_model(model: str, revision: str | None, clip: str | None, what: str) -> dict[str, Any]:
-    """Read a Stable Diffusion 1.x model and what its `vii.json` says.
+def read_parts(folder: Path, model: str, what: str) -> dict[str, Any]:
+    """The parts of a Stable Diffusion 1.x model: `unet`, `vae`, `text_encoder`, `tokenizer`, `scheduler`.
 
     Args:
-        model: folder in diffusers' layout, or hub id.
-        revision: branch, tag or commit on the hub.
-        clip: joint space instead of the model's own; "none" for none.
-        what: the kind of model expected, for the error.
-
-    Returns:
-        arguments for an editor: `unet`, `vae`, `text_encoder`, `tokenizer`, `scheduler`, `model`, `revision`,
-        `resolution`, `clip`, `phrases`, and `settings`, still as a mapping.
+        folder: in diffusers' layout.
+        model: what the user called it, for the error.
+        what: the kind of model expected, likewise.
 
     Raises:
-        EditorError: it cannot be found, or is not complete.
+        EditorError: it is not complete.
     """
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    folder, commit = locate(model, revision)
-    manifest = read_manifest(folder)
     with quiet(), loading(model, what):
         index = json.loads((folder / "model_index.json").read_text())
-        parts = {
+        return {
             "unet": UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True),
             "vae": class_of(index, "vae").from_pretrained(folder / "vae", use_safetensors=True),
             "scheduler": class_of(index, "scheduler").from_pretrained(folder / "scheduler"),
@@ -167,19 +202,27 @@ def read_model(model: str, revision: str | None, clip: str | None, what: str) ->
                 folder / "text_encoder", use_safetensors=True, dtype=torch.float32
             ),
         }
-    own_clip = manifest.get("clip")
-    if own_clip and (folder / own_clip).is_dir():
-        own_clip = str(folder / own_clip)
-    phrases = folder / manifest["phrases"] if "phrases" in manifest else DEFAULT_PHRASES
-    return {
-        **parts,
-        "model": manifest.get("name", local_name(model)),
-        "revision": commit,
-        "resolution": manifest["resolution"],
-        "clip": {None: own_clip, "none": None}.get(clip, clip),
-        "phrases": phrases.read_text(encoding="utf-8").splitlines(),
-        "settings": manifest["settings"],
-    }
+
+
+def read_phrases(folder: Path, manifest: Manifest) -> Sequence[str]:
+    """Instructions that a model knows, or common ones.
+
+    Raises:
+        EditorError: its file cannot be read.
+    """
+    path = folder / manifest.phrases if manifest.phrases else DEFAULT_PHRASES
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise EditorError(f"{folder / MANIFEST}: its phrases cannot be read ({_reason(error)})") from None
+
+
+def joint_space(folder: Path, manifest: Manifest, clip: str | None) -> str | None:
+    """What `vii.clip.load_clip` is to load for a model: what was asked for, or its own; None for none ("none")."""
+    if clip is not None:
+        return None if clip == "none" else clip
+    own = manifest.clip
+    return str(folder / own) if own and (folder / own).is_dir() else own
 
 
 def local_name(model: str) -> str:

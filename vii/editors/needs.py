@@ -1,14 +1,11 @@
-"""What the editors need besides the package, and what learning with them was measured to take.
+"""What an editor needs besides the package, and what learning with it was measured to take.
 
-Only figures that were measured stand here, with what they were measured on; nothing is derived from another machine.
+Only figures that were measured stand in these records, with what they were measured on.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-# As in loading.py, which loads torch; what is here can be asked without it.
-EMBEDDED_MODEL = Path(__file__).parent / "embedded"
 
 
 @dataclass(frozen=True)
@@ -41,32 +38,3 @@ class Needs:
     folder: Path | None = None
     models: Mapping[str, str] | None = None
     measured: tuple[Measured, ...] = ()
-
-
-NEEDS: Mapping[str, Needs] = {
-    "embedded": Needs(
-        folder=EMBEDDED_MODEL,
-        measured=(
-            Measured(
-                "cpu",
-                "about 10 s",
-                1_150_000_000,
-                "recipe 'default' on two CPU cores in bfloat16 (time: README.md; memory: LOG.md)",
-            ),
-        ),
-    ),
-    "ip2p": Needs(
-        models={
-            "timbrooks/instruct-pix2pix": "the editor itself",
-            "openai/clip-vit-large-patch14": "finding a starting text, and the CLIP term of the recipe 'visii'",
-        }
-    ),
-    "controlnet": Needs(
-        models={
-            "stable-diffusion-v1-5/stable-diffusion-v1-5": "the editor itself",
-            "lllyasviel/control_v11e_sd15_ip2p": "its ControlNet",
-            "openai/clip-vit-large-patch14": "finding a starting text, and the CLIP term of the recipe 'visii'",
-        }
-    ),
-    "toy": Needs(),
-}

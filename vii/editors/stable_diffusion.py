@@ -1,121 +1,108 @@
-"""What editors on Stable Diffusion 1.x share: text and pictures in and out, the loss around a prediction, the sampler.
+"""Stable Diffusion 1.x as a value: its frozen parts, and text and pictures in and out of them."""
 
-An editor differs from another in how its networks see the photo: it hands a function here that predicts, and keeps
-the rest to itself. Functions and one object that is held, not a base class.
-"""
-
-import inspect
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Generic, TypedDict
 
 import torch
 from torch import Tensor
 
 from ..clip import embeddings_replaced, load_clip
-from ..diffusion import Noise, add_noise, training_target
+from ..diffusion import add_noise, training_target
 from ..editor import ENCODER_OUTPUT, INPUT_EMBEDDING, JointSpace, Space
-from ..errors import UsageError, unknown_name
+from ..errors import EditorError, UsageError
 from ..images import fit
 from ..instruction import Encoder, Instruction
 from ..libraries import quiet
-from .loading import fingerprint
+from ..settings import Settings, override
+from .loading import (
+    MANIFEST,
+    Manifest,
+    fingerprint,
+    joint_space,
+    local_name,
+    locate,
+    pick_device,
+    pick_dtype,
+    read_manifest,
+    read_parts,
+    read_phrases,
+)
 
-SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler_ancestral": "EulerAncestralDiscreteScheduler",
-    "dpmsolver++": "DPMSolverMultistepScheduler",
-}
-
+# Between the names, and the revisions, of two models where one text stands for both. No hub id has it.
+BOTH = "+"
 # (noisy (b, c, h, w), timesteps (1,) or (b,)) -> prediction (b, c, h, w)
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SamplingSettings:
-    """How Stable Diffusion samples.
-
-    Attributes:
-        num_inference_steps: denoising steps, at least 1.
-        guidance_scale: s_T, how far to go along the instruction; 1 = off.
-        scheduler: a key of `SCHEDULERS`, or "model" for the one in the model's own folder.
-    """
-
-    num_inference_steps: int = 20
-    guidance_scale: float = 7.5
-    scheduler: str = "model"
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be sampled."""
-        if self.num_inference_steps < 1:
-            raise UsageError(f"num_inference_steps must be at least 1, got {self.num_inference_steps}")
-        for field in fields(self):
-            if field.name.endswith("_scale") and not math.isfinite(getattr(self, field.name)):
-                raise UsageError(f"{field.name} must be a finite number, got {getattr(self, field.name)}")
-        if self.scheduler != "model" and self.scheduler not in SCHEDULERS:
-            raise UsageError(unknown_name("scheduler", self.scheduler, ["model", *SCHEDULERS]))
-
-
+@dataclass(frozen=True, eq=False, kw_only=True)
 class StableDiffusion:
-    """The frozen parts of a model, on their device.
+    """The frozen parts of a model, on their device; see `assemble` and `read_model`.
 
     Attributes:
+        unet: `UNet2DConditionModel`.
+        controlnet: `ControlNetModel` that runs with it at every step, or None.
+        vae: `AutoencoderKL` or `AutoencoderTiny`, in float32, for it runs once a picture.
+        text_encoder: `CLIPTextModel`.
+        tokenizer: `CLIPTokenizer`.
+        scheduler: the model's own, any of diffusers' with `alphas_cumprod`.
         space: see `Editor`; its fingerprint is that of the text encoder and all the networks.
-        alpha_bar: `(num_timesteps,)`, the cumulative product of alphas.
-        prediction_type: "epsilon", "v_prediction" or "sample".
+        clip: see `vii.clip.load_clip`; None for no joint space.
+        device: where everything runs.
+        dtype: of the networks and the text encoder.
     """
 
-    def __init__(
-        self,
-        *networks: Any,
-        vae: Any,
-        text_encoder: Any,
-        tokenizer: Any,
-        scheduler: Any,
-        model: str,
-        revision: str,
-        clip: str | None,
-        device: torch.device | str,
-        dtype: torch.dtype,
-        space: str,
-    ) -> None:
-        """Freeze the parts, in place, and move them to the device.
+    unet: Any
+    controlnet: Any = None
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler: Any
+    space: Space
+    clip: str | None
+    device: torch.device
+    dtype: torch.dtype
 
-        Args:
-            networks: the UNet, and what runs with it at every step.
-            vae: `AutoencoderKL` or `AutoencoderTiny`; stays in float32, for it runs once a picture.
-            text_encoder: `CLIPTextModel`.
-            tokenizer: `CLIPTokenizer`.
-            scheduler: any diffusers scheduler with `alphas_cumprod`; the model's own.
-            model: id or folder name.
-            revision: of the model on a hub.
-            clip: see `vii.clip.load_clip`; None for no joint space.
-            device: where everything runs.
-            dtype: of the networks and the text encoder.
-            space: kind of the instruction space; a value of `vii.editor.SPACES`.
-        """
+    @cached_property
+    def _training(self) -> Any:
         from diffusers import DDPMScheduler
 
-        self.device, self.dtype = torch.device(device), dtype
-        self.space = space_of(text_encoder, tokenizer, networks, model, revision, space)
-        with quiet():  # diffusers advises against casting with to(), though nothing here is kept in float32
-            for network in networks:
-                network.eval().requires_grad_(False).to(self.device, dtype).to(memory_format=torch.channels_last)
-            self.text_encoder = text_encoder.eval().requires_grad_(False).to(self.device, dtype)
-            self.vae = vae.eval().requires_grad_(False).to(self.device, torch.float32)
-        self._encoder = encoder_of(tokenizer, self.text_encoder) if space == INPUT_EMBEDDING else None
-        self.tokenizer, self.scheduler, self._clip = tokenizer, scheduler, clip
-        training = DDPMScheduler.from_config(scheduler.config)
-        self.num_timesteps: int = training.config.num_train_timesteps
-        self.prediction_type: str = training.config.prediction_type
-        self.alpha_bar: Tensor = training.alphas_cumprod.to(self.device)
+        return DDPMScheduler.from_config(self.scheduler.config)
 
+    @property
+    def num_timesteps(self) -> int:
+        """N, discrete noise levels."""
+        return int(self._training.config.num_train_timesteps)
+
+    @property
+    def prediction_type(self) -> str:
+        """One of "epsilon", "v_prediction", "sample"."""
+        return str(self._training.config.prediction_type)
+
+    @cached_property
+    def alpha_bar(self) -> Tensor:
+        """`(num_timesteps,)`, the cumulative product of alphas."""
+        return self._training.alphas_cumprod.to(self.device)
+
+    @cached_property
     def joint(self) -> JointSpace | None:
-        """The joint space, loaded anew, or None."""
-        return load_clip(self._clip, self.device) if self._clip else None
+        """See `Editor`."""
+        return load_clip(self.clip, self.device) if self.clip else None
+
+    @cached_property
+    def encoder(self) -> Encoder | None:
+        """Of instructions in the space of input embeddings."""
+        return encoder_of(self.tokenizer, self.text_encoder) if self.space.kind == INPUT_EMBEDDING else None
+
+    def instruct(self, text: str) -> Instruction:
+        """See `Editor`."""
+        return instruct(text, self.tokenizer, self.text_encoder, self.encoder)
+
+    @cached_property
+    def null_rows(self) -> Tensor:
+        """`(n, d)`, the rows of the empty text, as the networks read them."""
+        return self.instruct("").encoded().rows
 
     def fit(self, image: Tensor, resolution: int) -> Tensor:
         """Image `(3, h, w)` in [0, 1] -> `(1, 3, h', w')` in [0, 1], of about `resolution` squared pixels."""
@@ -123,7 +110,7 @@ class StableDiffusion:
 
     @torch.no_grad()
     def encode(self, fitted: Tensor) -> Tensor:
-        """`(1, 3, h, w)` in [0, 1] -> `(1, c, h', w')`, the mode of the autoencoder's posterior, unscaled."""
+        """`(b, 3, h, w)` in [0, 1] -> `(b, c, h', w')`, the mode of the autoencoder's posterior, unscaled."""
         encoded = self.vae.encode(fitted * 2 - 1)
         # AutoencoderKL gives a distribution, AutoencoderTiny the latents themselves.
         mean: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
@@ -133,20 +120,17 @@ class StableDiffusion:
         """What `encode` gives, times the autoencoder's scaling factor: what is denoised towards."""
         return mean * self.vae.config.scaling_factor
 
-    def instruct(self, text: str) -> Instruction:
-        """See `Editor`."""
-        return instruct(text, self.tokenizer, self.text_encoder, self._encoder)
-
-    @cached_property
-    def null_rows(self) -> Tensor:
-        """`(n, d)`, the rows of the empty text, as the networks read them."""
-        return self.instruct("").encoded().rows
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents `(b, c, h', w')` -> `(b, 3, h, w)` in [0, 1]."""
+        decoded: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
+        return (decoded / 2 + 0.5).clamp(0, 1)
 
     def denoising_loss(self, clean: Tensor, t: Tensor, noise: Tensor, predict: Predict) -> Tensor:
         """Mean squared error `(b,)` in the space of the model's own prediction type.
 
         Args:
-            clean: `(1, c, h, w)`, scaled latents of the picture to be predicted.
+            clean: `(1 or b, c, h, w)`, scaled latents of the picture to be predicted.
             t: `(b,)` noise levels in [0, 1).
             noise: `(b, c, h, w)`, standard normal.
             predict: what the editor predicts, given noisy latents and discrete timesteps `(b,)`.
@@ -157,33 +141,119 @@ class StableDiffusion:
         target = training_target(self.prediction_type, clean, noise, alpha_bar)
         return (predict(add_noise(clean, noise, alpha_bar), timesteps) - target).square().mean((1, 2, 3))
 
-    @torch.no_grad()
-    def sample(self, predict: Predict, shape: tuple[int, ...], settings: SamplingSettings, noise: Noise) -> Tensor:
-        """The loop of diffusers' pipelines: noise of `shape` to a picture `(3, h, w)` in [0, 1], on the CPU.
 
-        Every random number is asked for by the timestep whose noise level it makes: the initial noise by the first, the
-        noise that an ancestral step adds by the one stepped to. With a bank these are the noises that training put on
-        the example at these timesteps (VISII, section 4.3).
+def assemble(
+    parts: Mapping[str, Any],
+    *,
+    model: str = "in memory",
+    revision: str = "",
+    clip: str | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    space: str = ENCODER_OUTPUT,
+) -> StableDiffusion:
+    """Freeze the parts of a model, in place, and move them to a device.
+
+    Args:
+        parts: `unet`, `vae`, `text_encoder`, `tokenizer`, `scheduler` and, where there is one, `controlnet`; see
+            `StableDiffusion`.
+        model: id or folder name of the base model.
+        revision: of the model on a hub.
+        clip: see `vii.clip.load_clip`; None for no joint space.
+        device: where everything runs.
+        dtype: of the networks and the text encoder.
+        space: kind of the instruction space; a value of `vii.editor.SPACES`.
+    """
+    text_encoder, networks = parts["text_encoder"], [parts[name] for name in ("unet", "controlnet") if name in parts]
+    named = space_of(text_encoder, parts["tokenizer"], networks, model, revision, space)  # before anything is cast
+    with quiet():  # diffusers advises against casting with to(), though nothing here is kept in float32
+        for network in networks:
+            network.eval().requires_grad_(False).to(device, dtype).to(memory_format=torch.channels_last)
+        text_encoder.eval().requires_grad_(False).to(device, dtype)
+        parts["vae"].eval().requires_grad_(False).to(device, torch.float32)
+    return StableDiffusion(**parts, space=named, clip=clip, device=torch.device(device), dtype=dtype)
+
+
+class Described(TypedDict, Generic[Settings]):
+    """What `ReadModel.described` gives."""
+
+    settings: Settings
+    resolution: int
+    phrases: Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class ReadModel:
+    """A model as it was read.
+
+    Attributes:
+        parts: on their device.
+        manifest: what its folder says of it.
+        phrases: instructions that it knows.
+    """
+
+    parts: StableDiffusion
+    manifest: Manifest
+    phrases: Sequence[str]
+
+    def described(self, settings: Settings) -> "Described[Settings]":
+        """Keyword arguments for an editor: what the folder says, its settings over those given.
+
+        Raises:
+            EditorError: it holds settings that this editor does not have or refuses.
         """
-        scheduler = self._make_scheduler(settings.scheduler)
-        scheduler.set_timesteps(settings.num_inference_steps, device=self.device)
-        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-        latents = noise.draw((1, *shape), int(scheduler.timesteps[0])).to(self.device)
-        latents = latents * scheduler.init_noise_sigma
-        stepped_to = [int(t) for t in scheduler.timesteps[1:]] + [0]
-        for timestep, following in zip(scheduler.timesteps, stepped_to, strict=True):
-            predicted = predict(scheduler.scale_model_input(latents, timestep), timestep[None])
-            extra = {"generator": noise.generator(following)} if takes_generator else {}
-            latents = scheduler.step(predicted, timestep, latents, **extra, return_dict=False)[0]
-        decoded = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
-        return (decoded[0] / 2 + 0.5).clamp(0, 1).cpu()
+        try:
+            own = override(settings, **self.manifest.settings)
+        except UsageError as error:
+            raise EditorError(f"{self.parts.space.model}: {MANIFEST}: {error}") from None
+        return {"settings": own, "resolution": self.manifest.resolution, "phrases": self.phrases}
 
-    def _make_scheduler(self, name: str) -> Any:
-        """A fresh scheduler, for schedulers keep the state of the run they are in."""
-        import diffusers
 
-        kind = type(self.scheduler) if name == "model" else getattr(diffusers, SCHEDULERS[name])
-        return kind.from_config(self.scheduler.config)
+def read_model(
+    model: str,
+    what: str,
+    *,
+    revision: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    clip: str | None = None,
+    space: str = ENCODER_OUTPUT,
+    controlnet: tuple[Any, str, str] | None = None,
+) -> ReadModel:
+    """Read a Stable Diffusion 1.x model from a folder in diffusers' layout or from a hub.
+
+    Args:
+        model: folder, or hub id.
+        what: the kind of model expected, for errors.
+        revision: branch, tag or commit on the hub.
+        device: "cuda", "mps" or "cpu"; by default the first of these there is.
+        dtype: "float32", "bfloat16" or "float16"; by default bfloat16 where the device computes in it, else float32.
+        clip: joint space, see `vii.clip.load_clip`; by default the model's own; "none" for none.
+        space: kind of the instruction space; a value of `vii.editor.SPACES`.
+        controlnet: a `ControlNetModel` to run with it, its id or folder name, and its commit or "".
+
+    Raises:
+        EditorError: the model cannot be found, or is not complete.
+        UsageError: an unknown device or precision.
+    """
+    where = pick_device(device)
+    precision = pick_dtype(dtype, where)
+    folder, commit = locate(model, revision)
+    manifest = read_manifest(folder)
+    parts, names, commits = read_parts(folder, model, what), [manifest.name or local_name(model)], [commit]
+    if controlnet:
+        network, name, network_commit = controlnet
+        parts, names, commits = parts | {"controlnet": network}, [*names, name], [*commits, network_commit]
+    assembled = assemble(
+        parts,
+        model=BOTH.join(names),
+        revision=BOTH.join(commits) if any(commits) else "",
+        clip=joint_space(folder, manifest, clip),
+        device=where,
+        dtype=precision,
+        space=space,
+    )
+    return ReadModel(assembled, manifest, read_phrases(folder, manifest))
 
 
 def space_of(

@@ -16,6 +16,7 @@ from ..editor import Space
 from ..errors import UsageError
 from ..images import resize
 from ..instruction import Instruction
+from ..settings import check, setting
 
 WIDTH = 3
 
@@ -28,12 +29,11 @@ class ToySettings:
         guidance_scale: multiplies every instruction's weight; 1 = off.
     """
 
-    guidance_scale: float = 1.0
+    guidance_scale: float = setting(1.0, label="CFG scale", least=-100, most=100)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled."""
-        if not math.isfinite(self.guidance_scale):
-            raise UsageError(f"guidance_scale must be a finite number, got {self.guidance_scale}")
+        check(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,7 @@ class ToyEditor:
     name = "toy"
     num_timesteps = 1000
     joint = None
+    device = torch.device("cpu")
     phrases: Sequence[str] = ()
 
     def __init__(self, length: int = 8, resolution: int = 32) -> None:
@@ -74,7 +75,7 @@ class ToyEditor:
         """See `Editor`."""
         return ToyEncoding(resize(image, self.resolution, self.resolution)[None])
 
-    def instruct(self, text: str) -> Instruction:
+    def instruct(self, text: str, source: ToyEncoding | None = None) -> Instruction:
         """Every word is one row: an offset in [-0.5, 0.5) derived from a hash of the word."""
         words = text.lower().split()
         room = self.space.length - 2
@@ -113,7 +114,7 @@ class ToyEditor:
     ) -> Tensor:
         """See `Editor`; the exact model needs no sampling, so the noise is not drawn from."""
         offsets = sum((weight * self._offsets(instruction) for instruction, weight in branches), torch.zeros(1))
-        return (image.pixels + settings.guidance_scale * offsets)[0].clamp(0, 1)
+        return (image.pixels + settings.guidance_scale * offsets).clamp(0, 1)
 
     def num_branches(self, weights: Sequence[float], settings: ToySettings) -> int:
         """See `Editor`."""

@@ -67,7 +67,7 @@ def load_judges(
     Raises:
         EditorError: the CLIP or DINO model that is named cannot be loaded.
     """
-    device = editor.instruct("").rows.device
+    device = editor.device
     names: dict[str, str] = {}
     missing: list[str] = []
     joint = load_clip(clip, device, "give a folder or an id with --measure-clip") if clip else editor.joint

@@ -10,12 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from .. import __version__
-from ..application import apply, recommended_settings, reuses_noise
+from ..application import Application
 from ..edit_file import Edit, load_edit, save_edit, to_bytes
 from ..editor import Editor
 from ..files import make_folder
 from ..images import Pair, load_image, save_image
-from ..record import chunks, record
 from .ways import Way, learn
 
 
@@ -74,19 +73,10 @@ class Store:
         path = self.pictures / self._name(label, {"edit": hashlib.sha256(to_bytes(edit)).hexdigest(), "photo": pixels})
         path = path.with_name(f"{path.name}.png")
         if not path.exists():
-            result = apply(self.editor, edit, image, seed=self.seed)
-            save_image(result, path, text=chunks(self._record(edit, label, result)))
+            plan = Application(self.editor, edit, seed=self.seed)
+            result = plan(image)
+            save_image(result, path, text=plan.chunks(result, names=[label]))
         return load_image(path), path
-
-    def _record(self, edit: Edit, label: str, result: Tensor) -> dict[str, Any]:
-        return record(
-            self.editor,
-            [(label, 1.0, edit)],
-            recommended_settings(self.editor, edit),
-            seed=self.seed,
-            reuse_noise=reuses_noise([(edit, 1.0)], None),
-            size=(result.shape[2], result.shape[1]),
-        )
 
     def _name(self, label: str, content: Mapping[str, Any]) -> Path:
         key = hashlib.sha256(json.dumps({**self.common, **content}, sort_keys=True).encode()).hexdigest()

@@ -1,7 +1,6 @@
 """The pairs as an editor sees them: every view encoded once, what is drawn from them, and the loss on it."""
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +8,14 @@ import torch
 from torch import Tensor
 
 from ..diffusion import BANKED, Noise
-from ..editor import Editor, Encoding
+from ..editor import Editor, stack
 from ..images import Pair
 from ..instruction import Instruction
 from .settings import InversionSettings
 from .views import views
 
+# The highest noise level: `1 - u^p` and rounding would make 1 of it, which is no timestep.
+HIGHEST = 1 - 1e-6
 # The probe set's seed: far from seeds that people choose, so that no run trains on its own probes.
 PROBE_SEED = 0x7669_6900
 
@@ -65,36 +66,34 @@ class Examples:
         """
         b = settings.batch_size
         generator = torch.Generator().manual_seed(seed)
-        noises = Noise(seed, bank=settings.noise in BANKED)
+        generators = Noise(seed, bank=settings.noise in BANKED).generators()
         permutation = settings.timesteps == "permutation"
-        total = settings.steps * b
+        total = settings.max_train_steps * b
         order = torch.randperm(total if permutation else 0, generator=generator)
-        for step in range(settings.steps):
+        for step in range(settings.max_train_steps):
             if permutation:
                 t = (order[step * b : (step + 1) * b] + 0.5) / total
             else:
                 u = (torch.randperm(b, generator=generator) + torch.rand(b, generator=generator)) / b
-                t = noise_levels(u, settings.high_noise)
+                t = noise_levels(u, settings.timestep_density)
             which = torch.randint(self.pairs, (b,), generator=generator) * self.views
             if self.views > 1:
                 which += torch.randint(self.views, (b,), generator=generator)
-            yield self._batch(t.clamp(max=1 - 1e-6), which, noises)
+            yield self._batch(t, which, generators)
 
-    def probes(self, size: int, high_noise: float = 1.0) -> Batch:
+    def probes(self, settings: InversionSettings) -> Batch:
         """The fixed set that progress is judged on: the pairs as they are, all at the same number of noise levels.
 
-        Args:
-            size: samples, at least; made a multiple of the number of pairs, so that each pair counts the same.
-            high_noise: see `InversionSettings`; 1 for learning from a permutation.
-
         Returns:
-            levels spaced by the rule of `high_noise`, dealt out to the pairs in turn. Neither these nor the noise
-            depend on a run's seed.
+            `probe_size` samples at least, a multiple of the number of pairs, so that each pair counts the same; levels
+            spaced by the rule of learning, dealt out to the pairs in turn. Neither these nor the noise depend on a
+            run's seed.
         """
-        count = -(-size // self.pairs) * self.pairs
+        count = -(-settings.probe_size // self.pairs) * self.pairs
+        density = settings.timestep_density if settings.timesteps == "stratified" else 1.0
         which = torch.arange(count) % self.pairs * self.views
-        levels = noise_levels((torch.arange(count) + 0.5) / count, high_noise)
-        return self._batch(levels, which, Noise(PROBE_SEED))
+        levels = noise_levels((torch.arange(count) + 0.5) / count, density)
+        return self._batch(levels, which, Noise(PROBE_SEED).generators())
 
     def loss(self, batch: Batch, instruction: Instruction, guidance: Any = None) -> Tensor:
         """Denoising loss `(b,)` of every sample; see `Editor.loss` for `instruction` and `guidance`.
@@ -108,34 +107,29 @@ class Examples:
             groups.setdefault(tuple(noise.shape), []).append(index)
         parts = []
         for members in groups.values():
-            chosen = [self.encoded[view] for view in batch.which[members].tolist()]
-            before, after = (stack(encodings) for encodings in zip(*chosen, strict=True))
+            seen = batch.which[members].tolist()
+            if len(set(seen)) == 1:
+                seen = seen[:1]  # one encoding then stands for every sample
+            before, after = (stack(encodings) for encodings in zip(*(self.encoded[view] for view in seen), strict=True))
             noise = torch.stack([batch.noise[index] for index in members])
             parts.append(self.editor.loss(before, after, instruction, batch.t[members], noise, guidance))
         order = torch.tensor([index for members in groups.values() for index in members])
         return torch.cat(parts)[order.argsort()]
 
-    def _batch(self, t: Tensor, which: Tensor, noises: Noise) -> Batch:
+    def mean_loss(self, batch: Batch, instruction: Instruction, guidance: Any = None) -> float:
+        """The mean of `loss` over a batch, without gradient."""
+        with torch.no_grad():
+            return self.loss(batch, instruction, guidance).mean().item()
+
+    def _batch(self, t: Tensor, which: Tensor, generators: Callable[[int], torch.Generator]) -> Batch:
         """With the noise of every sample: of the shape of its view and, from a bank, of its timestep."""
+        t = t.clamp(max=HIGHEST)
         timesteps = (t * self.editor.num_timesteps).long().tolist()
         shapes = [self.encoded[view][1].noise_shape for view in which.tolist()]
-        return Batch(
-            t, which, [noises.draw(shape, timestep) for shape, timestep in zip(shapes, timesteps, strict=True)]
-        )
+        noise = [torch.randn(shape, generator=generators(at)) for shape, at in zip(shapes, timesteps, strict=True)]
+        return Batch(t, which, noise)
 
 
-def noise_levels(u: Tensor, high_noise: float) -> Tensor:
-    """Levels `t (b,)` in [0, 1) from `u (b,)` in [0, 1]: `1 - u^p`, the even ones in their own order for p = 1."""
-    return u if high_noise == 1 else 1 - u**high_noise
-
-
-def stack(encodings: Sequence[Encoding]) -> Any:
-    """Encodings of pictures of one size -> one encoding of all of them, a picture for each sample of a batch.
-
-    Where all are the same one it is given back as it is; it then stands for every sample.
-    """
-    first: Any = encodings[0]
-    if all(encoding is first for encoding in encodings):
-        return first
-    names = [field.name for field in dataclasses.fields(first)]
-    return type(first)(**{name: torch.cat([getattr(encoding, name) for encoding in encodings]) for name in names})
+def noise_levels(u: Tensor, density: float) -> Tensor:
+    """Levels `t (b,)` in [0, 1] from `u (b,)` in [0, 1]: `1 - u^p`, the even ones in their own order for p = 1."""
+    return u if density == 1 else 1 - u**density

@@ -1,11 +1,14 @@
 """How to learn: the settings behind every recipe."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
 
-from ..captions import PezSettings
+from ..captions import INITS, PezSettings
 from ..diffusion import BANKED
-from ..errors import UsageError
+from ..errors import UsageError, unknown_name
 from .views import AUGMENTATIONS
 
 
@@ -14,8 +17,10 @@ class InversionSettings:
     """How to learn. The defaults are the recipe `default`.
 
     Attributes:
-        recipe: name of the recipe these settings come from; written into the edit file.
-        init: starting text: words, or a key of `vii.captions.INITS`: "retrieve", "none", "caption", "pez", "lavis".
+        recipe: name of the recipe these settings come from; written into the edit file. No option or file sets it.
+        init: where the starting text comes from: "text" for `init_text`, or a key of `vii.captions.INITS`: "retrieve",
+            "none", "caption", "pez", "lavis", or one that another package offers.
+        init_text: the starting text itself, with init "text".
         init_candidates: how many retrieved phrases or captions to try on the probe set; the one with the least loss is
             taken.
         captioner: the model behind "caption" (a BLIP model), "pez" (see `vii.clip.load_clip`) or "lavis"; empty for
@@ -24,17 +29,18 @@ class InversionSettings:
         pez_steps: updates of that search.
         pez_target: whether the prompt is to describe the picture "after", or to point in the "direction" of the edit.
         tokens: rows to learn; 0 for as many as the starting text has.
-        steps: updates.
+        max_train_steps: updates.
         batch_size: noisy samples an update.
         learning_rate: of AdamW, at its highest, in units of the size of a row's entries: 1 after a text encoder, the
             standard deviation of its table of tokens before it.
-        learning_rate_schedule: "constant", or "cosine" down to zero over `steps`.
-        warmup_steps: updates over which the learning rate rises linearly.
+        lr_scheduler: "constant", or "cosine" down to zero over `max_train_steps`.
+        lr_warmup_steps: updates over which the learning rate rises linearly.
         weight_decay: of AdamW.
         timesteps: "stratified": every batch has one noise level in each of `batch_size` equal bins. "permutation":
-            `steps * batch_size` equally spaced levels, each visited once in random order (the authors' way).
-        high_noise: of "stratified", p of the levels `t = 1 - u^p`, the bins being those of u: 1 spreads them evenly,
-            more puts them where little is seen of the answer and the instruction decides. Probes follow the same rule.
+            `max_train_steps * batch_size` equally spaced levels, each visited once in random order (the authors' way).
+        timestep_density: of "stratified", p of the levels `t = 1 - u^p`, the bins being those of u: 1 spreads them
+            evenly, more puts them where little is seen of the answer and the instruction decides. Probes follow the
+            same rule.
         noise: "fresh": drawn anew for every sample. "bank": one fixed noise a timestep, which can be reused when the
             edit is applied (the authors' way). "reuse": a bank, and the edit file says that applying is to reuse it
             (section 4.3 of the paper).
@@ -53,22 +59,23 @@ class InversionSettings:
         min_improvement: relative to the best probe loss so far.
     """
 
-    recipe: str = "default"
+    recipe: str = field(default="default", metadata={"assignable": False})
     init: str = "retrieve"
+    init_text: str = ""
     init_candidates: int = 8
     captioner: str = ""
     pez_tokens: int = 10
     pez_steps: int = 3000
     pez_target: str = "after"
     tokens: int = 20
-    steps: int = 100
+    max_train_steps: int = 100
     batch_size: int = 4
     learning_rate: float = 0.1
-    learning_rate_schedule: str = "cosine"
-    warmup_steps: int = 10
+    lr_scheduler: str = "cosine"
+    lr_warmup_steps: int = 10
     weight_decay: float = 0.0
     timesteps: str = "stratified"
-    high_noise: float = 4.0
+    timestep_density: float = 4.0
     noise: str = "fresh"
     augment: str = "none"
     mse_weight: float = 1.0
@@ -87,18 +94,38 @@ class InversionSettings:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        for name in ("steps", "batch_size", "probe_size", "probe_every", "init_candidates"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("tokens", "warmup_steps", "weight_decay", "patience", "min_improvement"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("learning_rate", "high_noise"):
-            if not getattr(self, name) > 0 or not math.isfinite(getattr(self, name)):
-                raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
-        if not -1 <= self.clip_cap <= 1:
-            raise UsageError(f"clip_cap is a cosine in [-1, 1], got {self.clip_cap}")
+        for name, (kind, least, most) in RANGES.items():
+            value = getattr(self, name)
+            if value is None and name.endswith("guidance_scale"):
+                continue
+            if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:  # NaN neither
+                what = "a whole number" if kind is int else "a number"
+                raise UsageError(f"{name} must be {what} from {least:g} to {most:g}, got {value!r}")
+        for name in ("init_text", "captioner"):
+            if not isinstance(getattr(self, name), str) or "\0" in getattr(self, name):
+                raise UsageError(f"{name} must be a text, got {getattr(self, name)!r}")
+        if self.init_text and self.init != "text":
+            raise UsageError(f"init_text is the starting text of init 'text', got init '{self.init}' and a text too")
+        if self.init not in ("text", *INITS):
+            hint = "; a text to start from is init_text, with init 'text'"
+            raise UsageError(unknown_name("init", str(self.init), ["text", *INITS]) + hint)
         _ = self.search  # refuses what cannot be searched for
+
+    @staticmethod
+    def current(given: Mapping[str, object]) -> dict[str, object]:
+        """Settings as files and options may give them -> the names and values of today.
+
+        Old names are accepted; so is a starting text as `init`, where it is no keyword, and `init_text` alone.
+        """
+        values = {OLD_NAMES.get(name, name): value for name, value in given.items()}
+        init, text = values.get("init"), values.get("init_text")
+        if text is not None and init is None:
+            values["init"] = "text"
+        elif isinstance(init, str) and init not in ("text", *INITS):
+            values |= {"init": "text", "init_text": init}
+        elif init is not None and init != "text" and text is None:
+            values["init_text"] = ""  # in place of the one that a recipe had
+        return values
 
     @property
     def search(self) -> PezSettings:
@@ -106,8 +133,38 @@ class InversionSettings:
         return PezSettings(tokens=self.pez_tokens, steps=self.pez_steps, target=self.pez_target)
 
 
+# Names of before -> of today, for recipes and habits that are older.
+OLD_NAMES: Mapping[str, str] = {
+    "steps": "max_train_steps",
+    "learning_rate_schedule": "lr_scheduler",
+    "warmup_steps": "lr_warmup_steps",
+    "high_noise": "timestep_density",
+}
+TINY = 1e-12  # of what must not be zero
+# Type, least and most of every number.
+RANGES: Mapping[str, tuple[Any, float, float]] = {
+    "init_candidates": (int, 1, 1000),
+    "pez_tokens": (int, 1, 1000),
+    "pez_steps": (int, 1, 1_000_000),
+    "tokens": (int, 0, 1024),
+    "max_train_steps": (int, 1, 1_000_000),
+    "batch_size": (int, 1, 4096),
+    "learning_rate": (Real, TINY, 1e6),
+    "lr_warmup_steps": (int, 0, 1_000_000),
+    "weight_decay": (Real, 0, 1e6),
+    "timestep_density": (Real, TINY, 1000),
+    "mse_weight": (Real, 0, 1e6),
+    "clip_weight": (Real, -1e6, 1e6),
+    "clip_cap": (Real, -1, 1),
+    "guidance_scale": (Real, -100, 100),
+    "image_guidance_scale": (Real, -100, 100),
+    "probe_size": (int, 1, 4096),
+    "probe_every": (int, 1, 1_000_000),
+    "patience": (int, 0, 1_000_000),
+    "min_improvement": (Real, 0, 1),
+}
 CHOICES = {
-    "learning_rate_schedule": ("cosine", "constant"),
+    "lr_scheduler": ("cosine", "constant"),
     "timesteps": ("stratified", "permutation"),
     "noise": ("fresh", *BANKED),
     "augment": tuple(AUGMENTATIONS),
@@ -116,6 +173,7 @@ CHOICES = {
 
 def learning_rate_at(step: int, settings: InversionSettings) -> float:
     """Learning rate of update `step`, counted from 0: a linear rise, then constant or half a cosine down to zero."""
-    rise = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
-    fall = 0.5 + 0.5 * math.cos(math.pi * step / settings.steps) if settings.learning_rate_schedule == "cosine" else 1.0
+    rise = min(1.0, (step + 1) / settings.lr_warmup_steps) if settings.lr_warmup_steps else 1.0
+    done = step / settings.max_train_steps
+    fall = 0.5 + 0.5 * math.cos(math.pi * done) if settings.lr_scheduler == "cosine" else 1.0
     return settings.learning_rate * rise * fall

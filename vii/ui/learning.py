@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import Tensor
 
 from ..application import apply
-from ..captions import INITS
 from ..edit_file import Edit, save_edit
 from ..editor import Editor
 from ..errors import UsageError
@@ -120,13 +119,11 @@ def settings_for(
     if recipe not in recipe_names():
         raise UsageError(f"unknown recipe '{recipe[:60]}'; expected one of {', '.join(recipe_names())}")
     words = one_line(words, "the words")
-    if words in INITS and words != "none":
-        raise UsageError(f"'{words}' is a way to find words, which 'vii learn --init {words}' takes; write words here")
     return override(
         load_recipe(recipe),
-        init=words or None,
+        init_text=words or None,
         tokens=whole(tokens, "tokens", 0, MAX_TOKENS),
-        steps=whole(steps, "steps", 1, MAX_STEPS),
+        max_train_steps=whole(steps, "steps", 1, MAX_STEPS),
     )
 
 
@@ -160,7 +157,7 @@ def learn(
 ) -> Learned:
     """Learn an edit, telling `job.progress`, until it is done or the job is stopped; the best so far is kept."""
     editor = studio.editor()
-    watch = _Watch(editor, pair, seed, snapshot_steps(settings.steps) if pictures else [])
+    watch = _Watch(editor, pair, seed, snapshot_steps(settings.max_train_steps) if pictures else [])
     if pictures:
         watch.pictures += [("before", shown(pair.before)), ("after", shown(pair.after))]
     last, stopped = None, False

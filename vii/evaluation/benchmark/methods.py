@@ -75,12 +75,12 @@ class Method:
     @property
     def needs_words(self) -> bool:
         """Whether there is nothing it could do with an edit that has no words."""
-        return self.name == TRUE_WORDS or (self.recipe is not None and self.recipe.init == KNOWN_WORDS)
+        return self.name == TRUE_WORDS or (self.recipe is not None and self.recipe.init_text == KNOWN_WORDS)
 
     def build(self, editor: Editor, words: str, pairs: Sequence[Pair], seed: int) -> Built:
         """Make it ready: learn from the pairs, from the words on where the recipe says so, or take the words."""
         if self.recipe is not None:
-            recipe = replace(self.recipe, init=words) if self.needs_words else self.recipe
+            recipe = replace(self.recipe, init_text=words) if self.needs_words else self.recipe
             return by_inversion(editor, recipe, pairs, seed)
         if self.name == TRUE_WORDS:
             return by_words(editor, words)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ...editor import ENCODER_OUTPUT
-from ...editors.ip2p import Ip2pEditor
+from ...editors.ip2p import Ip2pEditor, Ip2pSettings
 from ...editors.loading import EMBEDDED_MODEL, pick_device, pick_dtype
+from ...editors.stable_diffusion import assemble
 from ...errors import UsageError
 from ...images import Pair
 from ...inversion import InversionSettings, invert_steps
@@ -67,30 +68,28 @@ def random_stable_diffusion(
     torch.manual_seed(0)
     text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
     where = pick_device(device)
-    return Ip2pEditor(
-        unet=diffusers.UNet2DConditionModel(sample_size=64, in_channels=8, cross_attention_dim=768),
-        vae=diffusers.AutoencoderKL(
+    parts = {
+        "unet": diffusers.UNet2DConditionModel(sample_size=64, in_channels=8, cross_attention_dim=768),
+        "vae": diffusers.AutoencoderKL(
             block_out_channels=(128, 256, 512, 512),
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
             layers_per_block=2,
         ),
-        text_encoder=CLIPTextModel(text),
-        tokenizer=CLIPTokenizer.from_pretrained(EMBEDDED_MODEL / "tokenizer", model_max_length=77),
-        scheduler=diffusers.DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
-        model="random weights in the size of Stable Diffusion 1.5",
-        resolution=resolution,
-        device=where,
-        dtype=pick_dtype(dtype, where),
-        space=space,
-    )
+        "text_encoder": CLIPTextModel(text),
+        "tokenizer": CLIPTokenizer.from_pretrained(EMBEDDED_MODEL / "tokenizer", model_max_length=77),
+        "scheduler": diffusers.DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+    }
+    name = "random weights in the size of Stable Diffusion 1.5"
+    model = assemble(parts, model=name, device=where, dtype=pick_dtype(dtype, where), space=space)
+    return Ip2pEditor(model, name="random", settings=Ip2pSettings(), resolution=resolution)
 
 
 def learning_pace(name: str, editor: Ip2pEditor, settings: InversionSettings, updates: int) -> Pace:
     """Time updates of the loop behind `invert`, probes included."""
     side = editor.resolution
     pair = Pair(*torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)))
-    settings = replace(settings, init=WORDS, steps=1 + WARM_UP + updates, clip_weight=0.0)
+    settings = replace(settings, init="text", init_text=WORDS, max_train_steps=1 + WARM_UP + updates, clip_weight=0.0)
     loop = invert_steps(editor, [pair], settings)
     start = next(loop)  # the starting text: everything that is done once lies before it
     first = next(loop)
@@ -104,13 +103,13 @@ def learning_pace(name: str, editor: Ip2pEditor, settings: InversionSettings, up
 
 def bare_pace(editor: Ip2pEditor, batch_size: int, updates: int) -> Pace:
     """Time the UNet alone: forward, and backward to the instruction rows, on random input of the same size."""
-    unet, side = editor.unet, editor.resolution // 8
+    unet, side = editor.parts.unet, editor.resolution // 8
     generator = torch.Generator().manual_seed(0)
     shape = (batch_size, unet.config.in_channels, side, side)
-    noisy = torch.randn(shape, generator=generator).to(editor.device, editor.dtype)
+    noisy = torch.randn(shape, generator=generator).to(editor.device, editor.parts.dtype)
     noisy = noisy.contiguous(memory_format=torch.channels_last)
     timesteps = torch.linspace(0, editor.num_timesteps - 1, batch_size).long().to(editor.device)
-    rows = editor.instruct(WORDS).encoded().rows.to(editor.device, editor.dtype).requires_grad_(True)
+    rows = editor.instruct(WORDS).encoded().rows.to(editor.device, editor.parts.dtype).requires_grad_(True)
 
     def update() -> None:
         rows.grad = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ...edit_file import SUFFIX, Edit
 from ...editor import INPUT_EMBEDDING
+from ...editors import EDITORS
 from ...editors.loading import EMBEDDED_MODEL, read_manifest
 from ...text import percent, printable
 
@@ -130,16 +131,10 @@ vii.save_image(vii.apply(editor, edit, vii.load_image("photo.jpg"), seed=0), "ed
 
 def _diffusers(file: str, edit: Edit) -> str:
     """Lines for somebody's own pipeline, where the model is one that they can load."""
-    models = _hub_models(edit)
-    if edit.space.encoder != ENCODER or not (models or _embedded(edit)):
+    models, entry = _hub_models(edit), EDITORS.get(edit.editor)
+    pipeline = entry.pipeline(models) if entry and (models or _embedded(edit)) else ""
+    if edit.space.encoder != ENCODER or not pipeline:
         return ""
-    imports, kind, loaded, extra = "", "StableDiffusionInstructPix2PixPipeline", f'"{"".join(models[:1])}"', ""
-    if not models:
-        imports, loaded = "from vii.editors.loading import EMBEDDED_MODEL\n", "EMBEDDED_MODEL, safety_checker=None"
-    if len(models) == 2:
-        kind = "StableDiffusionControlNetPipeline"
-        extra = f'controlnet = diffusers.ControlNetModel.from_pretrained("{models[1]}")\n'
-        loaded += ", controlnet=controlnet"
     return f"""
 In a pipeline of diffusers, loaded in float32:
 
@@ -147,9 +142,8 @@ In a pipeline of diffusers, loaded in float32:
 import diffusers, vii
 from diffusers.utils import load_image
 from vii.interop.prompt_embeds import prompt_embeds
-{imports}
-{extra}pipeline = diffusers.{kind}.from_pretrained({loaded})
-edit = vii.load_edit({file!r})
+
+{pipeline}edit = vii.load_edit({file!r})
 options = {{name: value for name, value in edit.settings.items() if name != "scheduler"}}
 photo = load_image("photo.jpg").resize(({edit.resolution}, {edit.resolution}))
 image = pipeline(image=photo, prompt_embeds=prompt_embeds(edit, pipeline), **options).images[0]
@@ -164,7 +158,7 @@ def _hub_models(edit: Edit) -> list[str]:
 
 
 def _embedded(edit: Edit) -> bool:
-    return edit.space.model == read_manifest(EMBEDDED_MODEL).get("name")
+    return edit.space.model == read_manifest(EMBEDDED_MODEL).name
 
 
 def _name(repo: str) -> str:

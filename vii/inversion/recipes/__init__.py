@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import RecipeError, UsageError, unknown_name
-from ...settings import override
+from ...settings import assignable, override
 from .. import InversionSettings
 
 FOLDER = Path(__file__).parent
-KEYS = {"description", "base", "inversion", "pair"}
+# Key -> its type, and what that is called.
+KEYS = {"description": (str, "text"), "base": (str, "text"), "inversion": (dict, "table"), "pair": (dict, "table")}
+MAX_BASES = 20
 # As a starting text: the closest words of the edit that is learned, which only `vii bench` knows.
 KNOWN_WORDS = "{words}"
 
@@ -47,8 +49,8 @@ def read_recipe(name: str | Path, *, known_words: bool = False) -> Recipe:
     """A recipe by name, or by the path of a TOML file.
 
     A file holds `description`, optionally `base` (the recipe it starts from, by name or by a path relative to the
-    file; `default` if not said), `[inversion]` (fields of `InversionSettings`) and `[pair]` (`before` and `after`,
-    relative to the file).
+    file; `default` if not said), `[inversion]` (fields of `InversionSettings`, by old names too) and `[pair]` (`before`
+    and `after`, relative to the file).
 
     Args:
         name: of the recipe, or a path that ends in `.toml`.
@@ -58,10 +60,10 @@ def read_recipe(name: str | Path, *, known_words: bool = False) -> Recipe:
         RecipeError: there is no such recipe, it says something unknown, or it starts from words that nobody knows.
     """
     recipe = _read(name, ())
-    if recipe.settings.init == KNOWN_WORDS and not known_words:
+    if recipe.settings.init_text == KNOWN_WORDS and not known_words:
         raise RecipeError(
-            f"{name}: init {KNOWN_WORDS} stands for the known words of a benchmark edit, which only 'vii bench' has; "
-            "write the words themselves"
+            f"{name}: init_text {KNOWN_WORDS} stands for the known words of a benchmark edit, which only 'vii bench' "
+            "has; write the words themselves"
         )
     return recipe
 
@@ -69,30 +71,43 @@ def read_recipe(name: str | Path, *, known_words: bool = False) -> Recipe:
 def _read(name: str | Path, above: tuple[Path, ...]) -> Recipe:
     """A recipe; `above` are the files whose base it is, directly or through others."""
     path = Path(name) if str(name).endswith(".toml") else FOLDER / f"{name}.toml"
+    if "\0" in str(path):
+        raise RecipeError(f"{str(name)!r} is no name of a recipe: it holds a NUL character")
     if not path.is_file():
         if str(name).endswith(".toml"):
             raise RecipeError(f"{path}: no such recipe file")
         raise RecipeError(unknown_name("recipe", str(name), recipe_names()) + ", or a path that ends in .toml")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecipeError(f"{path}: not valid TOML ({error})") from None
-    for key in content:
+    for key, value in content.items():
         if key not in KEYS:
             raise RecipeError(f"{path}: {unknown_name('key', key, KEYS)}")
+        kind, word = KEYS[key]
+        if not isinstance(value, kind):
+            raise RecipeError(f"{path}: {key} must be a {word}, got {str(value)[:40]!r}")
     base = InversionSettings() if path.parent == FOLDER else _base(path, content.get("base", "default"), above)
+    given = content.get("inversion", {})
     try:
-        settings = override(base, **{"recipe": path.stem, **content.get("inversion", {})})
+        for setting in InversionSettings.current(given):
+            if setting not in (known := assignable(base)):
+                raise UsageError(unknown_name("setting", setting, known))
+        settings = override(base, **given, recipe=path.stem)
     except UsageError as error:
         raise RecipeError(f"{path}: [inversion] {error}") from None
     return Recipe(path.stem, content.get("description", ""), settings, _pair(path, content.get("pair")))
 
 
-def _base(path: Path, base: Any, above: tuple[Path, ...]) -> InversionSettings:
+def _base(path: Path, base: str, above: tuple[Path, ...]) -> InversionSettings:
     above = (*above, path.resolve())
-    named = path.parent / base if isinstance(base, str) and base.endswith(".toml") else base
-    if isinstance(named, Path) and named.resolve() in above:
+    named = path.parent / base if base.endswith(".toml") else base
+    if "\0" not in base and isinstance(named, Path) and named.resolve() in above:
         raise RecipeError(f"{path}: base '{base}' leads back to the recipe itself; name another one")
+    if len(above) > MAX_BASES:
+        raise RecipeError(f"{path}: more than {MAX_BASES} recipes stand one on another")
     return _read(named, above).settings
 
 

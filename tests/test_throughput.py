@@ -1,0 +1,23 @@
+"""The throughput benchmark: that its networks do the work of its photos."""
+
+from conftest import picture
+
+from vii.evaluation.throughput import Throughput, table, throughputs
+
+
+def test_every_way_does_the_same_passes_of_the_networks(embedded, monkeypatch):
+    seen, forward = [], embedded.parts.unet.forward
+    monkeypatch.setattr(
+        embedded.parts.unet, "forward", lambda x, *a, **k: seen.append(tuple(x.shape)) or forward(x, *a, **k)
+    )
+    found = throughputs(embedded, [picture(seed, 64, 96) for seed in range(3)], batch=2, rounds=1)
+    assert [one.name for one in found][0] == "bare UNet and autoencoder"
+    shape = seen[0][1:]
+    round_ = [(2, *shape), (2, *shape), (2, *shape), (1, *shape), (1, *shape)]
+    assert seen == round_ * 2
+    assert all(one.seconds > 0 and (one.batch, one.passes) == (2, 1) for one in found)
+
+
+def test_shares_are_of_the_first_row():
+    text = table([Throughput("bare", 8, 1, 0.1), Throughput("ours", 8, 1, 0.125)])
+    assert "| ours | 8 | 1 | 8.00 | 0.80 |" in text

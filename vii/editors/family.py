@@ -1,0 +1,272 @@
+"""What the editors on Stable Diffusion 1.x share: guidance, the loss, the sampler.
+
+One differs from another in what its networks see of the photo, in its guidance, and in one pass of its networks: the
+three functions that a subclass of `StableDiffusionEditor` writes.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..diffusion import NEGLIGIBLE, Noise, guided
+from ..editor import JointSpace, Space
+from ..errors import UsageError, unknown_name
+from ..instruction import Instruction
+from ..settings import check, setting
+from .stable_diffusion import StableDiffusion
+
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler_ancestral": "EulerAncestralDiscreteScheduler",
+    "dpmsolver++": "DPMSolverMultistepScheduler",
+}
+# Whatever a stranger's edit file asks for: noise levels of Stable Diffusion 1.x, and more guidance than anybody uses.
+MAX_STEPS, MAX_SCALE = 1000, 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingSettings:
+    """How Stable Diffusion samples.
+
+    Attributes:
+        num_inference_steps: denoising steps, from 1 to `MAX_STEPS` and no more than the model has noise levels.
+        scheduler: a key of `SCHEDULERS`, or "model" for the one in the model's own folder.
+        guidance_scale: s_T, how far to go along the instruction; 1 = off. At most `MAX_SCALE` either way, as any scale.
+    """
+
+    num_inference_steps: int = setting(20, label="Steps", least=1, most=MAX_STEPS)
+    scheduler: str = setting("model", label="Sampler")
+    guidance_scale: float = setting(7.5, label="CFG scale", least=-MAX_SCALE, most=MAX_SCALE)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be sampled."""
+        check(self)
+        if self.scheduler != "model" and self.scheduler not in SCHEDULERS:
+            raise UsageError(unknown_name("scheduler", self.scheduler, ["model", *SCHEDULERS]))
+
+
+Settings = TypeVar("Settings", bound=SamplingSettings)
+
+
+@dataclass(frozen=True, eq=False)
+class LatentEncoding:
+    """A picture at the model's resolution.
+
+    Attributes:
+        condition: `(b, ...)`, what the networks see of a photo to edit; see `StableDiffusionEditor.condition`.
+        latents: `(b, c, h, w)`, scaled: what is denoised towards.
+    """
+
+    condition: Tensor
+    latents: Tensor
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of one sample of noise."""
+        return tuple(self.latents.shape[1:])
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """What one guidance branch is conditioned on.
+
+    Attributes:
+        rows: `(n, d)`, an encoded instruction.
+        condition: `(1 or b, ...)`, as in `LatentEncoding`.
+    """
+
+    rows: Tensor
+    condition: Tensor
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether the rows are being learned."""
+        return self.rows.requires_grad
+
+
+class StableDiffusionEditor(ABC, Generic[Settings]):
+    """See `Editor`. Made of parts, so that any models of these classes will do."""
+
+    def __init__(
+        self,
+        parts: StableDiffusion,
+        *,
+        name: str,
+        settings: Settings,
+        resolution: int = 512,
+        phrases: Sequence[str] = (),
+    ) -> None:
+        """Take parts that are frozen and on their device.
+
+        Args:
+            parts: as `assemble` or `read_model` gives them.
+            name: see `Editor`.
+            settings: what suits this model.
+            resolution: pixels; photos are scaled to about `resolution` squared pixels.
+            phrases: instructions this model knows.
+
+        Raises:
+            EditorError: the parts do not fit together.
+        """
+        self.check(parts)
+        self.parts, self.name, self.settings = parts, name, settings
+        self.resolution, self.phrases = resolution, phrases
+
+    @staticmethod
+    @abstractmethod
+    def check(parts: StableDiffusion) -> None:
+        """Raise `EditorError` where the parts are not of this architecture."""
+
+    @abstractmethod
+    def condition(self, fitted: Tensor, mean: Tensor) -> Tensor:
+        """A photo's pixels `(b, 3, h, w)` in [0, 1] and unscaled latents `(b, c, h', w')` -> what the networks see."""
+
+    @abstractmethod
+    def guidance(self, settings: Settings, weights: Sequence[float]) -> tuple[float, float, list[float]]:
+        """Weights of the branches without photo and words, without words, and of each instruction; they sum to 1."""
+
+    @abstractmethod
+    def predict(self, settings: Settings, noisy: Tensor, timesteps: Tensor, rows: Tensor, condition: Tensor) -> Tensor:
+        """One pass of the networks; batches of noisy latents, timesteps, rows `(b, n, d)` in the networks' precision.
+
+        Returns:
+            the prediction `(b, c, h, w)`, in that precision.
+        """
+
+    @property
+    def space(self) -> Space:
+        """See `Editor`."""
+        return self.parts.space
+
+    @property
+    def device(self) -> torch.device:
+        """See `Editor`."""
+        return self.parts.device
+
+    @property
+    def num_timesteps(self) -> int:
+        """See `Editor`."""
+        return self.parts.num_timesteps
+
+    @property
+    def joint(self) -> JointSpace | None:
+        """See `Editor`."""
+        return self.parts.joint
+
+    def encode(self, image: Tensor) -> LatentEncoding:
+        """See `Editor`."""
+        fitted = self.parts.fit(image, self.resolution)
+        mean = self.parts.encode(fitted)
+        return LatentEncoding(self.condition(fitted, mean), self.parts.scaled(mean))
+
+    def instruct(self, text: str, source: LatentEncoding | None = None) -> Instruction:
+        """See `Editor`; the text encoder does not see the photo."""
+        return self.parts.instruct(text)
+
+    def loss(
+        self,
+        before: LatentEncoding,
+        after: LatentEncoding,
+        instruction: Instruction,
+        t: Tensor,
+        noise: Tensor,
+        guidance: Settings | None = None,
+    ) -> Tensor:
+        """See `Editor`; the mean squared error in the space of the model's own prediction type.
+
+        With `guidance` the guided prediction is compared with the target, as in the authors' code. The branches
+        without the instruction carry no gradient and are computed without one.
+        """
+        instruction = instruction.encoded()  # once, whatever the number of branches
+        if guidance is None:
+            branches = [(1.0, Branch(instruction.rows, before.condition))]
+        else:
+            branches = self.plan(before, [(instruction, 1.0)], guidance)
+        return self.parts.denoising_loss(
+            after.latents,
+            t,
+            noise,
+            lambda noisy, timesteps: self.guided(guidance or self.settings, noisy, timesteps, branches),
+        )
+
+    @torch.no_grad()
+    def edit(
+        self,
+        image: LatentEncoding,
+        branches: Sequence[tuple[Instruction, float]],
+        settings: Settings,
+        noise: Noise,
+    ) -> Tensor:
+        """See `Editor`; the loop of diffusers' pipelines, with any number of branches.
+
+        Every random number is asked for by the timestep whose noise level it makes: the initial noise by the first, the
+        noise that an ancestral step adds by the one stepped to. With a bank these are the noises that training put on
+        the example at these timesteps (VISII, section 4.3).
+        """
+        if settings.num_inference_steps > self.num_timesteps:
+            raise UsageError(
+                f"num_inference_steps must be at most {self.num_timesteps}, the noise levels of this model, "
+                f"got {settings.num_inference_steps}"
+            )
+        plan = self.plan(image, [(instruction.encoded(), weight) for instruction, weight in branches], settings)
+        scheduler = self.make_scheduler(settings.scheduler)
+        scheduler.set_timesteps(settings.num_inference_steps, device=self.device)
+        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+        runs = [noise.generators() for _ in image.latents]  # the same for every photo
+        first, *rest = [int(t) for t in scheduler.timesteps]
+        latents = torch.cat([torch.randn(1, *image.noise_shape, generator=generators(first)) for generators in runs])
+        latents = latents.to(self.device) * scheduler.init_noise_sigma
+        for timestep, following in zip(scheduler.timesteps, [*rest, 0], strict=True):
+            noisy = scheduler.scale_model_input(latents, timestep)
+            predicted = self.guided(settings, noisy, timestep[None], plan)
+            extra = {"generator": [generators(following) for generators in runs]} if takes_generator else {}
+            latents = scheduler.step(predicted, timestep, latents, **extra, return_dict=False)[0]
+        return self.parts.decode(latents).cpu()
+
+    def num_branches(self, weights: Sequence[float], settings: Settings) -> int:
+        """See `Editor`."""
+        neither, photo, instructions = self.guidance(settings, weights)
+        return sum(abs(weight) > NEGLIGIBLE for weight in (neither, photo, *instructions))
+
+    def plan(
+        self, image: LatentEncoding, branches: Sequence[tuple[Instruction, float]], settings: Settings
+    ) -> list[tuple[float, Branch]]:
+        """Encoded instructions with their weights -> all guidance branches with theirs."""
+        neither, photo, weights = self.guidance(settings, [weight for _, weight in branches])
+        null, condition = self.parts.null_rows, image.condition
+        plan = [(neither, Branch(null, torch.zeros_like(condition))), (photo, Branch(null, condition))]
+        return plan + [(w, Branch(words.rows, condition)) for w, (words, _) in zip(weights, branches, strict=True)]
+
+    def guided(
+        self, settings: Settings, noisy: Tensor, timesteps: Tensor, plan: Sequence[tuple[float, Branch]]
+    ) -> Tensor:
+        """The weighted sum of predictions for `noisy (b, c, h, w)`, all branches in one batch; float32 in and out."""
+        b, dtype = len(noisy), self.parts.dtype
+
+        def predict(branches: Sequence[Branch]) -> Sequence[Tensor]:
+            n = len(branches)
+            inputs = noisy.repeat(n, 1, 1, 1)
+            condition = torch.cat([branch.condition.expand(b, -1, -1, -1) for branch in branches])
+            rows = torch.stack([branch.rows for branch in branches]).to(self.device, dtype)
+            rows = rows.expand(b, -1, -1) if n == 1 else rows.repeat_interleave(b, 0)
+            predicted = self.predict(settings, inputs, timesteps.expand(b).repeat(n), rows, condition)
+            return predicted.float().chunk(n)
+
+        return guided(plan, predict)
+
+    def make_scheduler(self, name: str) -> Any:
+        """A fresh scheduler, for schedulers keep the state of the run they are in."""
+        import diffusers
+
+        own = self.parts.scheduler
+        kind = type(own) if name == "model" else getattr(diffusers, SCHEDULERS[name])
+        takes_clip = "clip_sample" in inspect.signature(kind.__init__).parameters
+        # Diffusers' default is to clip, which is for models of pixels; latents are larger than 1.
+        extra = {"clip_sample": False} if takes_clip and "clip_sample" not in own.config else {}
+        return kind.from_config(own.config, **extra)

@@ -1,0 +1,72 @@
+"""Where learning starts from: of the texts that were found, the one with the least loss."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..captions import shorten, starting_texts
+from ..editor import Editor
+from ..errors import UsageError
+from ..images import Pair
+from ..instruction import Instruction
+from .settings import InversionSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A starting text.
+
+    Attributes:
+        text: the words.
+        instruction: of these words, with the rows to learn marked free.
+        loss: on the probe set.
+        caption: what was found, where `text` is its beginning, shortened to what the text encoder takes; else empty.
+        candidates: how many texts were tried.
+    """
+
+    text: str
+    instruction: Instruction
+    loss: float
+    caption: str
+    candidates: int
+
+
+def choose_start(
+    editor: Editor,
+    pairs: Sequence[Pair],
+    settings: InversionSettings,
+    seed: int,
+    probe: Callable[[Instruction], float],
+    watch: Callable[[str], None] | None = None,
+) -> Start:
+    """The text with the least loss on the probe set, of those that `settings.init` finds.
+
+    Raises:
+        UsageError: `tokens = 0` and an empty text, a text that does not fit, or as `starting_texts`.
+    """
+    if settings.init == "text":
+        found = texts = [settings.init_text]
+    else:
+        found = starting_texts(
+            editor,
+            pairs,
+            settings.init,
+            settings.init_candidates,
+            captioner=settings.captioner,
+            search=settings.search,
+            seed=seed,
+            watch=watch,
+        )
+        texts = [shorten(editor, text) for text in found]
+    starts = []
+    for text, whole in zip(texts, found, strict=True):
+        instruction = free(editor.instruct(text), settings)
+        starts.append(Start(text, instruction, probe(instruction), "" if text == whole else whole, len(texts)))
+    best = min(starts, key=lambda start: start.loss)
+    if not len(best.instruction.tokens):
+        raise UsageError("tokens = 0 learns the rows of the starting text, and it is empty; give a text or a number")
+    return best
+
+
+def free(start: Instruction, settings: InversionSettings) -> Instruction:
+    """A starting text with the rows to learn marked free: as many as asked for, or those of its words."""
+    return start.with_length(settings.tokens) if settings.tokens else start
