@@ -301,7 +301,7 @@ def check_together(edits: Sequence[Edit]) -> None:
         found = " and ".join(f"{kind} ({edit.title or edit.init_text or 'untitled'})" for kind, edit in kinds.items())
         raise UsageError(
             f"expected edits of one kind of instruction space, got {found}; an editor works in one at a time: apply "
-            "one after the other, or learn one of them again in the space of the other (vii learn --space)"
+            "one after the other, or learn one of them again in the space of the other (`space`)"
         )
 
 
@@ -311,6 +311,6 @@ def _banked_noise(training: Any) -> Noise:
     if training.get("noise") not in BANKED or type(seed) is not int or not 0 <= seed < 2**63:
         raise UsageError(
             "this edit was not learned with a noise bank, so there is no noise to reuse; "
-            "learn it with --recipe visii or --set noise=bank"
+            "learn it with the recipe visii or noise=bank"
         )
     return Noise(seed, bank=True)

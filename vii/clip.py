@@ -25,7 +25,7 @@ TEXT_BATCH = 256
 KNOWN_TEXTS = "texts.safetensors"
 # The statistics of OpenAI's CLIP, for folders without a preprocessor_config.json.
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-ADVICE = "give a folder or an id with --clip, or learn without the CLIP term: --clip none"
+ADVICE = "give a folder or an id as `clip`, or learn without the CLIP term: `clip=none`"
 
 
 @dataclass(frozen=True, eq=False)
