@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent.parent / "recipes/ablations"
 CHANGES = {
     "clip_only": {"mse_weight": 0.0},
     "init_none": {"init": "none"},
-    "init_true_words": {"init": KNOWN_WORDS},
+    "init_true_words": {"init": "text", "init_text": KNOWN_WORDS},
     "mse_only": {"clip_weight": 0.0},
     "noise_reuse": {"noise": "reuse"},
 }

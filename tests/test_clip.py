@@ -9,7 +9,7 @@ from PIL import Image
 
 import vii
 from vii.captions import nearest_phrases, starting_texts
-from vii.clip import load_clip, preprocess, remember_texts
+from vii.clip import load_clip, remember_texts
 from vii.demo import demo_photos
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditorError, UsageError
@@ -17,6 +17,7 @@ from vii.evaluation.benchmark import square
 from vii.evaluation.synthetic import SAID, make
 from vii.images import to_pil
 from vii.inversion.examples import Examples
+from vii.preprocessing import of_open_clip
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_features_are_those_of_transformers_own_model(clip):
     with torch.no_grad():
         tokens = tokenizer(texts, padding="max_length", return_tensors="pt")
         expected = model.get_text_features(**tokens).pooler_output
-        pixels = torch.stack([preprocess(picture(seed, 128, 128), 128, clip.mean, clip.std) for seed in (1, 2)])
+        pixels = torch.stack([clip.preprocess(picture(seed, 128, 128)) for seed in (1, 2)])
         images = model.get_image_features(pixel_values=pixels).pooler_output
     torch.testing.assert_close(clip.text_features(texts), expected, atol=1e-4, rtol=1e-4)
     features = clip.image_features([picture(1, 128, 128), picture(2, 128, 128)])
@@ -47,8 +48,28 @@ def test_preprocessing_is_that_of_pillow(clip):
     small = to_pil(image).resize((round(300 * scale), side), Image.Resampling.BICUBIC)
     left = (small.width - side) // 2
     crop = vii.images.from_pil(small.crop((left, 0, left + side, side)))
-    expected = (crop - torch.tensor(clip.mean).view(3, 1, 1)) / torch.tensor(clip.std).view(3, 1, 1)
-    assert (preprocess(image, side, clip.mean, clip.std) - expected).abs().max() < 0.03
+    expected = (crop - torch.tensor(clip.preprocess.mean).view(3, 1, 1)) / torch.tensor(clip.preprocess.std).view(
+        3, 1, 1
+    )
+    assert (clip.preprocess(image) - expected).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("size", [(300, 200), (200, 300), (64, 80)])
+@pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
+def test_preprocessing_of_an_open_clip_model_is_its_own(mode, size):
+    """CLIP crops, SigLIP squashes; open_clip's own transform of an 8-bit picture is the reference."""
+    from open_clip.transform import image_transform
+
+    told = {"size": 96, "mean": (0.5, 0.4, 0.3), "std": (0.5, 0.6, 0.7), "resize_mode": mode, "fill_color": 51}
+    transform = image_transform(
+        96, is_train=False, mean=told["mean"], std=told["std"], resize_mode=mode, interpolation="bicubic", fill_color=51
+    )
+    image = picture(3, *size)
+    ours, theirs = of_open_clip(told)(image), transform(to_pil(image))
+    assert ours.shape == theirs.shape == (3, 96, 96)
+    assert (ours - theirs).abs().max() < 0.03
+    other = of_open_clip({**told, "resize_mode": "squash" if mode != "squash" else "shortest"})(image)
+    assert (other - theirs).abs().max() > 0.1
 
 
 def test_projection_is_the_text_projection_of_the_mean_row(clip):
@@ -70,7 +91,7 @@ def test_open_clip_models_give_their_own_features(tmp_path):
     with torch.no_grad():
         tokens = open_clip.get_tokenizer("ViT-S-32-alt")(texts)
         torch.testing.assert_close(joint.text_features(texts), model.encode_text(tokens))
-        pixels = preprocess(image, 224, model.visual.image_mean, model.visual.image_std)[None]
+        pixels = joint.preprocess(image)[None]
         torch.testing.assert_close(joint.image_features([image]), model.encode_image(pixels))
         rows = torch.randn(77, model.text_projection.shape[0])
         torch.testing.assert_close(joint.project(rows), rows.mean(0) @ model.text_projection)

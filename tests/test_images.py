@@ -66,8 +66,8 @@ def png_header(width, height):
     [
         (b"just some text", "not a picture"),
         (b"", "not a picture"),
-        (png_header(40_000, 40_000), "limit is 64,000,000"),
-        (png_header(10_000, 10_000), "limit is 64,000,000"),
+        (png_header(40_000, 40_000), "limit is 256,000,000"),
+        (png_header(16_001, 16_001), "limit is 256,000,000"),
         (png_header(64, 64), "damaged"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not a picture"),
     ],
@@ -95,7 +95,7 @@ def test_missing_files_and_folders(tmp_path):
 
 def test_writing_is_whole_or_not_at_all(tmp_path):
     with pytest.raises(UsageError, match=r"ends in \.png"):
-        vii.save_image(picture(1), tmp_path / "a.jpg")
+        vii.save_image(picture(1), tmp_path / "a.gif")
     with pytest.raises(OutputError, match="cannot be written"):
         vii.save_image(picture(1), tmp_path / "none" / "a.png")
     assert list(tmp_path.iterdir()) == []
@@ -141,8 +141,30 @@ def test_pair_of_two_shapes_is_refused(tmp_path):
         vii.Pair.open(tmp_path / "before.png", tmp_path / "after.png")
     with pytest.raises(ImageError, match="one size"):
         vii.Pair(picture(1, 60, 90), picture(1, 60, 60))
-    with pytest.raises(UsageError, match="float tensor"):
-        vii.Pair(torch.zeros(60, 60, 3), torch.zeros(60, 60, 3))
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (torch.zeros(60, 90, 3), r"before: expected a float tensor .*\(60, 90, 3\).* give image\.permute\(2, 0, 1\)"),
+        (torch.zeros(60, 90), r"got \(60, 90\) of float32"),
+        (torch.zeros(1, 60, 90), r"got \(1, 60, 90\)"),
+        (torch.zeros(3, 60, 90, dtype=torch.uint8), r"got uint8; give image\.float\(\) / 255"),
+        (torch.full((3, 60, 90), 128.0), r"got 128 to 128; divide it by 255"),
+        (torch.full((3, 60, 90), -1.0), r"expected values in \[0, 1\], got -1 to -1"),
+        (torch.full((3, 60, 90), float("nan")), r"expected values in \[0, 1\], got nan"),
+        (torch.zeros(3, 0, 90), "no pixels"),
+    ],
+)
+def test_what_is_no_image_is_refused_in_a_sentence(bad, words):
+    with pytest.raises(UsageError, match=words):
+        vii.Pair(bad, bad)
+
+
+def test_large_pairs_can_be_read_small(tmp_path):
+    for name in ("before.jpg", "after.jpg"):
+        vii.save_image(picture(1, 600, 900), tmp_path / name)
+    assert vii.Pair.open(tmp_path / "before.jpg", tmp_path / "after.jpg", around=60_000).before.shape == (3, 300, 450)
 
 
 def test_pair_hash_names_the_pixels():

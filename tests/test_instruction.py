@@ -1,21 +1,31 @@
 """Assembling instructions from frozen rows and a leaf."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
 from vii.errors import UsageError
 from vii.instruction import Instruction, join
 
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pooled(Instruction):
+    """What an editor would give whose networks read a pooled vector too."""
+
+    pooled: torch.Tensor
+
+
 ROWS = torch.arange(40.0).reshape(10, 4)
 
 
 def test_tokens_replace_the_free_rows_and_carry_the_gradient():
-    base = Instruction(ROWS, (1, 4), {"pooled": torch.ones(2)})
+    base = Pooled(ROWS, (1, 4), pooled=torch.ones(2))
     tokens = torch.zeros(3, 4, requires_grad=True)
     made = base.with_tokens(tokens)
     assert torch.equal(made.rows[[0, 4, 5, 6, 7, 8, 9]], ROWS[[0, 4, 5, 6, 7, 8, 9]])
     assert torch.equal(made.tokens, tokens)
-    assert made.extras == base.extras
+    assert made.pooled is base.pooled  # what an editor adds in a subclass is kept
     made.rows.sum().backward()
     assert torch.equal(tokens.grad, torch.ones(3, 4))
     assert torch.equal(base.rows, torch.arange(40.0).reshape(10, 4))  # pure: the source is as it was

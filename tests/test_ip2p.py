@@ -312,3 +312,51 @@ def test_every_setting_changes_the_picture(tiny):
     assert set(changes) == {field.name for field in dataclasses.fields(Ip2pSettings)}
     for name, value in changes.items():
         assert not torch.equal(vii.apply(tiny, None, image, **{**base, name: value}), reference), name
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ("[1]", "expected a JSON object"),
+        ("{", "not a valid vii.json"),
+        ("[" * 10000, "not a valid vii.json"),
+        ('{"phrases": "../../../../etc/hostname"}', "phrases must lie in the model's folder"),
+        ('{"phrases": "/etc/hostname"}', "phrases must lie in the model's folder"),
+        ('{"phrases": "none.txt"}', "phrases cannot be read"),
+        ('{"phrases": 3}', "phrases must be a text"),
+        ('{"clip": "../other"}', "clip must lie in the model's folder"),
+        ('{"resolution": "512"}', "resolution must be a whole number"),
+        ('{"resolution": 1e300}', "resolution must be a whole number"),
+        ('{"settings": [1]}', "settings must be an object"),
+        ('{"settings": {"guidance_scale": "much"}}', "guidance_scale must be of type float"),
+        ('{"settings": {"num_inference_steps": 100000}}', "num_inference_steps must be from 1 to 1000"),
+        ('{"resolutoin": 64}', "did you mean 'resolution'"),
+    ],
+)
+def test_a_folder_that_says_what_cannot_be_is_refused_in_one_line(tmp_path, tiny_folder, manifest, message):
+    for part in tiny_folder.iterdir():
+        (tmp_path / part.name).symlink_to(part)
+    (tmp_path / "vii.json").write_text(manifest)
+    with pytest.raises(EditorError, match=message) as caught:
+        vii.load_editor("ip2p", model=str(tmp_path), device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_edit_file_cannot_ask_for_what_the_model_cannot_do(tiny):
+    """Nor for hours of work: its settings are checked as everybody's are."""
+    for name, value in (("num_inference_steps", 1001), ("guidance_scale", 1e9), ("guidance_scale", "much")):
+        edit = vii.Edit(torch.randn(4, 32), tiny.space, "ip2p", "red", 1, 32, settings={name: value})
+        with pytest.raises(UsageError, match=name):
+            vii.apply(tiny, edit, picture(1, 32, 32))
+    few = type(tiny.parts.scheduler).from_config(tiny.parts.scheduler.config, num_train_timesteps=50)
+    editor = Ip2pEditor(dataclasses.replace(tiny.parts, scheduler=few), name="few", settings=Ip2pSettings())
+    with pytest.raises(UsageError, match="at most 50, the noise levels of this model, got 51"):
+        vii.apply(editor, None, picture(1, 32, 32), text="red", num_inference_steps=51)
+
+
+def test_ddim_clips_latents_only_where_the_model_says_so(tiny):
+    assert "clip_sample" not in tiny.parts.scheduler.config
+    assert tiny.make_scheduler("ddim").config.clip_sample is False
+    clipped = diffusers.DDIMScheduler.from_config(tiny.parts.scheduler.config, clip_sample=True)
+    editor = Ip2pEditor(dataclasses.replace(tiny.parts, scheduler=clipped), name="c", settings=Ip2pSettings())
+    assert editor.make_scheduler("ddim").config.clip_sample is True

@@ -94,6 +94,11 @@ def test_a_folder_on_disk(tmp_path):
     assert [vii.Pair.open(*pair).before.shape for pair in pairs] == [(3, 20, 20)] * 2
 
 
+def test_names_in_two_unicode_forms_are_a_pair():
+    composed, apart = "caf\u00e9_before.png", "cafe\u0301_after.png"
+    assert match_pairs([composed, apart]).pairs == [(composed, apart)]
+
+
 def test_folders_that_are_none(tmp_path):
     with pytest.raises(ImageError, match=r"none: expected a folder of pairs, found nothing"):
         find_pairs(tmp_path / "none")

@@ -149,8 +149,8 @@ def test_files_that_are_no_png_or_unpack_to_too_much_are_refused(tmp_path, toy_f
     info.add_text("vii", "x" * 3_000_000, zip=True)
     Image.new("RGB", (4, 4)).save(tmp_path / "bomb.png", pnginfo=info)
     assert (tmp_path / "bomb.png").stat().st_size < 10_000
-    assert "expected a PNG" in refused("show", tmp_path / "a.png")
-    assert "expected a PNG" in refused("show", tmp_path / "short.png")
+    assert "found a GIF; save it as PNG" in refused("show", tmp_path / "a.png")
+    assert "damaged or cannot be read" in refused("show", tmp_path / "short.png")
     assert "a.png: no such file" in refused("show", tmp_path / "none" / "a.png")
     assert "vii: " in refused("show", tmp_path / "bomb.png")
     assert "is for edit files" in refused("show", tmp_path / "a.png", "--thumbnail", tmp_path / "t.png")

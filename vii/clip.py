@@ -13,18 +13,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn import functional as F
 
 from .editor import JointSpace
 from .errors import EditorError, UsageError
 from .files import replacing
 from .libraries import quiet
+from .preprocessing import of_open_clip, of_transformers
 
 TEXT_BATCH = 256
 # Features of texts that a model is always asked for, in its folder; see `remember_texts`.
 KNOWN_TEXTS = "texts.safetensors"
-# The statistics of OpenAI's CLIP, for folders without a preprocessor_config.json.
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 ADVICE = "give a folder or an id as `clip`, or learn without the CLIP term: `clip=none`"
 
 
@@ -76,17 +74,6 @@ def load_clip(name: str, device: torch.device | str = "cpu", advice: str = ADVIC
         raise EditorError(f"cannot load the CLIP model '{name}' ({reason}); {advice}") from None
 
 
-def preprocess(image: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Image `(3, h, w)` in [0, 1] -> `(3, size, size)`: short side to `size` (bicubic), centre crop, normalised."""
-    height, width = image.shape[-2:]
-    scale = size / min(height, width)
-    target = [max(size, round(side * scale)) for side in (height, width)]
-    scaled = F.interpolate(image[None], target, mode="bicubic", antialias=True)[0].clamp(0, 1)
-    top, left = (target[0] - size) // 2, (target[1] - size) // 2
-    crop = scaled[:, top : top + size, left : left + size]
-    return (crop - crop.new_tensor(mean).view(3, 1, 1)) / crop.new_tensor(std).view(3, 1, 1)
-
-
 class TransformersClip:
     """`transformers.CLIPModel` as a joint space."""
 
@@ -103,16 +90,15 @@ class TransformersClip:
         self.model = model.eval().requires_grad_(False).to(device)
         self.device = torch.device(device)
         processor, known = folder / "preprocessor_config.json", folder / "captions.txt"
-        statistics = json.loads(processor.read_text(encoding="utf-8")) if processor.is_file() else {}
-        self.mean, self.std = statistics.get("image_mean", MEAN), statistics.get("image_std", STD)
+        told = json.loads(processor.read_text(encoding="utf-8")) if processor.is_file() else {}
+        self.preprocess = of_transformers(told, model.config.vision_config.image_size)
         self.captions: Sequence[str] = known.read_text(encoding="utf-8").splitlines() if known.is_file() else ()
         self._known_texts = folder / KNOWN_TEXTS
 
     @torch.no_grad()
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
         """See `JointSpace`."""
-        size = self.model.config.vision_config.image_size
-        pixels = torch.stack([preprocess(image.to(self.device), size, self.mean, self.std) for image in images])
+        pixels = torch.stack([self.preprocess(image.to(self.device)) for image in images])
         features: Tensor = self.model.visual_projection(self.model.vision_model(pixel_values=pixels).pooler_output)
         return features
 
@@ -195,6 +181,7 @@ class OpenClip:
             raise ValueError("expected open_clip:ARCHITECTURE/WEIGHTS")
         self.model: Any = open_clip.create_model(architecture, pretrained=weights, device=str(device))
         self.model.eval().requires_grad_(False)
+        self.preprocess = of_open_clip(open_clip.get_model_preprocess_cfg(self.model))
         self.tokenizer: Any = open_clip.get_tokenizer(architecture)
         self.device = torch.device(device)
         self.captions: Sequence[str] = ()
@@ -202,10 +189,7 @@ class OpenClip:
     @torch.no_grad()
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
         """See `JointSpace`."""
-        visual = self.model.visual
-        size = visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size
-        mean, std = visual.image_mean or MEAN, visual.image_std or STD
-        pixels = torch.stack([preprocess(image.to(self.device), size, mean, std) for image in images])
+        pixels = torch.stack([self.preprocess(image.to(self.device)) for image in images])
         features: Tensor = self.model.encode_image(pixels)
         return features
 

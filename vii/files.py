@@ -237,7 +237,8 @@ def _temporary(folder: Path) -> tuple[int, Path]:
 def _beside(path: Path, advice: str) -> tuple[Path, int, Path]:
     """What `path` leads to, and a temporary file in the same folder, open and locked."""
     if (found := what_is(path)) not in ("file", ""):
-        raise OutputError(f"{path}: expected the name of a file, this is {'a folder' if found == 'folder' else found}")
+        found = "a folder" if found == "folder" else found
+        raise OutputError(f"{path}: expected the name of a file, this is {found}")
     try:
         target = Path(os.path.realpath(path))
         return target, *_temporary(target.parent)

@@ -5,6 +5,7 @@ half a pair; data sets of edits are shared as `*_start`/`*_end`, as `*_before`/`
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from .errors import ImageError
 from .images import Pair, resize
+from .paths import inside, is_file, is_folder
 from .pictures import SUFFIXES
 
 # How many names an error lists.
@@ -80,16 +82,13 @@ def find_pairs(folder: str | Path) -> Found:
         ImageError: there is no such folder, no layout fits, several do, or a picture has no partner.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise ImageError(
-            f"{folder}: expected a folder of pairs, {'found a file' if folder.exists() else 'found nothing'}"
-        )
     # Hidden files are other programs' (macOS leaves a '._0_0.png' beside a '0_0.png').
-    halves = [path for path in folder.iterdir() if path.is_dir() and path.name.lower() in ("before", "after")]
+    here = inside(folder, ImageError, "a folder of pairs")
+    halves = [path for path in here if path.name.lower() in ("before", "after") and is_folder(path)]
     pictures = [
         path.relative_to(folder).as_posix()
-        for path in (*folder.iterdir(), *(path for half in halves for path in half.iterdir()))
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        for path in (*here, *(path for half in halves for path in inside(half, ImageError)))
+        if path.suffix.lower() in SUFFIXES and is_file(path)
     ]
     try:
         found = match_pairs(pictures)
@@ -140,7 +139,8 @@ def _halves(names: Sequence[str], pattern: str) -> Mapping[str, str]:
         match = re.fullmatch(pattern, name.rpartition(".")[0], re.IGNORECASE)
         if not match:
             continue
-        key = (match[1] or "").lower()
+        # macOS takes names apart into letters and accents, other systems do not.
+        key = unicodedata.normalize("NFC", match[1] or "").casefold()
         if key in found:
             raise ImageError(f"{found[key]} and {name} would be the same half of a pair; remove one")
         found[key] = name

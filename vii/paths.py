@@ -43,6 +43,10 @@ def is_folder(path: str | Path) -> bool:
     return what_is(path) == "folder"
 
 
+def _named(found: str) -> str:
+    return {"": "nothing", "file": "a file", "folder": "a folder"}.get(found, found)
+
+
 def expect_file(path: str | Path, error: type[ViiError], expected: str = "a file") -> Path:
     """The path of a plain file that is there.
 
@@ -58,19 +62,24 @@ def expect_file(path: str | Path, error: type[ViiError], expected: str = "a file
     if found == "":
         raise error(f"{path}: no such file")
     if found != "file":
-        raise error(f"{path}: expected {expected}, found {'a folder' if found == 'folder' else found}")
+        raise error(f"{path}: expected {expected}, found {_named(found)}")
     return Path(path)
 
 
-def inside(folder: str | Path, error: type[ViiError]) -> list[Path]:
+def inside(folder: str | Path, error: type[ViiError], expected: str = "a folder") -> list[Path]:
     """What lies in a folder, sorted by name, hidden files left out.
+
+    Args:
+        folder: to list.
+        error: class of the error to raise.
+        expected: what kind of folder, in words.
 
     Raises:
         ViiError: of that class: it is no folder, or may not be listed.
     """
     found = what_is(folder)
     if found != "folder":
-        raise error(f"{folder}: expected a folder, found {found or 'nothing'}".replace("found file", "found a file"))
+        raise error(f"{folder}: expected {expected}, found {_named(found)}")
     try:
         return sorted(Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith("."))
     except OSError as problem:

@@ -10,7 +10,7 @@ from ..clip import PromptSpace, load_clip
 from ..editor import Editor
 from ..errors import CaptionerError, UsageError, unknown_name
 from ..images import Pair
-from ..plugins import Plugin, plugins
+from ..plugins import Plugin, Table, plugins
 from .pez import PezSettings, pez
 from .retrieval import nearest_captions, nearest_phrases
 
@@ -21,14 +21,15 @@ OWN: Mapping[str, str] = {
     "pez": "a prompt of real words searched for by gradient (PEZ), as the authors do",
     "lavis": "a caption of the after picture by salesforce-lavis, in an environment of its own",
 }
-OFFERED: Mapping[str, Plugin] = {one.name: one for one in plugins("vii.captioners") if one.name not in OWN}
-INITS: Mapping[str, str] = {
-    **OWN,
-    **{
-        name: plugin.problem or str(plugin.value.__doc__ or f"offered by {plugin.package}").strip().splitlines()[0]
-        for name, plugin in OFFERED.items()
-    },
-}
+
+
+def _described(plugin: Plugin) -> str:
+    documented = str(getattr(plugin.value, "__doc__", "") or f"offered by {plugin.package}")
+    return plugin.problem or documented.strip().splitlines()[0]
+
+
+GROUP = "vii.captioners"
+INITS: Mapping[str, str] = Table(GROUP, OWN, _described)
 MODELS = ("caption", "pez", "lavis")  # those that a model can be named for
 
 
@@ -81,9 +82,9 @@ def starting_texts(
         if watch:
             watch("LAVIS")
         return lavis_captions([pair.after for pair in pairs], captioner or DEFAULT_MODEL, editor.device)
-    if init not in OFFERED:
+    if init not in INITS:
         raise UsageError(unknown_name("init", init, INITS))
-    offered = OFFERED[init]
+    offered = next(plugin for plugin in plugins(GROUP) if plugin.name == init)
     if offered.problem:
         raise CaptionerError(offered.problem)
     texts = offered.value(pairs, editor)

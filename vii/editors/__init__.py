@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from ..editor import ENCODER_OUTPUT, SPACES, Editor
 from ..errors import EditorError, UsageError, unknown_name
-from ..plugins import Plugin, plugins
+from ..plugins import Plugin, Table
 from .loading import EMBEDDED_MODEL
 from .needs import Measured, Needs
 
@@ -125,23 +125,19 @@ OWN: Mapping[str, EditorEntry] = {
 
 def _offered(plugin: Plugin) -> EditorEntry:
     """The row of an editor that another package offers; of one that cannot be used, a row that says why."""
-    problem = plugin.problem
-    if not problem and plugin.name in OWN:
-        problem = f"the package {plugin.package} offers an editor of the name '{plugin.name}', which vii has itself"
-    if not problem and not isinstance(plugin.value, EditorEntry):
-        kind = type(plugin.value).__name__
-        problem = f"the entry point '{plugin.name}' of {plugin.package} must be an EditorEntry, got a {kind}"
-    if not problem:
-        entry: EditorEntry = plugin.value
-        return entry
-    return EditorEntry(partial(_refuse, problem), f"not usable: {problem}", needs="a repair of its package")
+    if isinstance(plugin.value, EditorEntry):
+        return plugin.value
+    kind = type(plugin.value).__name__
+    what = f"the entry point '{plugin.name}' of {plugin.package} must be a vii.editors.EditorEntry, got a {kind}"
+    problem = plugin.problem or what
+    return EditorEntry(partial(_refuse, problem), f"not usable: {problem}", "a repair of its package")
 
 
 def _refuse(problem: str, **_options: Any) -> NoReturn:
     raise EditorError(problem)
 
 
-EDITORS: Mapping[str, EditorEntry] = {**{one.name: _offered(one) for one in plugins(GROUP)}, **OWN}
+EDITORS: Mapping[str, EditorEntry] = Table(GROUP, OWN, _offered)
 
 
 def load_editor(name: str = DEFAULT_EDITOR, *, space: str | None = None, **options: Any) -> Editor:

@@ -11,6 +11,7 @@ no words. There is no branch without the photo, hence no image guidance; how far
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from ..settings import setting
 from .controlnet_files import CONTROLNET, MODEL, check_fit, read_controlnet
 from .family import MAX_SCALE, SamplingSettings, StableDiffusionEditor
 from .loading import local_name
-from .stable_diffusion import BOTH, StableDiffusion, read_model
+from .stable_diffusion import BOTH, StableDiffusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +85,12 @@ def load_controlnet(
     clip: str | None = None,
     space: str = ENCODER_OUTPUT,
 ) -> ControlnetEditor:
-    """Read Stable Diffusion and a ControlNet; see `read_model` for the arguments that are not here.
+    """Read Stable Diffusion and a ControlNet; see `read_model` for the arguments that are not told here.
 
     Args:
-        name: see `Editor`.
         model: folder or hub id of the base model; or `BASE+CONTROLNET`, as edit files name the two.
         controlnet: folder or hub id; by default the one in `model`, and where that has none, ControlNet 1.1 ip2p.
         revision: branch, tag or commit of the base model on the hub; or `REVISION+REVISION`, as in edit files.
-        device: see `read_model`.
-        dtype: see `read_model`.
-        clip: see `read_model`.
-        space: see `read_model`.
 
     Raises:
         EditorError: a model cannot be found, is not of this architecture, or the two do not fit.
@@ -105,14 +101,13 @@ def load_controlnet(
     chosen = controlnet or named or CONTROLNET
     # The second revision is that of the ControlNet that `model` names, and of no other.
     network, commit = read_controlnet(chosen, network_revision if chosen == named else "")
-    read = read_model(
-        base or MODEL,
-        "Stable Diffusion model",
-        revision=base_revision or None,
-        device=device,
-        dtype=dtype,
-        clip=clip,
-        space=space,
-        controlnet=(network, local_name(chosen), commit),
-    )
-    return ControlnetEditor(read.parts, name=name, **read.described(ControlnetSettings()))
+    where: dict[str, Any] = {
+        "revision": base_revision or None,
+        "device": device,
+        "dtype": dtype,
+        "clip": clip,
+        "space": space,
+    }
+    where |= {"controlnet": (network, local_name(chosen), commit)}
+    what, settings = "Stable Diffusion model", ControlnetSettings()
+    return ControlnetEditor.from_files(base or MODEL, what, settings, name=name, **where)

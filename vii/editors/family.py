@@ -8,17 +8,18 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..diffusion import NEGLIGIBLE, Noise, guided
 from ..editor import JointSpace, Space
-from ..errors import UsageError, unknown_name
+from ..errors import EditorError, UsageError, unknown_name
 from ..instruction import Instruction
-from ..settings import check, setting
-from .stable_diffusion import StableDiffusion
+from ..settings import check, override, setting
+from .loading import MANIFEST
+from .stable_diffusion import StableDiffusion, read_model
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -117,6 +118,20 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
         self.check(parts)
         self.parts, self.name, self.settings = parts, name, settings
         self.resolution, self.phrases = resolution, phrases
+
+    @classmethod
+    def from_files(cls, model: str, what: str, settings: Settings, *, name: str, **where: Any) -> Self:
+        """An editor on a model from files; see `read_model` for `model`, `what` and `where`.
+
+        Raises:
+            EditorError: it cannot be read, is not of this architecture, or its `vii.json` holds settings that are not.
+        """
+        parts, manifest, phrases = read_model(model, what, **where)
+        try:
+            own = override(settings, **manifest.settings)
+        except UsageError as error:
+            raise EditorError(f"{model}: {MANIFEST}: {error}") from None
+        return cls(parts, name=name, settings=own, resolution=manifest.resolution, phrases=phrases)
 
     @staticmethod
     @abstractmethod

@@ -16,7 +16,7 @@ from ..editor import ENCODER_OUTPUT
 from ..errors import EditorError
 from ..settings import setting
 from .family import MAX_SCALE, SamplingSettings, StableDiffusionEditor
-from .stable_diffusion import StableDiffusion, read_model
+from .stable_diffusion import StableDiffusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,5 @@ def load_ip2p(
         EditorError: the model cannot be found, or is not of this architecture.
         UsageError: an unknown device or precision.
     """
-    read = read_model(
-        model, "InstructPix2Pix model", revision=revision, device=device, dtype=dtype, clip=clip, space=space
-    )
-    return Ip2pEditor(read.parts, name=name, **read.described(Ip2pSettings()))
+    where = {"revision": revision, "device": device, "dtype": dtype, "clip": clip, "space": space}
+    return Ip2pEditor.from_files(model, "InstructPix2Pix model", Ip2pSettings(), name=name, **where)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Generic, TypedDict
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,13 +11,11 @@ from torch import Tensor
 from ..clip import embeddings_replaced, load_clip
 from ..diffusion import add_noise, training_target
 from ..editor import ENCODER_OUTPUT, INPUT_EMBEDDING, JointSpace, Space
-from ..errors import EditorError, UsageError
+from ..errors import UsageError
 from ..images import fit
 from ..instruction import Encoder, Instruction
 from ..libraries import quiet
-from ..settings import Settings, override
 from .loading import (
-    MANIFEST,
     Manifest,
     fingerprint,
     joint_space,
@@ -174,41 +172,6 @@ def assemble(
     return StableDiffusion(**parts, space=named, clip=clip, device=torch.device(device), dtype=dtype)
 
 
-class Described(TypedDict, Generic[Settings]):
-    """What `ReadModel.described` gives."""
-
-    settings: Settings
-    resolution: int
-    phrases: Sequence[str]
-
-
-@dataclass(frozen=True, eq=False)
-class ReadModel:
-    """A model as it was read.
-
-    Attributes:
-        parts: on their device.
-        manifest: what its folder says of it.
-        phrases: instructions that it knows.
-    """
-
-    parts: StableDiffusion
-    manifest: Manifest
-    phrases: Sequence[str]
-
-    def described(self, settings: Settings) -> "Described[Settings]":
-        """Keyword arguments for an editor: what the folder says, its settings over those given.
-
-        Raises:
-            EditorError: it holds settings that this editor does not have or refuses.
-        """
-        try:
-            own = override(settings, **self.manifest.settings)
-        except UsageError as error:
-            raise EditorError(f"{self.parts.space.model}: {MANIFEST}: {error}") from None
-        return {"settings": own, "resolution": self.manifest.resolution, "phrases": self.phrases}
-
-
 def read_model(
     model: str,
     what: str,
@@ -219,7 +182,7 @@ def read_model(
     clip: str | None = None,
     space: str = ENCODER_OUTPUT,
     controlnet: tuple[Any, str, str] | None = None,
-) -> ReadModel:
+) -> tuple[StableDiffusion, Manifest, Sequence[str]]:
     """Read a Stable Diffusion 1.x model from a folder in diffusers' layout or from a hub.
 
     Args:
@@ -231,6 +194,9 @@ def read_model(
         clip: joint space, see `vii.clip.load_clip`; by default the model's own; "none" for none.
         space: kind of the instruction space; a value of `vii.editor.SPACES`.
         controlnet: a `ControlNetModel` to run with it, its id or folder name, and its commit or "".
+
+    Returns:
+        the parts on their device, what the folder says of the model, and the instructions that it knows.
 
     Raises:
         EditorError: the model cannot be found, or is not complete.
@@ -253,7 +219,7 @@ def read_model(
         dtype=precision,
         space=space,
     )
-    return ReadModel(assembled, manifest, read_phrases(folder, manifest))
+    return assembled, manifest, read_phrases(folder, manifest)
 
 
 def space_of(

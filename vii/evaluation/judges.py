@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..clip import load_clip, preprocess
+from ..clip import load_clip
 from ..editor import Editor, JointSpace
 from ..errors import EditorError
 from ..libraries import quiet
+from ..preprocessing import Preprocessing
 from .measures import CLIP, DINO, LPIPS
 
 DINO_MODEL = "facebook/dino-vits16"
@@ -127,7 +128,7 @@ def _dino(model: str, device: torch.device) -> tuple[Callable[[Sequence[Tensor]]
         with quiet():
             network: Any = AutoModel.from_pretrained(model, local_files_only=True, dtype=torch.float32)
             size = int(network.config.image_size)
-            mean, std = _statistics(model)
+            preprocess = Preprocessing(size, *_statistics(model))
     except (OSError, ValueError, AttributeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if Path(model).exists() else "not in the cache"
         return None, f"no DINO: the model '{model}' is not to be had here ({reason}); hf download {model}"
@@ -135,7 +136,7 @@ def _dino(model: str, device: torch.device) -> tuple[Callable[[Sequence[Tensor]]
 
     def tokens(images: Sequence[Tensor]) -> Tensor:
         with torch.no_grad():
-            pixels = torch.stack([preprocess(image.to(device), size, mean, std) for image in images])
+            pixels = torch.stack([preprocess(image.to(device)) for image in images])
             found: Tensor = network(pixel_values=pixels).last_hidden_state[:, 0]
             return found
 

@@ -106,7 +106,7 @@ class InversionSettings:
                 raise UsageError(f"{name} must be a text, got {getattr(self, name)!r}")
         if self.init_text and self.init != "text":
             raise UsageError(f"init_text is the starting text of init 'text', got init '{self.init}' and a text too")
-        if self.init not in ("text", *INITS):
+        if self.init != "text" and self.init not in INITS:
             hint = "; a text to start from is init_text, with init 'text'"
             raise UsageError(unknown_name("init", str(self.init), ["text", *INITS]) + hint)
         _ = self.search  # refuses what cannot be searched for
@@ -121,7 +121,7 @@ class InversionSettings:
         init, text = values.get("init"), values.get("init_text")
         if text is not None and init is None:
             values["init"] = "text"
-        elif isinstance(init, str) and init not in ("text", *INITS):
+        elif isinstance(init, str) and init != "text" and init not in INITS:
             values |= {"init": "text", "init_text": init}
         elif init is not None and init != "text" and text is None:
             values["init_text"] = ""  # in place of the one that a recipe had

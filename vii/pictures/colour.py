@@ -47,7 +47,7 @@ def to_srgb(picture: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     if not profile:
         note = "CMYK without a colour profile: colours are approximate" if picture.mode == "CMYK" else ""
-        return picture.convert("RGB"), note
+        return _plain(picture), note
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = MODES.get(source.profile.xcolor_space.strip(), "")
@@ -59,7 +59,7 @@ def to_srgb(picture: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
             return _plain(picture), note
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", INTENT, FLAGS)
         if mode in ("RGB", "L") and _is_srgb(transform, mode):
-            return picture.convert("RGB"), ""
+            return _plain(picture), ""
         name = " ".join(ImageCms.getProfileDescription(source).split()) or "its colour profile"
         return _applied(picture, transform), f"colours converted from {name} to sRGB"
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
@@ -78,9 +78,9 @@ def from_srgb(picture: Image.Image, profile: bytes) -> tuple[Image.Image, bytes]
 
 
 def _plain(picture: Image.Image) -> Image.Image:
-    if picture.mode != "LAB":
-        return picture.convert("RGB")
-    return to_srgb(picture, b"")[0]
+    if picture.mode == "LAB":
+        return to_srgb(picture, b"")[0]
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _applied(picture: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:

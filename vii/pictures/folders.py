@@ -16,8 +16,15 @@ OTHER_PICTURES = {
     ".jxl": "JPEG XL",
     ".jp2": "JPEG 2000",
     ".psd": "Photoshop",
+    ".xcf": "GIMP",
     ".svg": "SVG",
     ".exr": "EXR",
+    ".hdr": "HDR",
+    ".tga": "TGA",
+    ".ppm": "PPM",
+    ".pgm": "PGM",
+    ".ico": "ICO",
+    ".pdf": "PDF",
 }
 HEIC = {".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF"}
 

@@ -22,7 +22,7 @@ from .png import without_texts
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "HEIF", "AVIF")
 # By name, for folders; what a file is, its first bytes say.
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 RAW_SUFFIXES = (
     *(".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mef"),
     *(".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"),
@@ -32,7 +32,7 @@ MIN_SIDE = 16
 MAX_ASPECT = 8.0
 # A progressive JPEG is decoded once a scan: encoders write about ten, and each costs what the whole picture has pixels.
 MAX_SCANS = 64
-MAX_SCANNED_PIXELS = 4_000_000_000
+MAX_SCANNED_PIXELS = 2_500_000_000
 INSTALL = "pip install 'vii[photos]'"
 EXPECTED = "PNG, JPEG, WebP, BMP, TIFF, HEIC or AVIF"
 # Beginnings of what people take for such a picture.

@@ -6,6 +6,7 @@ EXIF, whose UserComment is where other tools look for `parameters`.
 
 import html
 import re
+import warnings
 from collections.abc import Mapping
 from xml.sax.saxutils import quoteattr
 
@@ -63,7 +64,9 @@ def _kept(block: bytes, *, location: bool) -> list[tuple[int, int, object]]:
     source = Image.Exif()
     found: list[tuple[int, int, object]] = []
     try:
-        source.load(block)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            source.load(block)
         found += [(0, tag, source[tag]) for tag in KEPT if tag in source]
         inner = source.get_ifd(EXIF_IFD)
         found += [(EXIF_IFD, tag, value) for tag, value in inner.items() if tag in ExifTags.TAGS and tag not in DROPPED]

@@ -15,6 +15,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # Pillow unpacks a little more than this of one text and of all, and calls a picture with more damaged.
 MAX_TEXT, MAX_TEXTS = 1_000_000, 32_000_000
+# Of zlib: above it, photos take several times as long and get hardly smaller.
+LEVEL = 2
 # Bytes of pixels that are packed at a time.
 BAND = 4_000_000
 
@@ -89,7 +91,7 @@ def write_deep(file: IO[bytes], pixels: np.ndarray, extra: Sequence[tuple[bytes,
     _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
     for kind, data in extra:
         _chunk(file, kind, data)
-    packer = zlib.compressobj(6)
+    packer = zlib.compressobj(LEVEL)
     above = np.zeros((1, width * 6), np.uint8)
     rows = max(1, BAND // (width * 6))
     for top in range(0, height, rows):

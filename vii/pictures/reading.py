@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..errors import ImageError
 from . import colour, samples
 from .formats import opened
 from .metadata import ORIENTATION, exif_bytes, texts_of
 
 INTEROP_IFD, INTEROP_INDEX = 0xA005, 1
+BAND = 256
 # By EXIF orientation (CIPA DC-008, 4.6.5): what makes the picture upright.
 UPRIGHT = {
     2: lambda array: array[:, ::-1],
@@ -88,14 +90,21 @@ def read_picture(path: str | Path, *, around: int | None = None) -> Picture:
 
 
 def pixels_of(picture: Image.Image) -> np.ndarray:
-    """A Pillow picture of any mode -> `(h, w, 3)` RGB in sRGB, on white: uint8, or uint16 for grey of more than 8 bits.
+    """A Pillow picture of any mode -> `(h, w, 3)`, upright, in sRGB, on white: uint8, or uint16 for deeper grey.
 
     Raises:
-        ImageError: samples whose black and white are not known.
+        ImageError: it cannot be decoded, or its black and white are not known.
     """
+    try:
+        picture.load()  # which turns a TIFF by itself, and takes the orientation out of its EXIF
+        turn = picture.getexif().get(ORIENTATION, 1)
+    except Exception as error:  # as in `opened`
+        raise ImageError(f"the picture is damaged or cannot be read ({' '.join(str(error).split())[:200]})") from None
     if samples.is_wide(picture):
-        return np.repeat(samples.wide(Path("the picture"), picture)[..., None], 3, 2)
-    return _eight(picture, picture.info.get("icc_profile") or b"", None, adobe=False)[0]
+        pixels = np.repeat(samples.wide(Path("the picture"), picture)[..., None], 3, 2)
+    else:
+        pixels = _eight(picture, picture.info.get("icc_profile") or b"", None, adobe=False)[0]
+    return np.ascontiguousarray(UPRIGHT[turn](pixels)) if turn in UPRIGHT else pixels
 
 
 def orientation(picture: Image.Image) -> int:
@@ -160,7 +169,21 @@ def _eight(picture: Image.Image, profile: bytes, around: int | None, *, adobe: b
         note = "colours converted from Adobe RGB (named in EXIF) to sRGB"
     if alpha:
         rgb = Image.alpha_composite(Image.new("RGBA", rgb.size, "white"), Image.merge("RGBA", (*rgb.split(), alpha)))
-    return np.array(rgb if rgb.mode == "RGB" else rgb.convert("RGB")), alpha is not None, note
+    return _array(_in_rgb(rgb)), alpha is not None, note
+
+
+def _in_rgb(picture: Image.Image) -> Image.Image:
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _array(picture: Image.Image) -> np.ndarray:
+    """The pixels of a picture of mode RGB, copied band by band: Pillow would hold two more copies for a moment."""
+    width, height = picture.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, BAND):
+        bottom = min(height, top + BAND)
+        pixels[top:bottom] = np.asarray(picture.crop((0, top, width, bottom)))
+    return pixels
 
 
 def _deep(

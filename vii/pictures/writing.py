@@ -12,7 +12,8 @@ from ..errors import UsageError
 from ..files import replacing
 from . import colour
 from .formats import INSTALL
-from .metadata import SOFTWARE, written_exif, written_xmp
+from .metadata import EXIF_IFD, GPS_IFD, SOFTWARE, written_exif, written_xmp
+from .png import LEVEL as PNG_LEVEL
 from .png import text_chunk, write_deep
 from .reading import Picture
 
@@ -27,7 +28,9 @@ OUTPUT_FORMATS = {
 DEEP = ("PNG", "TIFF")
 QUALITY = 95
 MAX_SIDE = {"JPEG": 65_535, "WEBP": 16_383}
-TIFF_DEFLATE = "tiff_adobe_deflate"
+TAG_XMP = 700
+# Maker, model, program's date, artist, copyright: what a TIFF of 16 bits carries over.
+PLAIN_TAGS = (271, 272, 306, 315, 33432)
 RENDERING_INTENT = b"\0"
 
 
@@ -62,7 +65,7 @@ def write_picture(
         quality: of JPEG and WebP, 1 to 100.
         photo: what the result was made from.
         keep_metadata: whether the photo's EXIF and its RGB colour profile are carried over, the pixels converted to
-            that profile. Location, maker's notes and thumbnail are not.
+            that profile. Location, maker's notes and thumbnail are not; a TIFF of 16 bits keeps `PLAIN_TAGS` alone.
         keep_location: whether the photo's GPS tags are carried over too.
 
     Raises:
@@ -88,8 +91,12 @@ def write_picture(
             if packet := written_xmp(text):
                 options["xmp"] = packet
             if kind == "TIFF":
-                exif[700] = options.pop("xmp", b"")
-                options["compression"] = TIFF_DEFLATE
+                exif[TAG_XMP] = options.pop("xmp", b"")
+                # Pillow writes the directories within EXIF under a key of their own, and not when it compresses.
+                if kept:
+                    exif.update({tag: dict(exif.get_ifd(tag)) for tag in (EXIF_IFD, GPS_IFD) if exif.get_ifd(tag)})
+                else:
+                    options["compression"] = "tiff_adobe_deflate"
             else:
                 options |= {"quality": quality} | ({"subsampling": 0} if kind == "JPEG" and quality >= 90 else {})
             Image.fromarray(pixels).save(temporary, format=kind, **options)
@@ -142,7 +149,7 @@ def _write_png(
     options: dict[str, Any] = {"icc_profile": profile} if profile else {}
     if exif is not None:
         options["exif"] = exif
-    Image.fromarray(pixels).save(path, format="PNG", pnginfo=info, **options)
+    Image.fromarray(pixels).save(path, format="PNG", pnginfo=info, compress_level=PNG_LEVEL, **options)
 
 
 def _write_deep_tiff(pixels: np.ndarray, path: Path, text: Mapping[str, str], profile: bytes, exif: Image.Exif) -> None:
@@ -151,9 +158,9 @@ def _write_deep_tiff(pixels: np.ndarray, path: Path, text: Mapping[str, str], pr
     except ImportError:
         raise UsageError(f"TIFFs of 16 bits a channel need tifffile: {INSTALL}, or write a PNG") from None
     packet = written_xmp(text)
-    described = {number: str(exif[number]) for number in (271, 272, 306, 315, 33432) if number in exif}
+    described = {number: str(exif[number]) for number in PLAIN_TAGS if number in exif}
     extra: list[Any] = [(number, 2, 0, value, True) for number, value in described.items()]
-    extra += [(700, 1, len(packet), packet, True)] if packet else []
+    extra += [(TAG_XMP, 1, len(packet), packet, True)] if packet else []
     tifffile.imwrite(
         path,
         pixels,
