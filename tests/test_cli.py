@@ -333,7 +333,7 @@ def test_bad_input_to_apply_is_refused_in_one_line_and_nothing_is_written(tmp_pa
         ([toy_file, photo_file, "--mask", tmp_path / "none.png"], "no such file"),
         ([toy_file, photo_file, "--reuse-noise"], "noise bank"),
         ([toy_file, photo_file, "--steps", "3"], "unknown setting 'num_inference_steps'"),
-        ([photo_file, "--editor", "embedded", "--text", "x", "--steps", "0"], "a whole number from 1 to 1"),
+        ([photo_file, "--editor", "embedded", "--text", "x", "--steps", "0"], "from 1 to 1000"),
         ([photo_file, "--editor", "embedded", "--text", "x", "--scheduler", "dim"], "did you mean 'ddim'"),
     ]
     for arguments, message in cases:
