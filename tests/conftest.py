@@ -1,6 +1,7 @@
 """Small models and pictures shared by the tests. Nothing here needs a network, a GPU or more than a few seconds."""
 
 import os
+import signal
 import struct
 import zlib
 from pathlib import Path
@@ -21,6 +22,11 @@ from vii.editors.toy import ToyEditor
 
 # Of editors whose results are compared to many digits, whatever the machine is fastest with.
 EXACT = {"device": "cpu", "dtype": "float32"}
+
+
+def heeds_ctrl_c() -> None:
+    """Called in a process that is to be ended by SIGINT: shells have it ignored by what they run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def picture(seed: int, height: int = 64, width: int = 64) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .diffusion import BANKED, Noise
-from .edit_file import Edit
+from .edit_list import Edits, check_together, weighted_edits
 from .editor import Editor, stack
 from .errors import UsageError
 from .images import as_image, resize
@@ -22,10 +22,8 @@ from .record import chunks, record
 from .region import Region, check_box, check_region, composite
 from .settings import check_seed, override
 
-Edits = Edit | Sequence[Edit | tuple[Edit, float]] | None
 # The same region for every photo, or what gives one for a photo `(3, h, w)`.
 Where = Region | Callable[[Tensor], Region] | None
-MAX_WEIGHT = 100.0
 # Pixels at the editor's size that go through the networks at once: more gain nothing on a CPU (`vii bench --speed`).
 BATCH_PIXELS = 8 * 128 * 128
 # Photos wait for others of their size. So many batches of them are held, of so many pixels together.
@@ -253,56 +251,6 @@ def apply(editor: Editor, edits: Edits, image: Any, *, mask: Region | None = Non
     for warning in plan.warnings:
         warnings.warn(warning, stacklevel=2)
     return plan(image, mask)
-
-
-def weighted_edits(edits: Edits) -> list[tuple[Edit, float]]:
-    """Edits as they are given -> each with its weight.
-
-    Raises:
-        UsageError: something else than edits, or a weight that is no number in [-`MAX_WEIGHT`, `MAX_WEIGHT`].
-    """
-    if edits is None or isinstance(edits, Edit):
-        return [] if edits is None else [(edits, 1.0)]
-    if not isinstance(edits, list | tuple):
-        raise UsageError(_no_edit(edits))
-    weighted = []
-    for item in edits:
-        edit, weight = item if isinstance(item, list | tuple) and len(item) == 2 else (item, 1.0)
-        if not isinstance(edit, Edit):
-            raise UsageError(_no_edit(edit))
-        # Any kind of number, such as NumPy's; a comparison with NaN is false.
-        if isinstance(weight, str | bool) or not hasattr(weight, "__float__") or not abs(float(weight)) <= MAX_WEIGHT:
-            raise UsageError(
-                f"the weight of an edit must be a number from -{MAX_WEIGHT:g} to {MAX_WEIGHT:g}, got {weight!r}"
-            )
-        weighted.append((edit, float(weight)))
-    return weighted
-
-
-def _no_edit(given: object) -> str:
-    hint = ""
-    if isinstance(given, str) or hasattr(given, "__fspath__"):
-        hint = "; read an edit file with vii.load_edit"
-    elif isinstance(given, int | float):
-        hint = "; one edit with a weight is [(edit, 0.5)]"
-    elif hasattr(given, "before"):
-        hint = "; learn an edit from a pair with vii.invert"
-    return f"expected an Edit, or a list of edits and (Edit, weight), got {given!r:.60}{hint}"
-
-
-def check_together(edits: Sequence[Edit]) -> None:
-    """Refuse edits that no one editor can apply, before one is loaded.
-
-    Raises:
-        UsageError: they were learned in instruction spaces of different kinds.
-    """
-    kinds = {edit.space.kind: edit for edit in edits}
-    if len(kinds) > 1:
-        found = " and ".join(f"{kind} ({edit.title or edit.init_text or 'untitled'})" for kind, edit in kinds.items())
-        raise UsageError(
-            f"expected edits of one kind of instruction space, got {found}; an editor works in one at a time: apply "
-            "one after the other, or learn one of them again in the space of the other (`space`)"
-        )
 
 
 def _banked_noise(training: Any) -> Noise:

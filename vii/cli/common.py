@@ -11,9 +11,6 @@ from ..edit_file import Edit
 from ..editor import INPUT_EMBEDDING, Editor
 from ..errors import OutputError
 from ..files import Outputs
-from .progress import progress as progress
-from .terminal import STARTED as STARTED
-from .terminal import fail as fail
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -5,12 +5,14 @@ from html import escape
 
 from torch import Tensor
 
-from ...images import Pair, load_image
-from ...rendering.html import contents, document, listed, picture, wide
-from .edits import Subject, Task
-from .report import MEASURES, Table, tables
-from .run import Result, shown
+from ..images import Pair, load_image
+from ..rendering.html import contents, document, listed, picture, wide
+from .benchmark import Result, shown
+from .metric_table import BENCHMARK
+from .report import benchmark_tables
 from .scores import Score
+from .table import Table
+from .tasks import Split, Task
 
 STYLE = """
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
@@ -26,8 +28,8 @@ img { width: 128px; height: 128px }
 def page(
     title: str,
     facts: Mapping[str, str],
-    subjects: Sequence[Subject],
-    task_of: Callable[[Subject], Task],
+    tasks: Sequence[Task],
+    split_of: Callable[[Task], Split],
     results: Sequence[Result],
 ) -> str:
     """The page as text.
@@ -35,21 +37,21 @@ def page(
     Args:
         title: the page's.
         facts: what was run, in names and values.
-        subjects: the edits.
-        task_of: gives the task of the first seed, whose pictures are shown.
+        tasks: the edits.
+        split_of: gives the pictures of the first seed, which are shown.
         results: of the whole run.
     """
     sections = [
-        _section(index, subject, task_of(subject), [r for r in results if r.score.edit == subject.name])
-        for index, subject in enumerate(subjects)
+        _section(index, task, split_of(task), [r for r in results if r.score.task == task.name])
+        for index, task in enumerate(tasks)
     ]
-    meanings = {measure.label: measure.meaning for measure in MEASURES if measure.meaning}
+    meanings = {metric.label: metric.meaning for metric in BENCHMARK if metric.meaning}
     body = f"""<p>Each edit is learned from one example pair, then given to photos never seen while learning.</p>
 {listed(facts)}
-{"".join(_table(table) for table in tables([result.score for result in results]))}
+{"".join(_table(table) for table in benchmark_tables([result.score for result in results]))}
 <h2>What the measures say</h2>
 {listed(meanings)}
-{contents("Edits", "Pictures", {f"edit-{index}": subject.name for index, subject in enumerate(subjects)})}
+{contents("Edits", "Pictures", {f"edit-{index}": task.name for index, task in enumerate(tasks)})}
 {"".join(sections)}"""
     return document(title, body, STYLE)
 
@@ -66,46 +68,50 @@ def _table(table: Table) -> str:
     )
 
 
-def _section(index: int, subject: Subject, task: Task, results: Sequence[Result]) -> str:
+def _section(index: int, task: Task, split: Split, results: Sequence[Result]) -> str:
     first = [result for result in results if result.pictures]
     header = "".join(f'<th scope="col">{name}</th>' for name in ("photo", "before", "truth", *map(_head, first)))
-    labels = ["example", *(f"example {number}" for number in range(2, len(task.examples) + 1))]
+    labels = ["example", *(f"example {number}" for number in range(2, len(split.examples) + 1))]
     examples = [
-        _row(label, _pair(subject.name, f"the {label}", example), missing=len(first))
-        for label, example in zip(labels, task.examples, strict=True)
+        _row(label, _pair(task.name, f"the {label}", example), missing=len(first))
+        for label, example in zip(labels, split.examples, strict=True)
     ]
     rows = []
-    for name in shown(task):
+    queries = {query.name: query for query in split.queries}
+    for name in shown(split):
         label = f"photo {name}"
-        cells = _pair(subject.name, label, task.tests[name])
+        cells = _pair(task.name, label, queries[name].pair())
         cells += [
-            (f"{subject.name}, {label}: result of {result.score.method}", load_image(result.pictures[name]))
+            (f"{task.name}, {label}: result of {result.score.method}", load_image(result.pictures[name]))
             for result in first
             if name in result.pictures
         ]
         rows.append(_row(name, cells))
-    words = f"closest words: “{subject.words}”" if subject.words else "no words"
-    kind = "words say it exactly" if subject.said else "words do not say it exactly"
-    caption = f"{subject.name}: the example, test photos, their truths and the results"
+    words = f"closest words: “{task.words}”" if task.words else "no words"
+    kind = "words say it exactly" if task.describable else "words do not say it exactly"
+    caption = f"{task.name}: the example, test photos, their truths and the results"
     pictures = (
         f'<table class="pictures"><caption>{escape(caption)}</caption><thead><tr>{header}</tr></thead>'
         f"<tbody>{''.join(examples)}{''.join(rows)}</tbody></table>"
     )
-    learned = "".join(f"<li>{escape(_learned(result.score))}</li>" for result in first if result.score.samples)
+    learned = "".join(
+        f"<li>{escape(_learned(result.score))}</li>" for result in first if result.score.values["samples"]
+    )
     return (
-        f'<section aria-labelledby="edit-{index}"><h2 id="edit-{index}">{escape(subject.name)}</h2>'
+        f'<section aria-labelledby="edit-{index}"><h2 id="edit-{index}">{escape(task.name)}</h2>'
         f"<p>{escape(words)}; {escape(kind)}</p>{f'<ul>{learned}</ul>' if learned else ''}"
         f"{wide(caption, pictures)}</section>"
     )
 
 
 def _head(result: Result) -> str:
-    return f"{escape(result.score.method)}<br>{result.score.psnr:.1f} dB"
+    return f"{escape(result.score.method)}<br>{result.score.values['psnr']:.1f} dB"
 
 
 def _learned(score: Score) -> str:
     start = f"from “{score.init_text}”" if score.init_text else "from no words"
-    return f"{score.method}: {start}, explained {score.explained or 0:.0%}, {score.learn_seconds:.0f} s"
+    explained, seconds = score.values["explained"] or 0, score.values["learn_seconds"]
+    return f"{score.method}: {start}, explained {explained:.0%}, {seconds:.0f} s"
 
 
 def _pair(edit: str, label: str, pair: Pair) -> list[tuple[str, Tensor]]:
