@@ -76,9 +76,7 @@ def for_page(picture: Tensor) -> Tensor:
     return fit(picture, SHOWN_SIDE, 1) if picture[0].numel() > SHOWN_SIDE**2 else picture
 
 
-def split_of(
-    task: Task, photos: Photos, seed: int, side: int, examples: int = 1, max_side: int = MAX_SIDE
-) -> Split:
+def split_of(task: Task, photos: Photos, seed: int, side: int, examples: int = 1, max_side: int = MAX_SIDE) -> Split:
     """The pictures of a task under a seed, at the photos' own size; see `within`."""
     return task.source.split(photos, seed, examples, partial(within, side=side, max_side=max_side))
 

@@ -93,7 +93,7 @@ class _Run:
     def scores(self, tasks: Sequence[Task], methods: Sequence[Method]) -> Iterator[Score]:
         for task in tasks:
             split = task.source.split({}, self.results.seed)
-            pairs, shown = split.examples, None
+            pairs, shown = split.pairs(), None
             if self.models.clip:
                 shown = self._features([pair.before for pair in pairs]), self._features([pair.after for pair in pairs])
             for method in methods:
