@@ -188,7 +188,7 @@ class Application:
         return chunks(self.record(picture, mask, names=names), self.settings)
 
     def _resolve(self, given: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
-        """Settings: those given, over those of the first edit sampled, over those of the model; and what is not done."""
+        """Settings: those given, over those of the first edit sampled, over the model's; and what is not done."""
         chosen, refused = self.editor.settings, []
         known = {field.name for field in dataclasses.fields(chosen)}
         recommended = self.sampled[0][0].settings if self.sampled else {}
@@ -302,6 +302,6 @@ def _banked_noise(training: Any) -> Noise:
     if training.get("noise") not in BANKED or type(seed) is not int or not 0 <= seed < 2**63:
         raise UsageError(
             "this edit was not learned with a noise bank, so there is no noise to reuse; "
-            "learn it with --recipe visii or --set noise=bank"
+            "learn it with the recipe visii or noise=bank"
         )
     return Noise(seed, bank=True)
