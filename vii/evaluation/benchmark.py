@@ -14,7 +14,7 @@ from ..edit_file import to_bytes
 from ..editor import Editor
 from ..files import make_folder
 from ..images import Pair, fit, resize, save_image, spread
-from ..methods import Learned, Transfer
+from ..methods import Learned
 from ..sizes import fitted_size
 from .keys import code_sha256, conditions_of, key
 from .methods import Method
@@ -95,10 +95,10 @@ def run(
     """Score methods on edits, one after the other.
 
     Methods get pictures at their own size, one at a time. What they make is compared at the editor's size and, where
-    the photo has another, at the photo's. A score is taken from `folder` where all that it depends on is what it was: the code
-    (`keys.code_sha256`), the editor's instruction space (with the fingerprint of its weights), resolution, sampling
-    settings, device and precision, `conditions`, every setting of the recipe, the pixels of the examples, the photos
-    and the truths, and the seed.
+    the photo has another, at the photo's. A score is taken from `folder` where all that it depends on is what it was:
+    the code (`keys.code_sha256`), the editor's instruction space (with the fingerprint of its weights), resolution,
+    sampling settings, device and precision, `conditions`, every setting of the recipe, the pixels of the examples, the
+    photos and the truths, and the seed.
 
     Args:
         editor: the editor to learn and apply with.

@@ -1,6 +1,6 @@
 """Pairs as people have them: not laid onto each other to the pixel, or saved once too often.
 
-Only the picture after is disturbed, and only of the examples: what is learned from is worse, what it is judged by is not.
+Only the picture after is disturbed, and only of the examples: what is learned from is worse, not what it is judged by.
 """
 
 import io
@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from PIL import Image
-from torch import Tensor
 
 from ..images import Pair, from_pil, resize, to_pil
-from .tasks import Photos, Source, Split, as_it_is
+from .tasks import Photos, Scale, Source, Split, as_it_is
 
 SHIFT, QUALITY, CROP = 2, 80, 0.02
 
@@ -51,7 +50,7 @@ class Disturbed:
     source: Source
     disturbance: str
 
-    def split(self, photos: Photos, seed: int, examples: int = 1, scale: Callable[[Tensor], Tensor] = as_it_is) -> Split:
+    def split(self, photos: Photos, seed: int, examples: int = 1, scale: Scale = as_it_is) -> Split:
         """See `Source`."""
         split = self.source.split(photos, seed, examples, scale)
         disturb = DISTURBANCES[self.disturbance][0]

@@ -11,10 +11,10 @@ from torch import Tensor
 from ..files import MARK
 from ..images import load_image, spread
 from ..rendering.sheets import contact_sheet
+from .methods import COLOR_MAP, TOKENS
 from .metric_models import MetricModels
 from .metric_table import BENCHMARK, FULL_PSNR, PAPER, PSNR, Metric
 from .scores import Score
-from .methods import COLOR_MAP, TOKENS
 from .statistics import GROUPS, QUALITY, SHORT, Mean, conclusions, mean_of, unique
 from .table import NOTHING, Table, number
 from .tasks import Task

@@ -76,7 +76,11 @@ class Scores:
     def add(self, key: str, score: Score) -> None:
         """Keep a score; the file is whole whenever the run is stopped."""
         self._rows[key] = score
-        content = {"software": MARK, "version": VERSION, "rows": {key: dataclasses.asdict(row) for key, row in self._rows.items()}}
+        content = {
+            "software": MARK,
+            "version": VERSION,
+            "rows": {key: dataclasses.asdict(row) for key, row in self._rows.items()},
+        }
         with replacing(self.path) as temporary:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 

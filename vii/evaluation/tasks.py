@@ -15,7 +15,8 @@ from .synthetic import SAID, UNSAID, SyntheticEdit
 
 # Photos by name: pictures, or files that are read when they are needed.
 Photos = Mapping[str, Tensor | Path]
-
+# What is done to pictures before all else, such as `within`.
+Scale = Callable[[Tensor], Tensor]
 # Photos of so many pixels together are kept once they are read; the others are read anew whenever they are needed.
 KEPT = 50_000_000
 
@@ -35,14 +36,14 @@ class Case:
         name: of the photo.
         photo: `(3, h, w)` in [0, 1], or a file.
         truth: likewise, or the formula that makes it from the photo; None where it is not known.
-        scale: what is done to pictures before all else, such as `within`.
+        scale: what is done to pictures before all else.
         disturb: what is done to photo and truth; see `vii.evaluation.disturbances`.
     """
 
     name: str
     photo: Tensor | Path
     truth: Tensor | Path | Callable[[Tensor], Tensor] | None = None
-    scale: Callable[[Tensor], Tensor] = as_it_is
+    scale: Scale = as_it_is
     disturb: Callable[[Pair], Pair] = as_it_is
 
     def read(self) -> tuple[Tensor, Tensor | None]:
@@ -93,7 +94,7 @@ class Split:
 class Source(Protocol):
     """Where the pictures of a task come from."""
 
-    def split(self, photos: Photos, seed: int, examples: int = 1, scale: Callable[[Tensor], Tensor] = as_it_is) -> Split:
+    def split(self, photos: Photos, seed: int, examples: int = 1, scale: Scale = as_it_is) -> Split:
         """The pictures under one seed.
 
         Args:
@@ -113,7 +114,7 @@ class ByFormula:
 
     edit: SyntheticEdit
 
-    def split(self, photos: Photos, seed: int, examples: int = 1, scale: Callable[[Tensor], Tensor] = as_it_is) -> Split:
+    def split(self, photos: Photos, seed: int, examples: int = 1, scale: Scale = as_it_is) -> Split:
         """See `Source`; no photo is an example under two seeds, as long as there are `(seed + 1) * examples` photos."""
         if examples >= len(photos):
             raise UsageError(
@@ -133,7 +134,7 @@ class ByFiles:
     examples: tuple[tuple[Path, Path], ...]
     queries: tuple[Case, ...]
 
-    def split(self, photos: Photos, seed: int, examples: int = 1, scale: Callable[[Tensor], Tensor] = as_it_is) -> Split:
+    def split(self, photos: Photos, seed: int, examples: int = 1, scale: Scale = as_it_is) -> Split:
         """See `Source`."""
         if examples > len(self.examples):
             raise UsageError(f"{self.examples[0][0]}: an edit that is made of pictures has one example, not {examples}")
@@ -187,7 +188,7 @@ def choose(tasks: Sequence[Task], names: Sequence[str] = (), few: int | None = N
 def read_photos(
     folder: str | Path | None,
     count: int,
-    scale: Callable[[Tensor], Tensor] = as_it_is,
+    scale: Scale = as_it_is,
     examples: int = 1,
     seeds: int = 1,
 ) -> dict[str, Tensor | Path]:
@@ -196,7 +197,7 @@ def read_photos(
     Args:
         folder: of photos; None for those that ship with the package.
         count: all photos are taken where there are fewer.
-        scale: what is done to them, such as `within`.
+        scale: what is done to them before all else.
         examples: made of photos under each seed.
         seeds: how many; no photo is an example under two of them.
 
