@@ -1,6 +1,7 @@
 """The benchmark: its edits, its books, its sums, its page and its command."""
 
 import dataclasses
+import gc
 import itertools
 import json
 import re
@@ -20,10 +21,13 @@ from vii.editors.toy import ToyEditor
 from vii.errors import OutputError, UsageError
 from vii.evaluation import keys, tasks
 from vii.evaluation.benchmark import count_scores, run, split_of
+from vii.evaluation.disturbances import DISTURBANCES, Disturbed
 from vii.evaluation.edits_file import read_edits
 from vii.evaluation.methods import Method, methods_for
 from vii.evaluation.metrics import leakage, preserved, psnr, ssim
-from vii.evaluation.scores import Scores
+from vii.evaluation.report import benchmark_tables
+from vii.evaluation.scores import Score, Scores
+from vii.evaluation.statistics import conclusions
 from vii.evaluation.synthetic import SAID, UNSAID, compose, make
 from vii.evaluation.tasks import ByFormula, Case, Task, choose, read_photos, shipped_tasks, within
 from vii.images import resize, spread
@@ -226,12 +230,19 @@ def test_edits_files_that_are_wrong(edits_folder, content, message):
 def test_methods_are_the_fixed_ones_and_a_recipe_each(tmp_path):
     (tmp_path / "mine.toml").write_text("[inversion]\nsteps = 7")
     (tmp_path / "visii.toml").write_text("")
-    methods = methods_for(["visii", str(tmp_path / "mine.toml")])
+    methods = methods_for(["visii", str(tmp_path / "mine.toml")], tokens=True)
     assert [method.name for method in methods] == [
         *("no edit", "pixel delta", "colour map", "true words", "visii", "tokens", "mine")
     ]
-    assert methods[-2] == dataclasses.replace(methods[-1], name="tokens", finished=False)
-    assert "tokens" not in [method.name for method in methods_for([str(tmp_path / "mine.toml"), "visii"])]
+    assert vars(methods[-2]) == vars(methods[-1]) | {"name": "tokens", "finished": False}
+    assert [method.name for method in methods_for([str(tmp_path / "mine.toml")])][-2:] == ["true words", "mine"]
+    (tmp_path / "mine.toml").write_text('[inversion]\nfinish = "none"')
+    assert methods_for([str(tmp_path / "mine.toml")], tokens=True)[-2].name == "true words"
+    several = methods_for(["default"], methods=["color-map"], pairs=[1, 4], tokens=True)
+    assert [(method.name, method.pairs) for method in several] == [
+        *(("no edit", 1), ("pixel delta", 4), ("colour map", 4), ("true words", 1), ("color-map", 1)),
+        *(("color-map, 4 pairs", 4), ("default", 1), ("tokens", 4), ("default, 4 pairs", 4)),
+    ]
     assert methods[-1].recipe == dataclasses.replace(vii.load_recipe("default"), recipe="mine", max_train_steps=7)
     with pytest.raises(UsageError, match="called 'visii' is compared already"):
         methods_for(["visii", str(tmp_path / "visii.toml")])
@@ -317,7 +328,7 @@ def test_a_score_is_used_again_only_under_the_same_conditions(tmp_path):
 
 
 def test_a_score_knows_how_good_learning_was_on_the_way(tmp_path):
-    recipe = dataclasses.replace(FAST, max_train_steps=6, probe_every=2)
+    recipe = dataclasses.replace(FAST, max_train_steps=6, probe_every=2, finish="none")
     result = scored(tmp_path, tasks=[TINT], methods=[Method("fast", options={"recipe": recipe})], seeds=[0])[0].score
     curve, first = result.curve, dataclasses.replace(recipe, max_train_steps=2, lr_scheduler="constant")
     assert len(curve) == 4  # the start and three looks
@@ -473,7 +484,7 @@ def test_a_whole_run_writes_a_table_a_report_and_a_page(tmp_path, recipe):
 
     found = json.loads((out / "report.json").read_text())
     assert json.loads(bench(*options, "--json")) == found  # all scores were used again
-    assert len(found["scores"]) == 2 * (6 + 5) * 1 + 2 * 0
+    assert len(found["scores"]) == 2 * 2 * 6
     assert found["photos"] == "astronaut, cat, coffee, rocket"
     assert set(found["means"]) == {"no edit", "pixel delta", "colour map", "true words", "tokens", "fast"}
 
@@ -482,7 +493,7 @@ def test_a_whole_run_writes_a_table_a_report_and_a_page(tmp_path, recipe):
     assert page.open == []
     assert page.of("html") == [{"lang": "en"}]
     images = page.of("img")
-    assert len(images) == 2 * (2 + 3 * (2 + 4))
+    assert len(images) == 2 * (2 + 3 * (2 + 6))
     assert len({image["alt"] for image in images}) == len(images)
     for image in images:
         assert image["src"].startswith("data:image/jpeg;base64,")
@@ -527,7 +538,9 @@ def test_bad_input_is_refused_in_one_line(tmp_path, recipe, photo_file):
     (tmp_path / "empty").mkdir()
     (tmp_path / "wrong.toml").write_text("edit = 3")
     (tmp_path / "old").mkdir()
-    (tmp_path / "old/scores.json").write_text("[]")
+    (tmp_path / "old/scores.json").write_text('{"software": "made with vii", "version": 2}')
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/scores.json").write_text("[]")
     cases = [
         (["--recipe", "defualt"], "did you mean 'default'"),
         (["--recipe", tmp_path / "none.toml"], "no such recipe file"),
@@ -549,6 +562,8 @@ def test_bad_input_is_refused_in_one_line(tmp_path, recipe, photo_file):
         line = bench("-o", tmp_path / "out", *arguments, code=1)
         assert re.search(message, line), line
     assert "choose another folder" in bench("-o", tmp_path / "old", "--recipe", recipe, code=1)
+    assert "not made by vii" in bench("-o", tmp_path / "mine", "--recipe", recipe, code=1)
+    assert (tmp_path / "mine/scores.json").read_text() == "[]"
     assert "cannot be written" in bench("-o", photo_file / "inside", "--recipe", recipe, code=1)
     assert not (tmp_path / "out/report.json").exists()
 
@@ -568,3 +583,109 @@ def test_methods_of_the_table_and_the_photos_own_size_reach_the_table(tmp_path, 
 def test_leakage_is_unknown_with_one_test_photo(tmp_path):
     two = {name: PHOTOS[name] for name in "ab"}
     assert {result.score.values["leakage"] for result in scored(tmp_path, photos=two)} == {None}
+
+
+# Tokens and finish
+
+
+def test_tokens_are_the_same_edits_without_their_finish_and_are_not_learned_twice(tmp_path):
+    """A tint is a map of colours: with the finish the result is exact at both sizes, the toy's tokens are not."""
+    photos = {name: picture(seed, 60, 80) for seed, name in enumerate("abc")}
+    alone, both = Counting(), Counting()
+    rows = [Method("tokens", options={"recipe": FAST}, finished=False), Method("fast", options={"recipe": FAST})]
+    scored(tmp_path / "alone", alone, [TINT], rows[1:], photos, seeds=[0])
+    tokens, finished = (r.score for r in scored(tmp_path / "both", both, [TINT], rows, photos, seeds=[0]))
+    assert both.losses == alone.losses > 0
+    tests = [query.pair() for query in split_of(TINT, photos, 0, 32).queries]
+    edit = vii.invert(ToyEditor(), split_of(TINT, photos, 0, 32).pairs(), FAST)
+    for score, finish in ((tokens, "none"), (finished, "auto")):
+        made = [vii.apply(ToyEditor(), edit, test.before, finish=finish) for test in tests]
+        large = [psnr(result, test.after) for result, test in zip(made, tests, strict=True)]
+        assert score.values["full_psnr"] == pytest.approx(sum(large) / 2, abs=1e-3)
+    assert finished.values["full_psnr"] > 45 > 30 > tokens.values["full_psnr"]
+    assert finished.values["kilobytes"] > tokens.values["kilobytes"]
+    assert [point.psnr for point in finished.curve[:-1]] == [point.psnr for point in tokens.curve[:-1]]
+
+
+def test_files_are_scored_at_their_own_size_and_shape_opened_one_at_a_time(edits_folder, monkeypatch):
+    mine = read_edits(edits_folder / "edits.toml")[0]
+    held = []
+
+    def opened(*paths, **options):
+        gc.collect()
+        held.append(sum(isinstance(thing, vii.Pair) and thing.before.shape[2] == 48 for thing in gc.get_objects()))
+        return open_pair(*paths, **options)
+
+    open_pair = vii.Pair.open
+    monkeypatch.setattr(vii.Pair, "open", opened)
+    for result in run(ToyEditor(), [mine], METHODS[:3], {}, [0], edits_folder / "out"):
+        expected = [psnr(resize(q.pair().before, 40, 48), q.pair().after) for q in split_of(mine, {}, 0, 32).queries]
+        if result.score.method == "no edit":
+            assert result.score.values["full_psnr"] == pytest.approx(sum(expected) / 2, abs=1e-3)
+    assert max(held) <= 1
+
+
+def test_the_report_says_how_an_edit_stands_to_its_parts():
+    def scores(method, *values):
+        return [Score(task, method, 0, {"psnr": 0.0, "full_psnr": v}) for task, v in zip("abcd", values, strict=True)]
+
+    rows = scores("tokens", 20, 25, 30, 22) + scores("colour map", 40, 20, 30.2, 30) + scores("fast", 39.8, 24, 30, 29)
+    parts = conclusions(rows)["parts"]
+    assert (parts["edits"], parts["as_good_as_the_better"]) == (4, 2)
+    assert parts["short"] == {"b": -1, "d": -1}
+    assert parts["over_tokens"] == pytest.approx((19.8 - 1 + 0 + 7) / 4)
+    assert parts["over_color_map"] == pytest.approx((-0.2 + 4 - 0.2 - 1) / 4)
+    assert parts["worse_than_tokens"] == {"b": -1}
+    texts = "\n".join(table.markdown() for table in benchmark_tables(rows))
+    assert re.search(r"less 0.3 dB \| +2 of 4 \(50%\) \|", texts)
+    assert re.search(r"worse than tokens, scaled up +\| +b -1.0 \|", texts)
+    assert conclusions(scores("fast", 1, 2, 3, 4))["parts"] is None
+
+
+# Pairs that do not fit
+
+
+def test_only_the_after_of_examples_is_disturbed():
+    wide = picture(3, 52, 62)
+    task = Task("tint", Disturbed(TINT.source, "shift"))
+    photos = {"a": wide, "b": picture(4, 50, 60)}
+    (example,), (query,) = split_of(task, photos, 0, 32).pairs(), split_of(task, photos, 0, 32).queries
+    assert torch.equal(example.before, wide[:, 2:, 2:])
+    assert torch.equal(example.after, make("tint", c=198).apply(wide)[:, :-2, :-2])
+    assert torch.equal(query.pair().before, photos["b"])
+    assert torch.equal(query.pair().after, make("tint", c=198).apply(photos["b"]))
+    names = ("", *DISTURBANCES)
+    sources = [Disturbed(TINT.source, name) if name else TINT.source for name in names]
+    assert len({split_of(Task("x", source), photos, 0, 32).sha256() for source in sources}) == len(names)
+
+
+def test_a_jpeg_is_what_pillow_writes_and_a_crop_loses_its_share(tmp_path):
+    pair = vii.Pair(picture(1, 100, 200), picture(2, 100, 200))
+    vii.images.to_pil(pair.after).save(tmp_path / "q80.jpg", quality=80, subsampling=2)
+    assert torch.equal(DISTURBANCES["jpeg"][0](pair).after, vii.load_image(tmp_path / "q80.jpg"))
+    cropped = DISTURBANCES["crop"][0](pair)
+    assert torch.equal(cropped.after, resize(pair.after[:, 1:99, 2:198], 100, 200))
+    assert torch.equal(cropped.before, pair.before)
+
+
+def test_disturbed_pairs_from_the_command_line(tmp_path, recipe):
+    options = ["--recipe", recipe, "--edit", "sepia", "--quick", "--max-side", "48", "--json"]
+    found = json.loads(bench("-o", tmp_path / "out", *options, "--disturb", "crop"))
+    plain = json.loads(bench("-o", tmp_path / "out", *options))
+    assert found["examples"] == "the example's after cropped by 2% and scaled back"
+    assert found["scores"][0]["full_psnr"] == plain["scores"][0]["full_psnr"]  # no edit
+    assert (
+        found["means"]["colour map"]["all"]["full_psnr"]["mean"]
+        < plain["means"]["colour map"]["all"]["full_psnr"]["mean"]
+    )
+
+
+def test_files_that_vii_did_not_make_are_not_replaced(tmp_path, recipe):
+    options = ["-o", tmp_path / "out", "--recipe", recipe, "--edit", "sepia", "--quick", "--max-side", "48"]
+    bench(*options)
+    bench(*options)  # its own are
+    (tmp_path / "out/page.html").write_text("<p>mine</p>")
+    assert "page.html is there already, and not made by vii" in bench(*options, code=1)
+    assert (tmp_path / "out/page.html").read_text() == "<p>mine</p>"
+    bench(*options, "--overwrite")
+    assert "made with vii" in (tmp_path / "out/page.html").read_text()

@@ -163,7 +163,7 @@ def test_a_finish_that_needs_the_tokens(finish, told):
     assert (loaded.finish.correction is None) == (finish.correction is None)
     assert (loaded.needs_editor, loaded.consists_of) == (True, told)
     assert describe_edit(loaded)["consists_of"] == told
-    with pytest.raises(EditFileError, match="there are none|expected tensors 'tokens'"):
+    with pytest.raises(EditFileError, match=r"there are none|expected tensors 'tokens'"):
         to_bytes(vii.Edit(finish=finish))
 
 

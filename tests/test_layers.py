@@ -55,7 +55,7 @@ LAYERS = [
     {"captions"},
     {"inversion.views"},
     {"inversion.settings"},
-    {"inversion.examples", "inversion.start"},
+    {"inversion.examples", "inversion.start", "inversion.finishing"},
     {"inversion.loop"},
     {"inversion"},
     {"inversion.recipes", "demo"},

@@ -50,7 +50,7 @@ class Application:
     """Edits and words made ready for one editor: all that does not depend on a photo is checked and computed once.
 
     Attributes:
-        editor: that edits.
+        editor: that edits; None where there is none.
         edits: with their weights.
         settings: the editor's settings that are sampled with.
         warnings: what the first edit's file recommends and is not done, a sentence each, because it is beyond what the
@@ -64,7 +64,7 @@ class Application:
 
     def __init__(
         self,
-        editor: Editor,
+        editor: Editor | None,
         edits: Edits = None,
         *,
         text: str = "",
@@ -79,7 +79,7 @@ class Application:
         """Check everything, and encode the texts.
 
         Args:
-            editor: the editor that the edits were learned with.
+            editor: the editor that the edits were learned with; None will do for those that need none.
             edits: one edit; several, each with a weight (1 as learned, 0 not at all, negative the other way); or None
                 for words alone.
             text: words to add, as one more guidance branch of weight 1.
@@ -111,16 +111,22 @@ class Application:
         self._steps = arrangement(self.edits, words=bool(text), joined=join_text, finish=finish)
         run = self._steps.run
         self.sampled = [(self.edits[number][0], weight) for number, weight in run.branches] if run else []
+        if editor is None and (run or size == "editor"):
+            raise UsageError("expected an editor: words, size 'editor' and edits that have tokens need one")
         check_together([edit for edit, _ in self.sampled])
-        for edit, _ in self.sampled:
-            edit.check_space(editor.space, any_model=any_model)
-        self.settings, self.warnings = self._resolve(settings)
+        self.settings: Any = None
+        self.warnings: tuple[str, ...] = ()
+        if editor is not None:
+            for edit, _ in self.sampled:
+                edit.check_space(editor.space, any_model=any_model)
+            self.settings, self.warnings = self._resolve(editor.settings, settings)
         training = self.sampled[0][0].training if self.sampled else {}
         self.reuse_noise = training.get("noise") == "reuse" if reuse_noise is None else reuse_noise
         self._noise = _banked_noise(training) if self.reuse_noise else Noise(seed)
-        self.batch = max(1, round(BATCH_PIXELS / editor.resolution**2))
+        self.batch = max(1, round(BATCH_PIXELS / editor.resolution**2)) if editor else 1
         with torch.no_grad():
-            self.branches = [(one.encoded(), weight) for one, weight in (self._instructions() if run else [])]
+            built = self._instructions(editor) if editor and run else []
+            self.branches = [(instruction.encoded(), weight) for instruction, weight in built]
 
     def __call__(self, photo: Any, mask: Region | None = None) -> Tensor:
         """Edit one photo.
@@ -187,9 +193,9 @@ class Application:
         """The same as text for `vii.save_image(..., text=...)`."""
         return chunks(self.record(picture, mask, names=names), self.settings)
 
-    def _resolve(self, given: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    def _resolve(self, chosen: Any, given: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
         """Settings: those given, over those of the first edit sampled, over the model's; and what is not done."""
-        chosen, refused = self.editor.settings, []
+        refused: list[str] = []
         known = {field.name for field in dataclasses.fields(chosen)}
         recommended = self.sampled[0][0].settings if self.sampled else {}
         for name, value in recommended.items():
@@ -200,12 +206,12 @@ class Application:
                     refused.append(f"the edit recommends {name} {value!r:.40}, which is not done: {error!s:.160}")
         return override(chosen, **given), tuple(refused)
 
-    def _instructions(self) -> list[tuple[Instruction, float]]:
+    def _instructions(self, editor: Editor) -> list[tuple[Instruction, float]]:
         """Each edit, and the words, as a branch of its own, or the words joined to the first edit."""
-        built = [(edit.instruction(self.editor.instruct(edit.init_text)), weight) for edit, weight in self.sampled]
+        built = [(edit.instruction(editor.instruct(edit.init_text)), weight) for edit, weight in self.sampled]
         if not self.text:
             return built
-        words = self.editor.instruct(self.text)
+        words = editor.instruct(self.text)
         if self.join_text and built:
             (first, weight), *others = built
             return [(join(first, words), weight), *others]
@@ -241,7 +247,7 @@ class Application:
         if isinstance(region, tuple):
             check_box(region, *image.shape[-2:])
         held = _Held(image, region, _colored(image, self._steps.before))
-        if self._steps.run is None:
+        if self._steps.run is None or self.editor is None:
             held.picture = self._result(held, None)
         else:
             held.encoding = self.editor.encode(held.colored)
@@ -249,6 +255,7 @@ class Application:
 
     def _edit(self, group: Sequence[_Held]) -> None:
         """Give every photo of one working size its picture."""
+        assert self.editor is not None  # nothing is encoded without
         encoded = stack([held.encoding for held in group])
         made = self.editor.edit(encoded, self.branches, self.settings, self._noise)
         for held, picture in zip(group, made, strict=True):
@@ -261,7 +268,7 @@ class Application:
             seen = resize(picture, *made.shape[-2:])
             whole = picture if self.size == "photo" else seen
             picture = _tensor(run(_array(whole), _array(seen), _array(made)))
-        elif self.size == "editor":
+        elif self.size == "editor" and self.editor is not None:
             picture = fit(picture, self.editor.resolution, MULTIPLE)
         result = _colored(picture, self._steps.after)
         if result is held.photo:  # a caller may change what it is given
@@ -269,7 +276,7 @@ class Application:
         return result if held.region is None else composite(result, held.photo, held.region)
 
 
-def apply(editor: Editor, edits: Edits, image: Any, *, mask: Region | None = None, **options: Any) -> Tensor:
+def apply(editor: Editor | None, edits: Edits, image: Any, *, mask: Region | None = None, **options: Any) -> Tensor:
     """Edit one photo: `Application(editor, edits, **options)(image, mask)`; see there, also for the errors.
 
     What an edit's file recommends and the editor does not take is a `UserWarning`.

@@ -123,6 +123,7 @@ def bench(
         methods=methods,
         pairs=sorted({*pairs}) or (1,),
         known_words=True,
+        tokens=True,
     )
     if disturb:
         tasks = [replace(task, source=Disturbed(task.source, disturb)) for task in tasks]

@@ -106,24 +106,25 @@ def methods_for(
     edit: tuple[str, Edit] | None = None,
     pairs: Sequence[int] = (1,),
     known_words: bool = False,
+    tokens: bool = False,
 ) -> list[Method]:
     """The rows of a comparison: baselines, an edit, methods by name, and one for each recipe and number of pairs.
 
-    Of the last recipe, if it fits a finish, there is one row more: `TOKENS`, the same edits without that.
-
     Args:
         recipes: names, paths of recipe files, and folders, which stand for the recipe files in them, sorted by name.
-        baselines: keys of `BASELINES`.
+        baselines: keys of `BASELINES`; what looks at the pairs is shown as many as the last row.
         methods: names in `vii.methods`.
         edit: name of an edit and the edit.
         pairs: numbers of pairs to learn from.
         known_words: whether the edits have words, for recipes that start from them.
+        tokens: whether the last row, where it is a recipe that fits a finish, has one before it, called `TOKENS`: the
+            same edits without their finish.
 
     Raises:
         RecipeError: there is no such recipe.
         UsageError: no such method, two rows of one name, or a folder without recipes.
     """
-    found = [Method(BASELINES[name], name) for name in baselines]
+    found = [Method(BASELINES[name], name, pairs=max(pairs) if find_method(name).pairs else 1) for name in baselines]
     found += [Method(edit[0], edit=edit[1])] if edit else []
     named: list[tuple[str, str, dict[str, Any]]] = [(name, name, {}) for name in methods]
     for recipe in [file for text in recipes for file in _files(text)]:
@@ -137,7 +138,7 @@ def methods_for(
                 raise UsageError(f"{kind} {name}: something called '{label}' is compared already; rename the file")
             found.append(Method(label, method, options, n))
     last = found[-1]
-    if last.recipe and last.recipe.finish != "none" and TOKENS not in [row.name for row in found]:
+    if tokens and last.recipe and last.recipe.finish != "none":
         found.insert(-1, replace(last, name=TOKENS, finished=False))
     return found
 

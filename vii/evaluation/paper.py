@@ -17,6 +17,9 @@ from .results import Results
 from .scores import Score
 from .tasks import Case, Task
 
+# Pictures of more pixels than a square of this side are compared scaled down to as many.
+MEASURED_SIDE = 1024
+
 
 def evaluate(
     editor: Editor,
@@ -33,8 +36,8 @@ def evaluate(
     """Measure methods on tasks.
 
     Edits are learned from, and applied to, the pictures as they are in their files, as `vii learn` and `vii apply` do.
-    They are compared at the size of the result: photo and truth are scaled to it, the examples to the same area.
-    Results are kept as 8-bit pictures, and those are measured; edits and pictures that `folder` holds from a run with
+    They are compared at the size of the result, up to `MEASURED_SIDE`: photo and truth are scaled to it; for CLIP the
+    examples are scaled to the editor's area, as the others are. Results are kept as 8-bit pictures, and those are measured; edits and pictures that `folder` holds from a run with
     the same code, weights, settings, recipe, pictures and seed are used again.
 
     ImageBrush (arXiv 2308.00906) measures without a truth by going round, for the example E -> E', the photo I and its
@@ -112,9 +115,10 @@ class _Run:
     ) -> Score:
         image, truth = query.read()
         label, path = f"{task}-{query.name}-{method.name}", None
-        result = fit(image, self.editor.resolution, 1)
+        result = image
         if method.name != NO_EDIT:
             result, path = self.results.applied(method, ready, pairs, image, label)
+        result = _measured(result)
         size = result.shape[-2:]
         before = resize(image, *size)
         found: dict[str, float | None] = dict.fromkeys((metric.name for metric in PAPER), None)
@@ -163,7 +167,7 @@ class _Run:
     ) -> dict[str, float | None]:
         """What the method makes of a photo by these pairs, against its goal; labels of the edit and of the picture."""
         ready = self.results.prepared(method, pairs, labels[0])
-        picture, _ = self.results.applied(method, ready, pairs, photo, labels[1])
+        picture = _measured(self.results.applied(method, ready, pairs, photo, labels[1])[0])
         goal = resize(goal, *picture.shape[-2:])
         found: dict[str, float | None] = {f"{name}_psnr": psnr(picture, goal)}
         if self.models.clip:
@@ -176,3 +180,7 @@ class _Run:
         """Image features `(n, p)` of pictures scaled to the editor's area."""
         assert self.models.clip is not None
         return self.models.clip.image_features([fit(image, self.editor.resolution, 1) for image in images])
+
+
+def _measured(image: Tensor) -> Tensor:
+    return fit(image, MEASURED_SIDE, 1) if image[0].numel() > MEASURED_SIDE**2 else image
