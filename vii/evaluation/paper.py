@@ -36,9 +36,9 @@ def evaluate(
     """Measure methods on tasks.
 
     Edits are learned from, and applied to, the pictures as they are in their files, as `vii learn` and `vii apply` do.
-    They are compared at the size of the result, up to `MEASURED_SIDE`: photo and truth are scaled to it; for CLIP the
-    examples are scaled to the editor's area, as the others are. Results are kept as 8-bit pictures, and those are measured; edits and pictures that `folder` holds from a run with
-    the same code, weights, settings, recipe, pictures and seed are used again.
+    They are compared at the size of the result, up to `MEASURED_SIDE`: photo and truth are scaled to it; for CLIP, all
+    are scaled to the editor's area. Results are kept as 8-bit pictures, and those are measured; edits and pictures that
+    `folder` holds from a run with the same code, weights, settings, recipe, pictures and seed are used again.
 
     ImageBrush (arXiv 2308.00906) measures without a truth by going round, for the example E -> E', the photo I and its
     result I': its image fidelity is FID(I, Phi(I' | E' -> E)), its prompt fidelity FID(E', Phi(E | I -> I')). FID
