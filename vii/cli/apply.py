@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..application import Application, Where
+from ..arrangement import FINISHES, SIZES
 from ..background import in_background
 from ..edit_file import Edit, load_edit
 from ..edit_list import check_together
@@ -58,7 +59,8 @@ def sampling_options(command: Command) -> Command:
 )
 @click.option("--mask", metavar="PICTURE", help="White where to edit, black where the photo stays.")
 @click.option("--box", metavar="X,Y,W,H", help="Edit inside this box only, in pixels of the photo.")
-@click.option("--full-size", is_flag=True, help="Results at the photo's size instead of the editor's.")
+@click.option("--finish", type=click.Choice(FINISHES), default="auto", help="none: the editor's picture as it is.")
+@click.option("--size", type=click.Choice(SIZES), default="photo", help="Results at the photo's or the editor's size.")
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Photos of one size that are edited at once.")
 @click.option("--any-model", is_flag=True, help="Accept an edit learned with other weights of the same shape.")
 @editor_options
@@ -74,7 +76,8 @@ def apply(
     reuse_noise: bool | None,
     mask: str | None,
     box: str | None,
-    full_size: bool,
+    finish: str,
+    size: str,
     batch: int | None,
     any_model: bool,
     overwrite: bool,
@@ -98,9 +101,10 @@ def apply(
     results = result_paths(photos, output, outputs)
     where = _in_mask(mask) if mask else _parse_box(box)
     weighted = [(edit, weight) for _, edit, weight in edits]
-    check_together([edit for edit, _ in weighted])
+    sampled = [edit for edit, _ in weighted if edit.needs_editor or finish == "none"] or [edit for edit, _ in weighted]
+    check_together(sampled)
     sampling = {option.setting: options.pop(option.setting) for option in SAMPLING_OPTIONS}
-    editor = load_editor(editor_of(weighted[0][0] if weighted else None, options))
+    editor = load_editor(editor_of(sampled[0] if sampled else None, options))
     plan = Application(
         editor,
         weighted,
@@ -108,7 +112,8 @@ def apply(
         join_text=join_text,
         seed=seed,
         reuse_noise=reuse_noise,
-        full_size=full_size,
+        finish=finish,
+        size=size,
         any_model=any_model,
         **sampling | parse(editor.settings, assignments),
     )
