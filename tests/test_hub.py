@@ -358,11 +358,11 @@ def test_what_is_on_this_machine_is_not_overwritten(hub, bands, toy_edit, tmp_pa
     out = tmp_path / "mine.safetensors"
     vii.save_edit(toy_edit, out)
     mine = out.read_bytes()
-    with pytest.raises(OutputError, match="exists; replace it with --force"):
+    with pytest.raises(OutputError, match="exists; replace it with `force=True`"):
         pull(REPO, out)
     assert hub.requests == []
     run("library", "add", out, "--name", "bands")
-    with pytest.raises(UsageError, match=r"another edit called 'bands'; choose a name with --as"):
+    with pytest.raises(UsageError, match=r"another edit called 'bands'; choose a name with `keep_as`"):
         pull(REPO)
     assert out.read_bytes() == (library / "bands.safetensors").read_bytes() == mine
     assert pull(REPO, keep_as="theirs").path == library / "theirs.safetensors"

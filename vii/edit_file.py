@@ -98,7 +98,7 @@ class Edit:
             raise EditorMismatch(
                 f"this edit was learned for {self._origin()} with weights {self.space.fingerprint[:12]}, the editor at "
                 f"hand ({space.model}) has weights {space.fingerprint[:12]}. Load the editor it was learned with, or "
-                "accept any weights of this shape with --any-model (any_model=True), at the price of a weaker edit"
+                "accept any weights of this shape with `any_model=True`, at the price of a weaker edit"
             )
 
     def sha256(self) -> str:
