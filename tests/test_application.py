@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 
 import pytest
 import torch
@@ -11,8 +10,8 @@ from conftest import picture
 import vii
 from vii.application import Application
 from vii.errors import EditorMismatch, UsageError
-from vii.evaluation.benchmark.methods import by_inversion
 from vii.inversion.examples import Examples
+from vii.methods.inversion import Inversion
 
 
 @pytest.fixture
@@ -163,10 +162,10 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         return torch.randn(4, 16, 16, generator=generator)[None]
 
-    zx = tiny.parts.vae.encode(image[None] * 2 - 1).latent_dist.mode()
+    zx = tiny.vae.encode(image[None] * 2 - 1).latent_dist.mode()
     learned, null = edit.instruction(tiny.instruct(edit.init_text)).rows, tiny.instruct("").rows
     timesteps = torch.linspace(999, 0, steps, dtype=torch.float64)
-    levels = ((1 - tiny.parts.alpha_bar) / tiny.parts.alpha_bar).sqrt().double()
+    levels = ((1 - tiny.alpha_bar) / tiny.alpha_bar).sqrt().double()
     floor = timesteps.floor().long()
     sigmas = torch.lerp(levels[floor], levels[(floor + 1).clamp(max=999)], timesteps - floor)
     x = (sigmas[0] * noise(999)).float()
@@ -174,7 +173,7 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
 
         def unet(rows, condition, x=x, sigma=sigma, t=t):
             inputs = torch.cat([x / (sigma**2 + 1).sqrt().float(), condition], 1)
-            return tiny.parts.unet(inputs, t.float(), encoder_hidden_states=rows[None]).sample
+            return tiny.unet(inputs, t.float(), encoder_hidden_states=rows[None]).sample
 
         e_u, e_i, e_t = unet(null, 0 * zx), unet(null, zx), unet(learned, zx)
         epsilon = e_u + 5.0 * (e_t - e_i) + 1.5 * (e_i - e_u)
@@ -184,7 +183,7 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
         up = (sigmas[i + 1] ** 2 * (sigma**2 - sigmas[i + 1] ** 2) / sigma**2).sqrt()
         down = (sigmas[i + 1] ** 2 - up**2).sqrt()
         x = x + (down - sigma).float() * epsilon + up.float() * noise(timesteps[i + 1])
-    return (tiny.parts.vae.decode(x / 0.18215).sample[0] / 2 + 0.5).clamp(0, 1)
+    return (tiny.vae.decode(x / 0.18215).sample[0] / 2 + 0.5).clamp(0, 1)
 
 
 @torch.no_grad()
@@ -211,8 +210,8 @@ def test_noises_are_asked_for_by_the_timestep_whose_level_they_make(tiny, edits,
             generators = super().generators()
             return lambda timestep: asked.append(timestep) or generators(timestep)
 
-    scheduler = type(tiny.parts.scheduler).from_config(tiny.parts.scheduler.config, timestep_spacing=spacing)
-    monkeypatch.setattr(tiny, "parts", dataclasses.replace(tiny.parts, scheduler=scheduler))
+    scheduler = type(tiny.scheduler).from_config(tiny.scheduler.config, timestep_spacing=spacing)
+    monkeypatch.setattr(tiny._parts, "scheduler", scheduler)
     settings = Application(tiny, text="red", num_inference_steps=4).settings
     branches = [(edits[0].instruction(tiny.instruct("make it red")), 1.0)]
     tiny.edit(tiny.encode(picture(1, 32, 32)), branches, settings, Bank(9, bank=True))
@@ -221,9 +220,7 @@ def test_noises_are_asked_for_by_the_timestep_whose_level_they_make(tiny, edits,
 
 def test_sampling_and_training_take_the_same_noise_of_a_timestep(tiny):
     """The whole of the claim: learned with bank[t] at timestep t, sampled with bank[t] where the sampler is at t."""
-    settings = vii.InversionSettings(
-        init="text", init_text="red", noise="reuse", timesteps="permutation", max_train_steps=1000, batch_size=1
-    )
+    settings = vii.InversionSettings(init="red", noise="reuse", timesteps="permutation", steps=1000, batch_size=1)
     pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
     batches = Examples(tiny, [pair]).draws(settings, seed=5)
     trained = {int(batch.t.item() * 1000): batch.noise[0] for batch in batches}
@@ -253,7 +250,7 @@ def test_the_benchmark_applies_an_edit_as_it_was_learned_to_be(tiny):
         settings = vii.InversionSettings(
             init="text", init_text="red", noise=noise, tokens=4, max_train_steps=1, batch_size=1, probe_size=1
         )
-        transfer = by_inversion(tiny, settings, [pair], 0).transfer
+        transfer = Inversion(tiny, settings).learn([pair]).transfer
         assert torch.equal(transfer([pair], photo, seed=1), transfer([pair], photo, seed=2)) == fixed
 
 
@@ -285,124 +282,3 @@ def test_edits_of_another_space_are_refused_with_the_way_out(toy, tiny, edits, t
     assert torch.equal(accepted, vii.apply(tiny, edits[0], picture(1, 32, 32)))
     with pytest.raises(EditorMismatch):
         vii.apply(tiny, toy_edit, picture(1), any_model=True)
-
-
-def test_photos_of_several_sizes_come_back_in_their_order_each_batch_of_one_size(tiny, edits, monkeypatch):
-    sizes = [(32, 32), (24, 40), (32, 32), (32, 32), (24, 40), (48, 24), (32, 32), (24, 40)]
-    photos = [picture(seed, *size) for seed, size in enumerate(sizes)]
-    plan, batches, taken, edit = Application(tiny, edits[0], text="at night"), [], [], tiny.edit
-    monkeypatch.setattr(tiny, "edit", lambda image, *a: batches.append(len(image.latents)) or edit(image, *a))
-    alone = [plan(photo) for photo in photos]
-    batches.clear()
-
-    def source():
-        for photo in photos:
-            taken.append(photo)
-            yield photo
-
-    found = []
-    for result in plan.many(source(), batch=3):
-        found.append(result)
-        assert len(taken) <= len(found) + 3 * 4  # no more photos are held than four batches
-    assert sorted(batches) == [1, 1, 3, 3]
-    assert [tuple(result.shape) for result in found] == [tuple(result.shape) for result in alone]
-    for one, many in zip(alone, found, strict=True):
-        torch.testing.assert_close(many, one, atol=1e-4, rtol=0)
-
-
-def test_a_batch_changes_a_photo_by_rounding_alone(embedded):
-    """The bound that `Application.many` states: at most one level of 255, in one value of a thousand."""
-    photos = [picture(seed, 96, 160) for seed in range(5)]
-    plan = Application(embedded, text="make it look like a watercolor painting")
-    eight = [torch.stack([to_eight(one) for one in plan.many(photos, batch=batch)]) for batch in (1, 2, 5)]
-    for other in eight[1:]:
-        difference = (eight[0] - other).abs()
-        assert difference.max() <= 1
-        assert (difference > 0).float().mean() < 1e-3
-    assert len({tuple(one.flatten().tolist()) for one in eight[0]}) == 5
-
-
-def to_eight(image):
-    return image.mul(255).round().int()
-
-
-def test_the_texts_are_encoded_once_whatever_the_number_of_photos(tiny, edits, monkeypatch):
-    texts, instruct = [], tiny.instruct
-    monkeypatch.setattr(tiny, "instruct", lambda text, *a, **k: texts.append(text) or instruct(text, *a, **k))
-    plan = Application(tiny, edits[0], text="at night", num_inference_steps=1)
-    asked = list(texts)
-    assert asked == ["make it red", "at night"]
-    assert len(list(plan.many([picture(seed, 32, 32) for seed in range(3)], batch=2))) == 3
-    assert [text for text in texts if text] == asked
-
-
-def test_what_goes_wrong_with_one_photo_comes_after_the_pictures_of_those_before(toy, toy_edit):
-    def photos():
-        yield from (picture(seed, 40, 40) for seed in range(3))
-        raise vii.errors.ImageError("the fourth cannot be read")
-
-    plan, found = Application(toy, toy_edit), []
-    with pytest.raises(vii.errors.ImageError, match="the fourth"):
-        found.extend(plan.many(photos(), batch=8))
-    assert len(found) == 3
-    found = []
-    with pytest.raises(UsageError, match="40 x 40"):
-        found.extend(plan.many([picture(1, 64, 64), picture(2, 40, 40)], (30, 30, 20, 20), batch=8))
-    assert len(found) == 1
-
-
-def test_a_region_may_be_found_for_each_photo(toy, toy_edit):
-    photos = [picture(1, 32, 32), picture(2, 64, 64)]
-    plan = Application(toy, toy_edit)
-    found = list(plan.many(photos, lambda photo: (0, 0, photo.shape[2] // 2, photo.shape[1])))
-    for photo, result in zip(photos, found, strict=True):
-        expected = plan(photo, (0, 0, photo.shape[2] // 2, photo.shape[1]))
-        assert torch.equal(result, expected)
-        assert not torch.equal(result, plan(photo))
-
-
-@pytest.mark.parametrize(
-    ("edits_of", "match"),
-    [
-        (lambda edit: (edit, 0.5), r"one edit with a weight is \[\(edit, 0.5\)\]"),
-        (lambda edit: "night.safetensors", "read an edit file with vii.load_edit"),
-        (lambda edit: [("night", 1.0)], "read an edit file with vii.load_edit"),
-        (lambda edit: vii.Pair(picture(1), picture(2)), "vii.invert"),
-        (lambda edit: 0.5, "expected an Edit"),
-        (lambda edit: [(edit, float("nan"))], "weight .* nan"),
-        (lambda edit: [(edit, 1e400)], "weight .* inf"),
-        (lambda edit: [(edit, 10**400)], "weight"),
-        (lambda edit: [(edit, "1")], "weight"),
-        (lambda edit: [(edit, True)], "weight"),
-        (lambda edit: [(edit, None)], "weight"),
-        (lambda edit: [(edit, 101)], "from -100 to 100"),
-    ],
-)
-def test_what_is_no_edit_or_no_weight_is_refused_in_one_sentence(toy, toy_edit, edits_of, match):
-    with pytest.raises(UsageError, match=match) as refused:
-        vii.apply(toy, edits_of(toy_edit), picture(1))
-    assert len(str(refused.value)) < 200
-
-
-@pytest.mark.parametrize("seed", [-1, 2**63, 2**70, 0.5, "1", True, None])
-def test_seeds_that_no_generator_takes_are_refused_before_any_photo(toy, toy_edit, seed):
-    with pytest.raises(UsageError, match="seed"):
-        Application(toy, toy_edit, seed=seed)
-    assert Application(toy, toy_edit, seed=2**63 - 1).seed == 2**63 - 1
-
-
-@pytest.mark.parametrize("mask", [torch.ones(3, 4, 4), "mask.png", (1, 2, 3), (0, 0, 1.5, 2), [0, 0, 4, 4]])
-def test_what_is_no_region_is_refused_before_any_photo(toy, toy_edit, mask):
-    with pytest.raises(UsageError, match=r"mask|box"):
-        Application(toy, toy_edit).many(iter(()), mask)
-    with pytest.raises(UsageError, match="batch"):
-        Application(toy, toy_edit).many([], batch=0)
-
-
-def test_a_record_says_what_the_plan_did(tiny, edits):
-    plan = Application(tiny, [(edits[0], 0.5)], text="at night", seed=3, num_inference_steps=1)
-    made = plan.record(plan(picture(1, 32, 48)), (1, 2, 8, 8), names=["night"])
-    assert made["edits"] == [{"name": "night", "weight": 0.5, "sha256": edits[0].sha256()}]
-    assert made["settings"] == dataclasses.asdict(plan.settings)
-    assert (made["seed"], made["text"], made["region"]) == (3, "at night", [1, 2, 8, 8])
-    assert json.loads(plan.chunks(plan(picture(1, 32, 48)), (1, 2, 8, 8), names=["night"])["vii"]) == made

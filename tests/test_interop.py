@@ -361,7 +361,7 @@ def test_pipelines_that_do_not_fit_are_refused(tiny_folder, night, tiny):
     pipeline = diffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained(tiny_folder, safety_checker=None)
     with pytest.raises(EditorMismatch, match="Load the editor it was learned with"):
         prompt_embeds(night, pipeline)
-    with pytest.raises(UsageError, match="expected a pipeline with tokenizer, text_encoder, unet, got a Linear"):
+    with pytest.raises(UsageError, match="expected a pipeline with tokenizer, text_encoder, unet, vae, got a Linear"):
         prompt_embeds(night, torch.nn.Linear(1, 1))
     edit = vii.Edit(torch.randn(4, 32), tiny.space, "ip2p", "make it red", 1, 512)
     assert prompt_embeds(edit, pipeline).shape == (1, 77, 32)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import __version__, strict
 from .edit_file import Edit
 from .editor import Editor
 from .errors import ImageError
@@ -92,7 +92,7 @@ def chunks(made: Mapping[str, Any], settings: Any) -> dict[str, str]:
     told = f"{text}\n{line}" if text else line
     # A file name that is no UTF-8 has letters that no text can be written with.
     told = told.encode("utf-8", "replace").decode()
-    return {"parameters": told, "vii": json.dumps(dict(made), allow_nan=False)}
+    return {"parameters": told, "vii": strict.dumps(dict(made), sort_keys=False)}
 
 
 def _quoted(value: Any) -> str:
@@ -118,8 +118,8 @@ def read_record(path: str | Path) -> dict[str, Any]:
             return {"parameters": found["parameters"]}
         raise ImageError(f"{path}: it does not say how it was made; expected a PNG written by 'vii apply'")
     try:
-        made = json.loads(found["vii"])
-    except (ValueError, RecursionError):
+        made = strict.loads(found["vii"])
+    except ValueError:
         raise ImageError(f"{path}: its record of how it was made is not valid JSON") from None
     if not isinstance(made, dict) or not isinstance(made.get("schema"), int):
         raise ImageError(f"{path}: its record of how it was made has no schema number")

@@ -1,7 +1,6 @@
 """Settings are frozen dataclasses; this fills them from files and options, refusing what they do not know."""
 
 import dataclasses
-import math
 import types
 import typing
 from typing import TypeVar
@@ -9,6 +8,8 @@ from typing import TypeVar
 from .errors import UsageError, unknown_name
 
 Settings = TypeVar("Settings")
+# More than any setting can mean, and few enough for a C int.
+MAX_NUMBER = 1_000_000_000
 
 
 def override(settings: Settings, /, **changes: object) -> Settings:
@@ -69,13 +70,66 @@ def _plain(hint: object) -> type:
     return typing.cast(type, hint)
 
 
+def check(settings: typing.Any) -> None:
+    """Refuse values of another type, numbers that are not finite or beyond their limits, texts no file can hold.
+
+    For the `__post_init__` of settings: what holds a number checks it, whoever gave it. NaN passes every comparison
+    that refuses, and whole numbers of Python have no end.
+
+    Raises:
+        UsageError: names the first such field and what it takes.
+    """
+    hints = typing.get_type_hints(type(settings))
+    for field in dataclasses.fields(settings):
+        value, wanted = getattr(settings, field.name), _plain(hints[field.name])
+        if value is None and hints[field.name] is not wanted:
+            continue
+        _check_value(field.name, value, wanted)
+        least, most = field.metadata.get("least"), field.metadata.get("most")
+        if (least is not None and value < least) or (most is not None and value > most):
+            raise UsageError(f"{field.name} must be {_limits(least, most)}, got {value}")
+
+
+def check_seed(seed: int) -> int:
+    """A seed that every generator takes: from 0 to 2^63 - 1.
+
+    Raises:
+        UsageError: another number, or none.
+    """
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise UsageError(f"seed must be a whole number from 0 to 2^63 - 1, got {_short(seed)}")
+    return seed
+
+
+def _check_value(name: str, value: object, wanted: type) -> None:
+    if wanted not in (int, float, str, bool):
+        return
+    if not isinstance(value, wanted if wanted is not float else float | int) or isinstance(value, bool) is not (
+        wanted is bool
+    ):
+        raise UsageError(f"{name} must be of type {wanted.__name__}, got {_short(value)}")
+    if wanted in (int, float) and not abs(value) <= MAX_NUMBER:  # type: ignore[arg-type]
+        raise UsageError(f"{name} must be a finite number of at most {MAX_NUMBER:,}, got {_short(value)}")
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{name} holds bytes that are no text: {_short(value)}") from None
+
+
+def _short(value: object) -> str:
+    """A value as an error shows it."""
+    if isinstance(value, int) and abs(value) > 10**40:
+        return "a number of more than 40 digits"
+    return repr(value)[:80]
+
+
 def _checked(name: str, value: object, hint: object) -> object:
     wanted = _plain(hint)
-    if wanted is float and type(value) is int and abs(value) < 2**53:  # larger ones are not exact, or not even a float
-        return float(value)
-    if type(value) is not wanted:
-        raise UsageError(f"{name} must be of type {wanted.__name__}, got {value!r}")
-    return value
+    if type(value) is not wanted and not (wanted is float and type(value) is int):
+        raise UsageError(f"{name} must be of type {wanted.__name__}, got {_short(value)}")
+    _check_value(name, value, wanted)
+    return float(value) if wanted is float else value  # type: ignore[arg-type]
 
 
 def _converted(name: str, text: str, wanted: type) -> object:
@@ -83,8 +137,8 @@ def _converted(name: str, text: str, wanted: type) -> object:
         if wanted is bool:
             return {"true": True, "false": False}[text.lower()]
         return wanted(text)
-    except (ValueError, KeyError):
-        raise UsageError(f"{name} must be of type {wanted.__name__}, got '{text}'") from None
+    except (ValueError, KeyError, OverflowError):
+        raise UsageError(f"{name} must be of type {wanted.__name__}, got '{text[:80]}'") from None
 
 
 def setting(
@@ -101,33 +155,6 @@ def setting(
     return dataclasses.field(default=default, metadata={"label": label, "least": least, "most": most})
 
 
-def check(settings: typing.Any) -> None:
-    """Refuse numbers that are not finite or beyond the limits of their fields; for `__post_init__`.
-
-    Raises:
-        UsageError: names the first such field, its limits and its value.
-    """
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            continue
-        least, most = field.metadata.get("least"), field.metadata.get("most")
-        # A comparison with NaN is false, so what is wanted is asked for and not what is refused.
-        if not (math.isfinite(value) and (least is None or value >= least) and (most is None or value <= most)):
-            raise UsageError(f"{field.name} must be {_limits(least, most)}, got {value}")
-
-
-def check_seed(seed: object) -> int:
-    """The seed, where it is one: a whole number in [0, 2**63), which every generator takes.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {seed!r}")
-    return seed
-
-
 def labels(settings: object) -> dict[str, str]:
     """Field name -> label, of the fields that have one."""
     fields = dataclasses.fields(settings)  # type: ignore[arg-type]
@@ -135,8 +162,6 @@ def labels(settings: object) -> dict[str, str]:
 
 
 def _limits(least: float | None, most: float | None) -> str:
-    if least is None and most is None:
-        return "a finite number"
     if most is None:
         return f"a finite number of at least {least:g}"
     return f"at most {most:g}" if least is None else f"from {least:g} to {most:g}"

@@ -22,10 +22,12 @@ COMMANDS = {
     "import": ("convert:import_", "Make an edit file from a prompt_embeds_*.pt of the paper's own code."),
     "learn": ("learn:learn", "Learn an edit from a before/after pair and save it."),
     "library": ("library:library", "Keep edit files in one folder, in which they are found by name."),
+    "methods": ("lists:methods", "List the methods of editing by example; other packages may add theirs."),
     "pull": ("hub:pull", "Fetch an edit from a repository on the Hugging Face Hub, into the library or to FILE."),
     "push": ("hub:push", "Upload edits to a repository on the Hugging Face Hub, with a card."),
     "recipes": ("lists:recipes", "List the recipes that can be named."),
     "show": ("show:show", "Show what an edit file holds, or how a picture was made."),
+    "transfer": ("transfer:transfer", "Give photos the edit that a before/after pair shows, by any method."),
     "ui": ("ui:ui", "Learn, apply and keep edits on a page in the browser."),
 }
 

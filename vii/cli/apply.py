@@ -95,7 +95,7 @@ def apply(
         raise UsageError("give --mask or --box, not both")
     outputs = Outputs(overwrite=overwrite, advice="choose another place with -o", consent="--overwrite")
     outputs.reads(*photos, *(path for path, _, _ in edits), *([mask] if mask else []))
-    results = _result_paths(photos, output, outputs)
+    results = result_paths(photos, output, outputs)
     where = _in_mask(mask) if mask else _parse_box(box)
     weighted = [(edit, weight) for _, edit, weight in edits]
     check_together([edit for edit, _ in weighted])
@@ -231,7 +231,7 @@ def _weight(argument: str, text: str | None) -> float:
         raise UsageError(f"{argument}: expected EDIT:WEIGHT with a number, such as :0.8") from None
 
 
-def _result_paths(photos: Sequence[Path], output: str, outputs: Outputs) -> list[Path]:
+def result_paths(photos: Sequence[Path], output: str, outputs: Outputs) -> list[Path]:
     """Where each result goes; made, checked for clashes and for being writable before any work is done."""
     out = Path(output)
     if out.suffix.lower() == ".png" and not out.is_dir():

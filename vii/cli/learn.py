@@ -105,7 +105,7 @@ def learn(
     labels |= {"license": options.pop("license_"), "title": title or path.stem}
     with contextlib.closing(Observers(path, outputs, preview=preview, plot=plot, log_dir=log_dir)) as observers:
         pairs = [Pair.open(*pair) for pair in paths]
-        _warn_of_no_pairs(pairs)
+        warn_of_no_pairs(pairs)
         editor = load_editor(options)
         startup = time.perf_counter() - STARTED
         observers.start(editor, pairs[0], seed)
@@ -218,7 +218,8 @@ def _pair_paths(
     return paths, [photo for one in found for photo in one.photos]
 
 
-def _warn_of_no_pairs(pairs: Sequence[Pair]) -> None:
+def warn_of_no_pairs(pairs: Sequence[Pair]) -> None:
+    """Say of pairs that do not look like one frame before and after an edit that they do not."""
     for number, pair in enumerate(pairs, 1):
         if doubt := doubts(pair):
             warn((f"pair {number} of {len(pairs)}: " if len(pairs) > 1 else "") + doubt)

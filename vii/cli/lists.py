@@ -1,4 +1,4 @@
-"""`vii editors`, `vii recipes`, `vii captioner list`: what can be named."""
+"""`vii editors`, `vii methods`, `vii recipes`, `vii captioner list`: what can be named."""
 
 import click
 
@@ -6,6 +6,7 @@ from ..captions import INITS
 from ..captions.lavis import uv_state
 from ..editors import EDITORS
 from ..inversion.recipes import read_recipe, recipe_names
+from ..methods import METHODS
 from .common import json_option
 from .terminal import say, say_json
 
@@ -31,6 +32,20 @@ def recipes(as_json: bool) -> None:
         return
     for name, description in described.items():
         say(f"{name:<10} {description}")
+
+
+@click.command()
+@json_option
+def methods(as_json: bool) -> None:
+    """List the methods of editing by example; other packages may add theirs."""
+    if as_json:
+        fields = ("description", "needs", "takes", "pairs", "learns")
+        say_json({name: {field: getattr(row, field) for field in fields} for name, row in METHODS.items()})
+        return
+    for name, row in METHODS.items():
+        needs = {"pairs": row.pairs, "words (--text)": "text" in row.needs, "an editor": "editor" in row.needs}
+        told = ", ".join(need for need, needed in needs.items() if needed) or "nothing"
+        say(f"{name:<12} {row.description}\n{'':<12} needs: {told}")
 
 
 @click.group()

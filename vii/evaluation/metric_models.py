@@ -1,10 +1,9 @@
-"""The networks that measure.
+"""The networks that metrics are computed with.
 
 CLIP is that of the editor or one that is named. LPIPS and DINO are used where their packages and weights are already
 there; nothing is downloaded for them.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -15,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import strict
 from ..clip import load_clip
 from ..editor import Editor, JointSpace
 from ..errors import EditorError
-from ..libraries import quiet
+from ..libraries import load_weights, quiet
 from ..preprocessing import Preprocessing
-from .measures import CLIP, DINO, LPIPS
+from .metric_table import CLIP, DINO, LPIPS
 
 DINO_MODEL = "facebook/dino-vits16"
 # The statistics of ImageNet, for folders without a preprocessor_config.json.
@@ -28,14 +28,14 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, eq=False)
-class Judges:
-    """What measures, and what could not be had.
+class MetricModels:
+    """Networks to measure with, and what could not be had.
 
     Attributes:
         clip: the joint space, or None.
         lpips: two pictures `(3, h, w)` in [0, 1] of one size -> their distance, or None.
         dino: pictures `(3, h, w)` in [0, 1] -> class tokens `(n, p)`, or None.
-        names: network, as in `Measure.network` -> which one it is.
+        names: network, as in `Metric.network` -> which one it is.
         missing: for each that could not be had, one sentence that says why and what to do.
     """
 
@@ -46,7 +46,7 @@ class Judges:
     missing: tuple[str, ...] = ()
 
 
-def load_judges(
+def load_metric_models(
     editor: Editor,
     clip: str | None = None,
     dino: str | None = None,
@@ -54,7 +54,7 @@ def load_judges(
     truths: bool = True,
     cycle: bool = False,
     own_clip: str | None = None,
-) -> Judges:
+) -> MetricModels:
     """The networks to measure with.
 
     Args:
@@ -93,7 +93,7 @@ def load_judges(
             missing.append(why)
         else:
             names[DINO] = dino or DINO_MODEL
-    return Judges(joint, distance, tokens, names, tuple(missing))
+    return MetricModels(joint, distance, tokens, names, tuple(missing))
 
 
 def _lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] | None, str]:
@@ -122,11 +122,13 @@ def _lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] | No
 
 def _dino(model: str, device: torch.device) -> tuple[Callable[[Sequence[Tensor]], Tensor] | None, str]:
     """Class token of a DINO vision transformer, as DreamBooth (arXiv 2208.12242) compares pictures."""
+    from huggingface_hub import snapshot_download
     from transformers import AutoModel
 
     try:
         with quiet():
-            network: Any = AutoModel.from_pretrained(model, local_files_only=True, dtype=torch.float32)
+            folder = model if Path(model).is_dir() else snapshot_download(model, local_files_only=True)
+            network = load_weights(AutoModel, folder, unused=("pooler.",), trust_remote_code=False, dtype=torch.float32)
             size = int(network.config.image_size)
             preprocess = Preprocessing(size, *_statistics(model))
     except (OSError, ValueError, AttributeError, KeyError) as error:
@@ -150,5 +152,5 @@ def _statistics(model: str) -> tuple[Sequence[float], Sequence[float]]:
     found = Path(model) / name if Path(model).is_dir() else try_to_load_from_cache(model, name)
     if not isinstance(found, str | Path) or not Path(found).is_file():
         return MEAN, STD
-    content = json.loads(Path(found).read_text(encoding="utf-8"))
+    content = strict.loads(Path(found).read_bytes())
     return content.get("image_mean", MEAN), content.get("image_std", STD)
