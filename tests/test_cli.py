@@ -290,7 +290,7 @@ def test_bad_input_to_learn_is_refused_in_one_line_and_nothing_is_written(tmp_pa
         ([before, after, "--recipe", "defualt"], "did you mean 'default'"),
         ([before, after, "--editor", "embeded"], "did you mean 'embedded'"),
         ([before, after, "--set", "patienc=3"], "did you mean 'patience'"),
-        ([before, after, "--set", "steps=-3"], "from 1 to 1000"),
+        ([before, after, "--set", "steps=-3"], "a whole number from 1 to 1"),
         ([before, after, "--tokens", "99"], "room for"),
         ([before, after, "--init", "night " * 60], "takes 30"),
         ([before, after, "--seed", "-1"], "seed"),
