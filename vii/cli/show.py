@@ -4,12 +4,15 @@ from typing import Any
 
 import click
 
+from ..edit import Edit
 from ..edit_file import describe_edit, load_edit
 from ..errors import UsageError
-from ..interop.hub import origin
+from ..finish import Finish
+from ..interop.hub.origins import origin
+from ..interop.luts import stored_finish
 from ..library import find_edit
+from ..pictures import SUFFIXES
 from ..record import read_record
-from ..rendering.sheets import save_thumbnail
 from .common import json_option, outputs_of, overwrite_option
 from .terminal import say, say_json
 
@@ -22,9 +25,9 @@ from .terminal import say, say_json
 def show(file: str, thumbnail: str | None, overwrite: bool, as_json: bool) -> None:
     """Show what an edit file holds, or how a picture was made.
 
-    EDIT is a file, or the name of one in the library; PICTURE is a PNG that 'vii apply' wrote.
+    EDIT is a file, or the name of one in the library; PICTURE is one that 'vii apply' wrote.
     """
-    description = _picture(file, thumbnail) if file.lower().endswith(".png") else _edit(file, thumbnail, overwrite)
+    description = _picture(file, thumbnail) if file.lower().endswith(SUFFIXES) else _edit(file, thumbnail, overwrite)
     if as_json:
         say_json(description)
         return
@@ -42,15 +45,23 @@ def _picture(file: str, thumbnail: str | None) -> dict[str, Any]:
 def _edit(file: str, thumbnail: str | None, overwrite: bool) -> dict[str, Any]:
     path = find_edit(file)
     edit = load_edit(path)
-    description = describe_edit(edit)
+    described = describe_edit(edit)
+    description = {"title": described.pop("title"), "consists_of": consists_of(edit), **described}
     if pulled_from := origin(path):
         description["pulled_from"] = pulled_from
     if thumbnail:
         outputs = outputs_of(overwrite)
         outputs.reads(path)
+        from ..rendering.sheets import save_thumbnail
+
         save_thumbnail(edit.thumbnail, outputs.claim(thumbnail))
         description["thumbnail_written_to"] = thumbnail
     return description
+
+
+def consists_of(edit: Edit) -> str:
+    """What an edit is made of, in one line."""
+    return (stored_finish(edit) or Finish("editor")).describe()
 
 
 def _line(value: Any) -> str:
