@@ -8,13 +8,13 @@ import zlib
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 
 from vii.cores import share_cores
 
 share_cores()  # before torch is imported
 os.environ["VII_DEBUG"] = "1"  # a fault of the program is a traceback, and a test fails
 
+import safetensors.torch
 import torch
 from torch import Tensor
 

@@ -333,7 +333,7 @@ def test_wrong_folders_are_refused(tmp_path, controlnet_folders, tiny_folder):
     refused(r"no model_index\.json", model=control)
     refused("UNet takes 8 channels.*use the editor 'ip2p'", model=str(tiny_folder))
     shutil.copy(controlnet_folders[1] / "config.json", tmp_path)
-    refused("not valid JSON", controlnet=str(tmp_path))
+    refused("not a complete ControlNet", controlnet=str(tmp_path))
     (tmp_path / "config.json").write_text("{")
     refused("not a complete ControlNet|not valid JSON", controlnet=str(tmp_path))
     with pytest.raises(EditorError, match="not a model that edits photos by instruction"):

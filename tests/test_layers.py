@@ -14,8 +14,18 @@ from vii.editors import EDITORS
 PACKAGE = Path(vii.__file__).parent
 # A module imports only from rows above its own; modules of one row do not know each other.
 LAYERS = [
-    {"errors", "background", "libraries", "plugins", "text", "cores", "space"},
-    {"strict", "editors.needs", "editors.options"},
+    {
+        "errors",
+        "background",
+        "libraries",
+        "plugins",
+        "text",
+        "space",
+        "strict",
+        "cores",
+        "editors.needs",
+        "editors.options",
+    },
     {"paths", "settings", "preprocessing"},
     {"files", "pictures.png", "pictures.colour", "pictures.metadata"},
     {"pictures.formats", "pictures.samples"},

@@ -4,12 +4,9 @@ from typing import Any
 
 import click
 
-from ..edit import Edit
 from ..edit_file import describe_edit, load_edit
 from ..errors import UsageError
-from ..finish import Finish
 from ..interop.hub.origins import origin
-from ..interop.luts import stored_finish
 from ..library import find_edit
 from ..pictures import SUFFIXES
 from ..record import read_record
@@ -45,8 +42,7 @@ def _picture(file: str, thumbnail: str | None) -> dict[str, Any]:
 def _edit(file: str, thumbnail: str | None, overwrite: bool) -> dict[str, Any]:
     path = find_edit(file)
     edit = load_edit(path)
-    described = describe_edit(edit)
-    description = {"title": described.pop("title"), "consists_of": consists_of(edit), **described}
+    description = describe_edit(edit)
     if pulled_from := origin(path):
         description["pulled_from"] = pulled_from
     if thumbnail:
@@ -57,11 +53,6 @@ def _edit(file: str, thumbnail: str | None, overwrite: bool) -> dict[str, Any]:
         save_thumbnail(edit.thumbnail, outputs.claim(thumbnail))
         description["thumbnail_written_to"] = thumbnail
     return description
-
-
-def consists_of(edit: Edit) -> str:
-    """What an edit is made of, in one line."""
-    return (stored_finish(edit) or Finish("editor")).describe()
 
 
 def _line(value: Any) -> str:

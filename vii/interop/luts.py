@@ -12,9 +12,8 @@ import numpy as np
 
 from ..demo import photo_files
 from ..edit import Edit
-from ..edit import Finish as StoredFinish
 from ..edit_list import weighted_edits
-from ..errors import EditFileError, ImageError, UsageError
+from ..errors import ImageError, UsageError
 from ..finish import Finish, Lut, bake, from_hald, hald, read_cube, write_cube
 from ..finish.color import ColorTransform
 from ..finish.tiles import Array
@@ -47,35 +46,14 @@ def color_map(edit: Edit) -> ColorTransform | Lut:
 
     Raises:
         UsageError: it is none; with the reason.
-        EditFileError: its finish is not one that can be read.
     """
-    finish = stored_finish(edit)
-    if finish is None or finish.color is None:
-        what = "tokens alone" if finish is None else finish.describe()
-        raise UsageError(
-            f"this edit is no colour map ({what}): what becomes of a colour depends on what the picture shows, which "
-            "no look-up table can know"
-        )
-    if not finish.is_color_map:
-        raise UsageError(
-            f"this edit is no colour map ({finish.describe()}): what becomes of a colour depends on its place in the "
-            "picture, which no look-up table can know"
-        )
-    return finish.color
-
-
-def stored_finish(edit: Edit) -> Finish | None:
-    """The finish of an edit, ready to be used.
-
-    Raises:
-        EditFileError: it is not one that can be read.
-    """
-    if edit.finish is None:
-        return None
-    try:
-        return Finish.from_parts(edit.finish.fields, edit.finish.tensors)
-    except ValueError as error:
-        raise EditFileError(f"the finish of this edit cannot be read: {error}") from None
+    if edit.finish and edit.finish.color and edit.finish.is_color_map:
+        return edit.finish.color
+    cause = "what the picture shows" if edit.needs_editor else "its place in the picture"
+    raise UsageError(
+        f"this edit is no colour map ({edit.consists_of}): what becomes of a colour depends on {cause}, which no "
+        "look-up table can know"
+    )
 
 
 def export_lut(edit: Edit, path: str | Path, kind: str, *, weight: float = 1.0) -> LutError:
@@ -131,9 +109,8 @@ def import_lut(path: str | Path) -> tuple[Edit, LutError | None]:
     if len(lut.table) > MOST_STORED:
         lut, whole = bake(lut, RESAMPLED), lut
         error = _difference(whole, lut)
-    finish = Finish("color", lut)
     source = {"imported": "cube" if is_cube(path) else "hald", "points": len(lut.table)}
-    return Edit(finish=StoredFinish(finish.tensors(), finish.fields()), training=source), error
+    return Edit(finish=Finish("color", lut), training=source), error
 
 
 def is_lut_name(path: str | Path) -> bool:
