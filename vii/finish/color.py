@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .terms import PLACES, Terms, place
-from .tiles import Array, Integers, Mask, by_rows, check_image
+from .tiles import Array, Integers, Mask, Rows, by_rows, check_image
 
 CHANNELS = ("red", "green", "blue")
 # From the stiffest to the most supple; the last has curves fine enough for the steps of a posterized picture.
@@ -66,14 +66,18 @@ class ColorTransform:
         black and white, turned round, is twice the colour. For a slight transform it is the inverse to first order.
         """
         check_image("image", image)
-        change = self.terms.evaluator(self.coefficients, *image.shape[:2])
+        return by_rows(image, self.rows(*image.shape[:2], weight))
+
+    def rows(self, height: int, width: int, weight: float = 1.0) -> Rows:
+        """The same for the rows of a picture of this size, to be put together with others in one `by_rows`."""
+        change = self.terms.evaluator(self.coefficients, height, width)
 
         def evaluate(colors: Array, start: int, stop: int) -> Array:
             colors = np.clip(colors, 0, 1)
             target = np.clip(colors + change(colors, start, stop), 0, 1)
-            return target if weight == 1 else colors + np.float32(weight) * (target - colors)
+            return target if weight == 1 else np.clip(colors + np.float32(weight) * (target - colors), 0, 1)
 
-        return by_rows(image, evaluate)
+        return evaluate
 
 
 @dataclass(frozen=True, eq=False)

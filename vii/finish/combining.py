@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from .color import ColorTransform
 from .finish import Finish
 from .lut import Lut
-from .tiles import Array
+from .tiles import Array, Rows
 
 # What carries over the result of words, and of edits that were kept without a finish: all that the editor made.
 PLAIN = Finish("detail", residual=0.0)
@@ -22,6 +24,10 @@ class Colors:
     def __call__(self, picture: Array) -> Array:
         """The picture `(h, w, 3)` with its colours changed."""
         return self.transform(picture, self.weight)
+
+    def rows(self, height: int, width: int) -> Rows:
+        """The same for the rows of a picture of this size."""
+        return self.transform.rows(height, width, self.weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +49,11 @@ class EditorStep:
     def __call__(self, picture: Array, seen: Array, made: Array) -> Array:
         """The result at the size of the picture `(h, w, 3)`, from what the editor saw of it and what it made."""
         result = self.finish.finish(picture, seen, made, correct=self.correct)
-        return result if self.fade == 1 else picture + self.fade * (result - picture)
+        if self.fade != 1:  # in place, for pictures are large
+            result -= picture
+            result *= np.float32(self.fade)
+            result += picture
+        return result
 
 
 Step = Colors | EditorStep

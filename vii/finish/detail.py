@@ -5,9 +5,11 @@ et al. 2017, "Deep bilateral learning for real-time image enhancement", section 
 residual: the part of what was made that no such transform explains.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
-from .tiles import Array, Integers, blurred, by_rows, centers, check_image, hats, resampling, scaled
+from .tiles import Array, Integers, blurred, by_rows, centers, check_image, hats, resampling
 
 # ITU-R BT.709.
 LUMA = np.array((0.2126, 0.7152, 0.0722), np.float32)
@@ -46,7 +48,21 @@ def transfer(photo: Array, seen: Array, made: Array, residual: float | None, cor
 
 def upsampled(photo: Array, made: Array) -> Array:
     """What the editor made, scaled to the photo's size by cubic convolution and clipped to [0, 1]."""
-    return scaled(made, *photo.shape[:2]).clip(0, 1)
+    upward = enlarged(made, *photo.shape[:2])
+    return by_rows(photo, lambda colors, start, stop: upward(start, stop))
+
+
+def enlarged(image: Array, height: int, width: int) -> Callable[[int, int], Array]:
+    """Rows of `(h, w, 3)` scaled up to this size by cubic convolution: start and stop -> `(3, rows * width)`."""
+    upward = resampling(len(image), height).astype(np.float32)
+    wide = np.einsum("xw,hwc->hcx", resampling(image.shape[1], width), image, optimize=True).astype(np.float32)
+
+    def rows(start: int, stop: int) -> Array:
+        used = np.flatnonzero(np.abs(upward[start:stop]).sum(0))
+        near = slice(used[0], used[-1] + 1)
+        return np.tensordot(upward[start:stop, near], wide[near], 1).swapaxes(0, 1).reshape(3, -1)
+
+    return rows
 
 
 def bilateral_grid(seen: Array, made: Array, cells: int = CELLS, bins: int = BINS, ridge: float = RIDGE) -> Array:
@@ -104,8 +120,7 @@ def apply_grid(
     top, low_share = _between(height, gh)
     neighbours = np.array([0, 1, bins, bins + 1])[:, None]
     if rest is not None:
-        upward = resampling(len(rest), height).astype(np.float32)
-        wide = np.einsum("xw,hwc->hcx", resampling(rest.shape[1], width), rest, optimize=True).astype(np.float32)
+        upward = enlarged(rest, height, width)
 
     def evaluate(colors: Array, start: int, stop: int) -> Array:
         x, count = np.clip(colors, 0, 1), stop - start
@@ -120,9 +135,7 @@ def apply_grid(
         result = np.ascontiguousarray(local.T).reshape(3, 4, -1)
         result = result[:, 0] * x[0] + result[:, 1] * x[1] + result[:, 2] * x[2] + result[:, 3]
         if rest is not None:
-            used = np.flatnonzero(np.abs(upward[start:stop]).sum(0))
-            near = slice(used[0], used[-1] + 1)
-            result += np.tensordot(upward[start:stop, near], wide[near], 1).swapaxes(0, 1).reshape(3, -1)
+            result += upward(start, stop)
         if correction is not None:
             result = np.clip(result, 0, 1)
             result += correction[:1].T + correction[1:4].T @ x + correction[4:].T @ result

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import ImageError, UsageError
 from ..files import mark, replacing
 from ..paths import is_file
-from .tiles import Array, by_rows, check_image
+from .tiles import Array, Rows, by_rows, check_image
 
 # Points along each side of a table: fewest, most that is read, and what is written.
 LEAST, MOST, POINTS = 2, 129, 33
@@ -63,6 +63,10 @@ class Lut:
     def __call__(self, image: Array, weight: float = 1.0) -> Array:
         """`x + weight (T(x) - x)` of a picture `(h, w, 3)`, as float32 in [0, 1]; see `ColorTransform`."""
         check_image("image", image)
+        return by_rows(image, self.rows(*image.shape[:2], weight))
+
+    def rows(self, height: int, width: int, weight: float = 1.0) -> Rows:
+        """The same for the rows of a picture, whatever its size."""
         n = len(self.table)
         table = np.ascontiguousarray(self.table.reshape(-1, 3), np.float32)
         low, span = (
@@ -86,9 +90,9 @@ class Lut:
                 weight_here = falling[step] - (falling[step + 1] if step < 2 else 0)
                 target += weight_here[:, None] * table.take(index, 0)
             result = np.clip(target.T, 0, 1)
-            return result if weight == 1 else colors + np.float32(weight) * (result - colors)
+            return result if weight == 1 else np.clip(colors + np.float32(weight) * (result - colors), 0, 1)
 
-        return by_rows(image, evaluate)
+        return evaluate
 
 
 def bake(transform: Callable[[Array], Array], points: int = POINTS) -> Lut:

@@ -22,23 +22,29 @@ def by_rows(image: Array, evaluate: Rows, *, clip: bool = True) -> Array:
     """`evaluate` of a picture `(h, w, 3)`, a few rows at a time, so that memory stays bounded.
 
     Args:
-        image: any floating type; read as float32.
+        image: of any floating type, read as float32; or of whole numbers, read as shares of the largest of their type.
         evaluate: called from several threads at once, in no fixed order.
         clip: the result to [0, 1].
 
     Returns:
-        a new array `(h, w, 3)`, float32.
+        a new array `(h, w, 3)`, laid out in memory as the image is: float32, or whole numbers where these were given.
     """
     height, width, _ = image.shape
-    result = np.empty((height, width, 3), np.float32)
+    whole = np.issubdtype(image.dtype, np.integer)
+    most = np.float32(np.iinfo(image.dtype).max if whole else 1)
+    result = np.empty_like(image, image.dtype if whole else np.float32)
     rows = max(1, TILE // width)
 
     def work(start: int) -> None:
         part = image[start : start + rows]
         colors = np.ascontiguousarray(part.reshape(-1, 3).T, np.float32)
+        if whole:
+            colors /= most
         changed = evaluate(colors, start, start + len(part))
         if clip:
             np.clip(changed, 0, 1, out=changed)
+        if whole:
+            changed = np.rint(changed * most)
         result[start : start + rows] = changed.T.reshape(part.shape)
 
     with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:

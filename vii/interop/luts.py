@@ -38,7 +38,8 @@ class LutError:
     largest: float
 
     def __str__(self) -> str:
-        return f"{self.psnr:.1f} dB from the edit itself on the shipped photos, at most {self.largest:.2f} levels of 255"
+        on = "on the shipped photos"
+        return f"{self.psnr:.1f} dB against the edit itself {on}, at most {self.largest:.2f} levels of 255 off"
 
 
 def color_map(edit: Edit) -> ColorTransform | Lut:
