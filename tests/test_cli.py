@@ -19,8 +19,8 @@ from PIL import Image
 
 import vii
 from vii.cli import main
-from vii.cli.group import in_options
 from vii.cli.signals import SIGNALS, Stopped, stoppable
+from vii.cli.terminal import in_options
 
 LEARN_FAST = ["--set", "steps=2", "--set", "batch_size=2", "--set", "probe_size=2", "--init", "make it night"]
 

@@ -286,7 +286,7 @@ def test_several_examples_give_the_mean_direction(tmp_path, clip_folder, toy):
 def test_what_cannot_be_measured_is_said_in_a_sentence_each(toy, lpips, monkeypatch):
     models = load_metric_models(toy)
     assert [sentence.partition(":")[0] for sentence in models.missing] == ["no CLIP measures", "no LPIPS", "no DINO"]
-    assert "--measure-clip" in models.missing[0]
+    assert "`measure_clip`" in models.missing[0]
     assert str(lpips.parent) in models.missing[1]  # the package is there, the weights are not
     assert "hf download facebook/dino-vits16" in models.missing[2]
     assert models.clip is models.lpips is models.dino is None

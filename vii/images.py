@@ -17,6 +17,7 @@ from torch import Tensor
 from .errors import ImageError, UsageError
 from .pictures import ASPECT_TOLERANCE, QUALITY, Picture, find_pictures, read_mask, read_picture, write_picture
 from .pictures.reading import pixels_of
+from .sizes import fitted_size
 
 # Beyond [0, 1] by rounding alone.
 MARGIN = 1e-3
@@ -179,16 +180,6 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
         return image
     scaled = torch.nn.functional.interpolate(image[None], (height, width), mode="bicubic", antialias=True)
     return scaled[0].clamp(0, 1)
-
-
-def fitted_size(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
-    """The `(height, width)` at which an editor of this resolution works on a picture.
-
-    The area is about `resolution` squared pixels and the aspect ratio is kept as nearly as multiples of `multiple`
-    pixels allow, so that a model sees as many pixels as it was trained on whatever the shape of the photo.
-    """
-    scale = resolution / (height * width) ** 0.5 / multiple
-    return max(1, round(height * scale)) * multiple, max(1, round(width * scale)) * multiple
 
 
 def fit(image: Tensor, resolution: int, multiple: int) -> Tensor:

@@ -12,22 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__, strict
-from .edit_file import Edit
+from .edit import Edit
 from .errors import ImageError
 from .pictures import read_text
 from .settings import labels
+from .space import NO_SPACE
 
 if TYPE_CHECKING:
     from .editor import Editor
 
-SCHEMA = 1
+SCHEMA = 2
 MAX_TEXT = 64_000
 # Of these the numbers depend on the version.
-PACKAGES = ("torch", "diffusers")
+EDITORS_PACKAGES = ("torch", "diffusers")
 
 
 def record(
-    editor: "Editor",
+    editor: "Editor | None",
     edits: Sequence[tuple[str, float, Edit]],
     settings: Any,
     *,
@@ -36,39 +37,44 @@ def record(
     seed: int = 0,
     reuse_noise: bool = False,
     region: str | Sequence[int] | None = None,
-    full_size: bool = False,
+    finish: str = "auto",
     size: tuple[int, int],
 ) -> dict[str, Any]:
     """How one picture was made, as plain values that JSON can hold.
 
     Args:
-        editor: that made it.
+        editor: that made it; None where colour transforms did.
         edits: name, weight and edit, in their order; the name is for people, the hash of the tokens tells which it was.
-        settings: the editor's settings that it was sampled with.
-        text: see `vii.apply`, as are `join_text`, `seed`, `reuse_noise` and `full_size`.
+        settings: the editor's settings that it was sampled with; None without one.
+        text: see `vii.apply`, as are `join_text`, `seed`, `reuse_noise` and `finish`.
         join_text: likewise.
         seed: likewise.
         reuse_noise: likewise.
         region: "mask", or the box `x, y, w, h` in pixels of the photo, or None for the whole picture.
-        full_size: likewise.
+        finish: likewise.
         size: width and height of the result.
     """
-    versions = {"vii": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    packages = EDITORS_PACKAGES if editor else ("numpy",)
+    versions = {"vii": __version__, **{name: importlib.metadata.version(name) for name in packages}}
+    space = editor.space if editor else NO_SPACE
     return {
         "schema": SCHEMA,
         "versions": versions,
-        "editor": editor.name,
-        "base_model": editor.space.model,
-        "base_model_revision": editor.space.revision,
-        "base_model_fingerprint": editor.space.fingerprint,
-        "edits": [{"name": name, "weight": weight, "sha256": edit.sha256()} for name, weight, edit in edits],
+        "editor": editor.name if editor else "",
+        "base_model": space.model,
+        "base_model_revision": space.revision,
+        "base_model_fingerprint": space.fingerprint,
+        "edits": [
+            {"name": name, "weight": weight, "sha256": edit.sha256(), "consists_of": edit.consists_of}
+            for name, weight, edit in edits
+        ],
         "text": text,
         "join_text": join_text,
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(settings) if settings else {},
         "seed": seed,
         "reuse_noise": reuse_noise,
         "region": region if region is None or isinstance(region, str) else list(region),
-        "full_size": full_size,
+        "finish": finish,
         "size": list(size),
     }
 
@@ -82,10 +88,10 @@ def chunks(made: Mapping[str, Any], settings: Any) -> dict[str, str]:
     """
     names = ", ".join(f"{edit['name']}:{edit['weight']:g}" for edit in made["edits"])
     parameters = {
-        **{label: made["settings"].get(name) for name, label in labels(settings).items()},
-        "Seed": made["seed"],
+        **({label: made["settings"].get(name) for name, label in labels(settings).items()} if settings else {}),
+        "Seed": made["seed"] if made["editor"] else None,
         "Size": "{}x{}".format(*made["size"]),
-        "Model": made["base_model"],
+        "Model": made["base_model"] or None,
         "Edits": names or None,
         "Version": f"vii {made['versions']['vii']}",
     }

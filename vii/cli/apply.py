@@ -161,11 +161,13 @@ def _with_editor(
     from ..images import from_array, to_array
     from ..region import check_box
 
-    check_together([edit for edit, _ in weighted])
+    every = [edit for edit, _ in weighted]
+    sampled = [edit for edit in every if edit.needs_editor or options["finish"] == "none"] or every
+    check_together(sampled)
     passed_on = {name: options.pop(name) for name in PASSED_ON}
     assignments = options.pop("assignments")
     sampling = {option.setting: options.pop(option.setting) for option in SAMPLING_OPTIONS}
-    editor = load_editor(editor_of(weighted[0][0] if weighted else None, options))
+    editor = load_editor(editor_of(sampled[0] if sampled else None, options))
     plan = Application(editor, weighted, **passed_on, **sampling | parse(editor.settings, assignments))
 
     @functools.lru_cache(maxsize=2)  # photos of a size follow each other

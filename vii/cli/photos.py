@@ -1,5 +1,6 @@
 """Photos in and results out, of one run of `vii apply`: names and formats, what is carried over, what is told."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -121,12 +122,13 @@ def jobs_for(photos: Sequence[Path], output: str, kind: str | None, outputs: Out
         OutputError: several photos for one file, or see `Outputs.claim`.
     """
     out = Path(output)
-    if out.suffix and not out.is_dir() and len(photos) == 1:
+    named = bool(out.suffix) and not out.is_dir() and not output.endswith(("/", os.sep))
+    if named and len(photos) == 1:
         if kind and OUTPUT_FORMATS[FORMATS[kind]] != output_format(out):
             raise UsageError(f"`format={kind}` and {output} ask for two formats; leave one out")
         output_format(out)  # refuses names that no format has
         return [Job(photos[0], outputs.claim(out, of=photos[0]))]
-    if out.suffix.lower() in OUTPUT_FORMATS and not out.is_dir():
+    if named and out.suffix.lower() in OUTPUT_FORMATS:
         raise OutputError(f"{output}: {len(photos)} photos need a folder, not the name of one file")
     make_folder(out, outputs.advice)
     return [Job(photo, outputs.claim(out / f"{photo.stem}{_suffix(photo, kind)}", of=photo)) for photo in photos]
@@ -151,10 +153,8 @@ def edited(jobs: Sequence[Job], plan: Plan[Any], writing: Writing) -> Iterator[t
     unreadable: deque[tuple[Job, ViiError]] = deque()
 
     def read(job: Job) -> tuple[Job, Any]:
-        picture = read_picture(job.photo)
-        image = plan.prepare(picture.pixels)
-        # What is kept until the result is written says how deep the pixels were, without holding them.
-        return replace(job, picture=replace(picture, pixels=picture.pixels[:0])), image
+        found, pixels = opened(job)
+        return found, plan.prepare(pixels)
 
     def readable() -> Iterator[Any]:
         reading = in_background(read, jobs, weigh=lambda found: prod(found[1].shape), most=READ_AHEAD)
@@ -171,15 +171,7 @@ def edited(jobs: Sequence[Job], plan: Plan[Any], writing: Writing) -> Iterator[t
         job, result = made
         assert job.picture is not None
         try:
-            write_picture(
-                plan.pixels(result, job.picture.bits),
-                job.result,
-                text=plan.text(result),
-                quality=writing.quality,
-                photo=job.picture,
-                keep_metadata=writing.keep_metadata,
-                keep_location=writing.keep_location,
-            )
+            save(plan.pixels(result, job.picture.bits), job, writing, plan.text(result))
         except ViiError as error:
             return job, error
         return job, None
@@ -190,6 +182,30 @@ def edited(jobs: Sequence[Job], plan: Plan[Any], writing: Writing) -> Iterator[t
         while unreadable:
             yield unreadable.popleft()
     yield from unreadable
+
+
+def opened(job: Job) -> tuple[Job, np.ndarray]:
+    """A job whose photo has been read, and the photo's pixels.
+
+    Raises:
+        ImageError: see `read_picture`.
+    """
+    picture = read_picture(job.photo)
+    # What is kept until the result is written says how deep the pixels were, without holding them.
+    return replace(job, picture=replace(picture, pixels=picture.pixels[:0])), picture.pixels
+
+
+def save(pixels: np.ndarray, job: Job, writing: Writing, text: dict[str, str] | None = None) -> None:
+    """Write a result `(h, w, 3)`, uint8 or uint16, with what is carried over from its photo."""
+    write_picture(
+        pixels,
+        job.result,
+        text=text,
+        quality=writing.quality,
+        photo=job.picture,
+        keep_metadata=writing.keep_metadata,
+        keep_location=writing.keep_location,
+    )
 
 
 def told(notes: dict[str, list[str]]) -> list[str]:

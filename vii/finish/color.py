@@ -66,7 +66,7 @@ class ColorTransform:
         black and white, turned round, is twice the colour. For a slight transform it is the inverse to first order.
         """
         check_image("image", image)
-        return by_rows(image, self.rows(*image.shape[:2], weight))
+        return by_rows(image, self.rows(image.shape[0], image.shape[1], weight))
 
     def rows(self, height: int, width: int, weight: float = 1.0) -> Rows:
         """The same for the rows of a picture of this size, to be put together with others in one `by_rows`."""

@@ -48,6 +48,8 @@ def transfer(photo: Array, seen: Array, made: Array, residual: float | None, cor
 
 def upsampled(photo: Array, made: Array) -> Array:
     """What the editor made, scaled to the photo's size by cubic convolution and clipped to [0, 1]."""
+    if made.shape == photo.shape:
+        return np.clip(made, 0, 1, dtype=np.float32)
     upward = enlarged(made, *photo.shape[:2])
     return by_rows(photo, lambda colors, start, stop: upward(start, stop))
 

@@ -127,6 +127,8 @@ class Finish:
         if not all(np.isfinite(list(errors.values()))):
             raise ValueError(f"expected finite errors in dB, got {errors}")
         kind, residual, correction = fields.pop("kind"), fields.pop("residual", None), tensors.pop("correction", None)
+        if residual is not None and type(residual) not in (int, float):
+            raise ValueError(f"expected a number as residual, got {residual!r:.40}")
         if fields or tensors:
             raise ValueError(f"unknown parts of a finish: {', '.join(sorted([*fields, *tensors]))}")
         return cls(kind, color, None if residual is None else float(residual), correction, errors)

@@ -63,7 +63,7 @@ class Lut:
     def __call__(self, image: Array, weight: float = 1.0) -> Array:
         """`x + weight (T(x) - x)` of a picture `(h, w, 3)`, as float32 in [0, 1]; see `ColorTransform`."""
         check_image("image", image)
-        return by_rows(image, self.rows(*image.shape[:2], weight))
+        return by_rows(image, self.rows(image.shape[0], image.shape[1], weight))
 
     def rows(self, height: int, width: int, weight: float = 1.0) -> Rows:
         """The same for the rows of a picture, whatever its size."""

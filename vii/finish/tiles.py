@@ -18,7 +18,7 @@ Rows = Callable[[Array, int, int], Array]
 TILE = 1 << 14
 
 
-def by_rows(image: Array, evaluate: Rows, *, clip: bool = True) -> Array:
+def by_rows(image: npt.NDArray[Any], evaluate: Rows, *, clip: bool = True) -> npt.NDArray[Any]:
     """`evaluate` of a picture `(h, w, 3)`, a few rows at a time, so that memory stays bounded.
 
     Args:
