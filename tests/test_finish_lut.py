@@ -144,7 +144,7 @@ def test_what_is_no_text_or_no_file_is_refused(tmp_path):
     with pytest.raises(ImageError, match="no such file"):
         read_cube(tmp_path / "missing.cube")
     (tmp_path / "binary.cube").write_bytes(bytes(range(256)))
-    with pytest.raises(ImageError, match="no valid .cube"):
+    with pytest.raises(ImageError, match="no valid"):
         read_cube(tmp_path / "binary.cube")
     with pytest.raises(OutputError):
         write_cube(Lut(TABLE), tmp_path / "no folder" / "a.cube")

@@ -16,10 +16,10 @@ from ..color_plan import ColorApplication, needs_editor
 from ..edit import Edit
 from ..edit_file import load_edit
 from ..edit_list import check_together
-from ..editors.options import SAMPLING_OPTIONS
 from ..errors import OutputError, UsageError
 from ..library import find_edit, written_as_path
 from ..pictures import SUFFIXES, Pictures, find_pictures, read_mask
+from ..sampling_options import SAMPLING_OPTIONS
 from ..settings import parse
 from .common import Command, editor_of, editor_options, json_option, load_editor, outputs_of, overwrite_option
 from .photos import Plan, edited, jobs_for, told, writing_of, writing_options

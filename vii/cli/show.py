@@ -6,7 +6,7 @@ import click
 
 from ..edit_file import describe_edit, load_edit
 from ..errors import UsageError
-from ..interop.hub.origins import origin
+from ..interop.origins import origin
 from ..library import find_edit
 from ..pictures import SUFFIXES
 from ..record import read_record

@@ -48,7 +48,7 @@ class Lut:
         n = len(self.table)
         if not LEAST <= n <= MOST_HALD_LEVEL**2 or self.table.shape != (n, n, n, 3):
             raise ValueError(
-                f"expected a table (n, n, n, 3) of {LEAST} to {MOST_HALD_LEVEL**2} points a side, got {self.table.shape}"
+                f"expected a table (n, n, n, 3), n from {LEAST} to {MOST_HALD_LEVEL**2}, got {self.table.shape}"
             )
         if not np.isfinite(self.table).all() or len(self.low) != 3 or len(self.high) != 3:
             raise ValueError("expected a finite table and a domain of three channels")
