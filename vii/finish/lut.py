@@ -68,28 +68,35 @@ class Lut:
     def rows(self, height: int, width: int, weight: float = 1.0) -> Rows:
         """The same for the rows of a picture, whatever its size."""
         n = len(self.table)
-        table = np.ascontiguousarray(self.table.reshape(-1, 3), np.float32)
+        columns = np.ascontiguousarray(self.table.reshape(-1, 3).T, np.float32)
         low, span = (
             np.array(self.low, np.float32)[:, None],
             np.subtract(self.high, self.low).astype(np.float32)[:, None],
         )
-        strides = np.array([n * n, n, 1])
 
         def evaluate(colors: Array, start: int, stop: int) -> Array:
             colors = np.clip(colors, 0, 1)
-            at = np.clip((colors - low) / span, 0, 1) * (n - 1)
+            at = np.clip((colors - low) / span, 0, 1) * np.float32(n - 1)
             base = np.minimum(at.astype(np.int32), n - 2)
-            share = at - base
+            share = at - base.astype(np.float32)
             # From the darkest corner of the cell to the lightest, along the channels by falling share.
-            order = np.argsort(-share, 0)
-            falling = np.take_along_axis(share, order, 0)
-            index = strides @ base
-            target = (1 - falling[0])[:, None] * table.take(index, 0)
-            for step in range(3):
-                index = index + strides[order[step]]
-                weight_here = falling[step] - (falling[step + 1] if step < 2 else 0)
-                target += weight_here[:, None] * table.take(index, 0)
-            result = np.clip(target.T, 0, 1)
+            red, green, blue = share
+            most, least = share.max(0), share.min(0)
+            middle = red + green + blue - most - least
+            first = np.where(most == red, n * n, np.where(most == green, n, 1)).astype(np.int32)
+            last = np.where(least == blue, 1, np.where(least == green, n, n * n)).astype(np.int32)
+            darkest = base[0] * (n * n) + base[1] * n + base[2]
+            lightest = darkest + (n * n + n + 1)
+            corners = (
+                (1 - most, darkest),
+                (most - middle, darkest + first),
+                (middle - least, lightest - last),
+                (least, lightest),
+            )
+            result = np.empty_like(colors)
+            for channel, column in zip(result, columns, strict=True):
+                channel[:] = sum(share * column.take(corner) for share, corner in corners)
+            np.clip(result, 0, 1, out=result)
             return result if weight == 1 else np.clip(colors + np.float32(weight) * (result - colors), 0, 1)
 
         return evaluate
