@@ -81,11 +81,11 @@ class Method:
         return prepare(load_method(self.method, **options), pairs, seed=seed)
 
     def shown(self, editor: Editor, learned: Learned) -> Learned:
-        """What it applies of what was prepared: all of it, or the tokens alone."""
+        """What it applies of what was prepared: all of it, or the tokens alone, whose way is then not looked at again."""
         if self.finished or learned.edit is None:
             return learned
         tokens = replace(learned.edit, finish=None)
-        return replace(learned, transfer=AppliedEdit(editor, tokens), edit=tokens)
+        return replace(learned, transfer=AppliedEdit(editor, tokens), edit=tokens, moments=())
 
     def identity(self, words: str = "") -> dict[str, Any]:
         """All that its results depend on besides the code, the editor, the pictures and the seed."""
