@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from vii.errors import ImageError, OutputError, UsageError
-from vii.finish import ColorTransform, Lut, bake, hald, read_cube, write_cube
+from vii.finish import ColorTransform, Lut, bake, from_hald, hald, read_cube, write_cube
 from vii.finish.terms import Terms
 
 RNG = np.random.default_rng(6)
@@ -68,8 +68,8 @@ def test_a_cube_file_read_by_pillow_is_the_transform(tmp_path):
     transform = ColorTransform(Terms(2), RNG.normal(size=(10, 3)).astype(np.float32) * 0.02)
     write_cube(bake(transform), tmp_path / "look.cube", title='a "look"')
     lines = (tmp_path / "look.cube").read_text().splitlines()
-    assert lines[:2] == ['TITLE "a look"', "LUT_3D_SIZE 33"]
-    values = np.loadtxt(lines[2:])
+    assert lines[:3] == ["# made with vii", 'TITLE "a look"', "LUT_3D_SIZE 33"]
+    values = np.loadtxt(lines[3:])
     picture = Image.fromarray((PHOTO * 255).round().astype(np.uint8))
     by_pillow = np.asarray(picture.filter(ImageFilter.Color3DLUT(33, values.ravel().tolist())), np.float32) / 255
     assert np.abs(by_pillow - transform(np.asarray(picture, np.float32) / 255)).max() < 2.5 / 255
@@ -92,6 +92,11 @@ def test_a_file_as_other_programs_write_it(tmp_path):
     np.testing.assert_allclose(read_cube(path)(PHOTO), PHOTO, atol=1e-6)
 
 
+def test_a_comment_in_any_encoding_is_no_reason_to_refuse(tmp_path):
+    (tmp_path / "latin.cube").write_bytes(b"# \xa9 Andr\xe9\n" + GOOD.encode())
+    assert not read_cube(tmp_path / "latin.cube").table.any()
+
+
 def test_a_table_of_one_dimension_is_three_curves(tmp_path):
     path = tmp_path / "curve.cube"
     at = np.linspace(0, 1, 33)
@@ -103,15 +108,17 @@ def test_a_table_of_one_dimension_is_three_curves(tmp_path):
 GOOD = "LUT_3D_SIZE 2\n" + "0 0 0\n" * 8
 BAD = {
     "empty": ("", "LUT_3D_SIZE or LUT_1D_SIZE"),
-    "no table": ("LUT_3D_SIZE 2\n", "expected 8 colours for size 2, got 0"),
-    "one row short": (GOOD[:-6], "expected 8 colours for size 2, got 7"),
-    "one row more": (GOOD + "0 0 0\n", "got 9"),
+    "no table": ("LUT_3D_SIZE 2\n", "expected 8 colours for the size that it gives, got 0"),
+    "one row short": (GOOD[:-6], "got 7"),
+    "one row more": (GOOD + "0 0 0\n", "line 10: expected 8 colours .* got more"),
     "a row of two": (GOOD.replace("0 0 0\n", "0 0\n", 1), "line 2: expected three finite numbers"),
     "nan": (GOOD.replace("0 0 0\n", "0 nan 0\n", 1), "line 2"),
     "infinite": (GOOD.replace("0 0 0\n", "0 1e999 0\n", 1), "line 2: expected three finite numbers"),
     "words": (GOOD.replace("0 0 0\n", "0 0 zero\n", 1), "line 2: expected numbers"),
     "unknown keyword": ("MAGIC 3\n" + GOOD, "line 1: expected one of LUT_3D_SIZE"),
     "twice": ("LUT_3D_SIZE 2\n" + GOOD, "line 2: LUT_3D_SIZE stands twice"),
+    "a line without end": ("0 " * 5000, "line 1: not a text file, or a line of more than"),
+    "comments without end": ("#\n" * 20_000 + GOOD, "line 10001: more than 10,000 lines of comments"),
     "both": ("LUT_1D_SIZE 8\n" + GOOD, "not both"),
     "size of one": ("LUT_3D_SIZE 1\n0 0 0\n", "expected a size of 2 to 129"),
     "size of a thousand": ("LUT_3D_SIZE 1000\n", "expected a size of 2 to 129"),
@@ -137,7 +144,7 @@ def test_what_is_no_text_or_no_file_is_refused(tmp_path):
     with pytest.raises(ImageError, match="no such file"):
         read_cube(tmp_path / "missing.cube")
     (tmp_path / "binary.cube").write_bytes(bytes(range(256)))
-    with pytest.raises(ImageError, match="not a text file"):
+    with pytest.raises(ImageError, match="no valid"):
         read_cube(tmp_path / "binary.cube")
     with pytest.raises(OutputError):
         write_cube(Lut(TABLE), tmp_path / "no folder" / "a.cube")
@@ -154,3 +161,7 @@ def test_a_hald_image_holds_every_colour_with_red_fastest():
     flat, n = image.reshape(-1, 3), 16
     for i in (0, 1, 17, 255, 256, 4095):
         np.testing.assert_allclose(flat[i], 1 - np.array([i % n, i // n % n, i // n**2]) / (n - 1), atol=1e-6)
+    np.testing.assert_allclose(from_hald(image)(PHOTO), 1 - PHOTO, atol=1e-5)
+    for other in (image[:63], image[:, :63], image[:63, :63], np.zeros((1, 1, 3)), np.zeros((17**3, 1, 3))):
+        with pytest.raises(ImageError, match="expected a Hald CLUT"):
+            from_hald(other)

@@ -151,7 +151,7 @@ class Edit:
             raise EditorMismatch(
                 f"this edit was learned for {self._origin()} with other weights than those of the editor at hand "
                 f"({space.model}). Load the editor it was learned with, or accept any weights of this shape with "
-                "any_model=True, at the price of a weaker edit"
+                "`any_model=True`, at the price of a weaker edit"
             )
 
     def labelled(self, **labels: Any) -> "Edit":

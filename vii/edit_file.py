@@ -201,7 +201,9 @@ def describe_edit(edit: Edit) -> dict[str, Any]:
         "editor": edit.editor,
         "base_model": edit.space.model,
         "base_model_fingerprint": edit.space.fingerprint,
-        "space": f"{edit.space.kind} of {edit.space.encoder}, {edit.space.length} x {edit.space.width}",
+        "space": f"{edit.space.kind} of {edit.space.encoder}, {edit.space.length} x {edit.space.width}"
+        if edit.num_tokens
+        else "",
         "tokens": edit.num_tokens,
         "token_norm": None,
         "init_text": edit.init_text,

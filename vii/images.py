@@ -248,8 +248,8 @@ def as_image(value: object, name: str = "image") -> Tensor:
 
     Args:
         value: a tensor `(3, h, w)`, of floats in [0, 1] or of uint8; a NumPy array `(h, w)`, `(h, w, 3)` or
-            `(h, w, 4)`, of floats in [0, 1], of uint8 or of uint16; or a Pillow picture of any mode, as its pixels
-            lie (`ImageOps.exif_transpose` turns it). Transparency is laid on white.
+            `(h, w, 4)`, of floats in [0, 1], of uint8 or of uint16; or a Pillow picture of any mode, upright
+            by its EXIF and in sRGB. Transparency is laid on white.
         name: of the argument, for the error.
 
     Raises:

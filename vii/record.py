@@ -1,4 +1,4 @@
-"""What a result says about how it was made: the text chunks that `vii apply` puts into its PNGs, and reading them back.
+"""What a result says about how it was made: the texts that `vii apply` puts into its pictures, and reading them back.
 
 `parameters` is one line as other tools write and show it; `vii` is JSON, specified in FORMATS.md. Neither holds a path,
 the photo's name or a date: the same command gives the same bytes wherever it runs.
@@ -80,7 +80,7 @@ def record(
 
 
 def chunks(made: Mapping[str, Any], settings: Any) -> dict[str, str]:
-    """A record as the two text chunks of a PNG, for `vii.save_image(..., text=...)`.
+    """A record as the two texts of a picture, for `vii.save_image(..., text=...)`.
 
     Args:
         made: see `record`.
@@ -115,7 +115,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
     The values are somebody else's: show them, and trust them no further.
 
     Raises:
-        ImageError: no PNG, or one that says nothing that can be read.
+        ImageError: no picture, or one that says nothing that can be read.
     """
     path, found = Path(path), read_text(path)
     for key in ("vii", "parameters"):
@@ -124,7 +124,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
     if "vii" not in found:
         if "parameters" in found:
             return {"parameters": found["parameters"]}
-        raise ImageError(f"{path}: it does not say how it was made; expected a PNG written by 'vii apply'")
+        raise ImageError(f"{path}: it does not say how it was made; expected a picture written by 'vii apply'")
     try:
         made = strict.loads(found["vii"])
     except ValueError:

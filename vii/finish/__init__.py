@@ -14,7 +14,7 @@ from .color import ColorTransform
 from .combining import Colors, EditorStep, arrange
 from .finish import Finish
 from .fitting import Example, fit_finish
-from .lut import Lut, bake, hald, read_cube, write_cube
+from .lut import Lut, bake, from_hald, hald, read_cube, write_cube
 
 __all__ = [
     "ColorTransform",
@@ -26,6 +26,7 @@ __all__ = [
     "arrange",
     "bake",
     "fit_finish",
+    "from_hald",
     "hald",
     "read_cube",
     "write_cube",
