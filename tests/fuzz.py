@@ -227,7 +227,7 @@ class Fuzzer:
         if random.random() < 0.2:
             self.command("apply", self.edit, self.photo, "--mask", file, "-o", place / "out.png")
         else:
-            self.command("apply", self.edit, file, "-o", place / "out.png", *random.choice(((), ("--full-size",))))
+            self.command("apply", self.edit, file, "-o", place / "out.png", *random.choice(((), ("--keep-metadata",))))
         if file.suffix == ".png":
             self.command("show", file)
 
