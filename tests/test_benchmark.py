@@ -444,6 +444,9 @@ def test_a_whole_run_writes_a_table_a_report_and_a_page(tmp_path, recipe):
 
     found = json.loads((out / "report.json").read_text())
     assert json.loads(bench(*options, "--json")) == found  # all scores were used again
+    (out / "page.html").write_text("<p>mine")  # found before the work begins
+    assert "page.html is there already, and not made by vii" in bench(*options, code=1)
+    bench(*options, "--overwrite")
     assert len(found["scores"]) == 16
     assert found["photos"] == "astronaut, cat, coffee, rocket"
     assert set(found["means"]) == {"no edit", "pixel delta", "true words", "fast"}

@@ -72,6 +72,7 @@ def sampling_options(command: Command) -> Command:
 @click.pass_context
 def apply(
     context: click.Context,
+    /,
     inputs: Sequence[str],
     output: str,
     mask: str | None,

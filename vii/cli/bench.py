@@ -24,9 +24,9 @@ from ..evaluation.statistics import conclusions
 from ..evaluation.tasks import choose, read_photos, shipped_tasks
 from ..evaluation.throughput import table as throughput_table
 from ..evaluation.throughput import throughputs
-from ..files import make_folder, replacing
+from ..files import MARK, make_folder, replacing
 from ..inversion.recipes import load_recipe
-from .common import editor_options, json_option, load_editor, space_option
+from .common import editor_options, json_option, load_editor, outputs_of, overwrite_option, space_option
 from .progress import progress
 from .terminal import say
 
@@ -68,6 +68,7 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
 @click.option("--updates", type=click.IntRange(1), default=20, show_default=True, help="Updates to time for --speed.")
 @space_option
 @editor_options
+@overwrite_option
 @json_option
 def bench(
     output: str,
@@ -84,6 +85,7 @@ def bench(
     speed: str | None,
     pixels: int,
     updates: int,
+    overwrite: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -115,6 +117,9 @@ def bench(
     )
     examples, chosen_seeds = count_examples(rows), range(seeds or (1 if quick else SEEDS))
     make_folder(Path(output))
+    outputs = outputs_of(overwrite)
+    outputs.reads(*(path for path in (folder, edits_file) if path))
+    report, shown = (outputs.claim(Path(output) / name) for name in ("report.json", "page.html"))
     conditions = {name: options[name] for name in ("clip", "dtype", "device")}
     editor = load_editor(options)
     count = count or (FEW_PHOTOS if quick else PHOTOS)
@@ -132,6 +137,7 @@ def bench(
         "seeds": ", ".join(map(str, chosen_seeds)),
     }
     record = {
+        "generator": MARK,
         **facts,
         "vii": __version__,
         "conditions": conditions,
@@ -140,8 +146,8 @@ def bench(
         "scores": [score.plain() for score in scores],
     }
     files = {
-        "report.json": json.dumps(record, indent=1),
-        "page.html": page(
+        report: json.dumps(record, indent=1),
+        shown: page(
             "Editing by example, measured",
             facts,
             tasks,
@@ -149,14 +155,14 @@ def bench(
             results,
         ),
     }
-    for name, text in files.items():
-        with replacing(Path(output) / name) as temporary:
+    for path, text in files.items():
+        with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     if as_json:
-        say(files["report.json"])
+        say(files[report])
         return
     say("\n\n".join(table.markdown() for table in benchmark_tables(scores)))
-    say("\n" + "\n".join(str(Path(output) / name) for name in files))
+    say("\n" + "\n".join(map(str, files)))
 
 
 def _speed(

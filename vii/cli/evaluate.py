@@ -13,10 +13,10 @@ from ..evaluation import paper, report
 from ..evaluation.folders import read_folders
 from ..evaluation.methods import methods_for
 from ..evaluation.metric_models import load_metric_models
-from ..files import make_folder, replacing
+from ..files import MARK, make_folder, replacing
 from ..images import save_image
 from ..library import find_edit
-from .common import editor_of, editor_options, json_option, load_editor, space_option
+from .common import editor_of, editor_options, json_option, load_editor, outputs_of, overwrite_option, space_option
 from .progress import progress
 from .terminal import fail, say
 
@@ -34,6 +34,7 @@ from .terminal import fail, say
 @click.option("--seed", type=int, default=0, show_default=True, help="Of learning and of sampling.")
 @space_option
 @editor_options
+@overwrite_option
 @json_option
 def evaluate(
     folder: str,
@@ -46,6 +47,7 @@ def evaluate(
     measure_clip: str | None,
     dino: str | None,
     seed: int,
+    overwrite: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -65,6 +67,11 @@ def evaluate(
     methods = methods_for(recipes or (() if named else ("default",)), baselines=("no-edit",), edit=named)
     out = Path(output)
     make_folder(out)
+    outputs = outputs_of(overwrite)
+    outputs.reads(folder, *(path for path in Path(folder).iterdir() if path.is_dir()), *([path] if path else []))
+    table, record = outputs.claim(out / "results.csv"), outputs.claim(out / "results.json")
+    names = ["contact-sheet.png" if len(tasks) == 1 else f"contact-sheet-{task.name}.png" for task in tasks]
+    sheets = [outputs.claim(out / name) for name in names]
     conditions = {name: options[name] for name in ("clip", "dtype", "device")}
     editor = load_editor(editor_of(edit, options))
     queries = [query for task in tasks for query in task.source.split({}, seed).queries]
@@ -90,20 +97,19 @@ def evaluate(
         "methods": {method.name: method.identity() for method in methods},
     }
     files = {
-        "results.csv": report.paper_csv(scores, models),
-        "results.json": json.dumps(report.paper_record(scores, models, facts), indent=1),
+        table: report.paper_csv(scores, models),
+        record: json.dumps({"generator": MARK, **report.paper_record(scores, models, facts)}, indent=1),
     }
-    for name, text in files.items():
-        with replacing(out / name) as temporary:
+    for written, text in files.items():
+        with replacing(written) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
-    sheets = [out / ("contact-sheet.png" if len(tasks) == 1 else f"contact-sheet-{task.name}.png") for task in tasks]
     for task, place in zip(tasks, sheets, strict=True):
         save_image(report.paper_sheet(task, scores, out), place)
     if as_json:
-        say(files["results.json"])
+        say(files[record])
         return
     say(report.paper_table(scores).markdown())
     measured = [f"{network} measured with {name}" for network, name in models.names.items()]
-    say("\n" + "\n".join([*measured, *(str(out / name) for name in files), *map(str, sheets)]))
+    say("\n" + "\n".join([*measured, *map(str, files), *map(str, sheets)]))
     for sentence in models.missing:
         fail(sentence)

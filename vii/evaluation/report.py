@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from .. import __version__
+from ..files import MARK
 from ..images import load_image, spread
 from ..rendering.sheets import contact_sheet
 from .metric_models import MetricModels
@@ -119,8 +121,8 @@ def paper_record(scores: Sequence[Score], models: MetricModels, facts: Mapping[s
 
 
 def paper_csv(scores: Sequence[Score], models: MetricModels) -> str:
-    """A line a score, and a heading; the last columns say which networks measured."""
-    networks = {f"{name}_model": model for name, model in models.names.items()}
+    """A line a score, and a heading; the last columns say which networks measured, and the version of vii."""
+    networks = {f"{name}_model": model for name, model in models.names.items()} | {MARK: __version__}
     text, rows = io.StringIO(), [{**_plain(score, _measured(scores)), **networks} for score in scores]
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
