@@ -168,7 +168,7 @@ def test_seeds_that_no_generator_takes_are_refused(tmp_path, toy_file, photo_fil
 
 def test_an_edit_learned_to_reuse_its_noise_is_applied_so_unless_told_otherwise(tmp_path, photo_file, pair_files):
     edit, out = tmp_path / "e.safetensors", tmp_path / "out.png"
-    run("learn", *pair_files, "-o", edit, *LEARN_FAST, "--set", "noise=reuse")
+    run("learn", *pair_files, "-o", edit, *LEARN_FAST, "--set", "noise=reuse", "--set", "finish=none")
 
     def pixels(*options):
         run("apply", edit, photo_file, "--steps", "2", *options, "-o", out)
