@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..errors import OutputError, ViiError
+from ..errors import EditorError, ModelNotNamed, OutputError, ViiError
 
 if TYPE_CHECKING:
     from ..edit_file import Edit
@@ -91,20 +91,13 @@ def load_editor(options: dict[str, Any]) -> "Editor":
 
 
 def editor_of(edit: "Edit | None", options: dict[str, Any]) -> dict[str, Any]:
-    """Editor options, completed from an edit: the editor, the space and the weights it was learned with."""
-    from ..editor import INPUT_EMBEDDING
+    """Editor options, completed from an edit as `vii.editors.trust` allows it."""
+    from ..editors.trust import options_for
 
-    if edit is None:
-        return options
-    if edit.space.kind == INPUT_EMBEDDING and not options.get("space"):
-        options = options | {"space": "input"}
-    if options.get("editor"):
-        return options
-    own: dict[str, Any] = {"editor": edit.editor}
-    # A hub id can be fetched again; the name of somebody's folder cannot.
-    if "/" in edit.space.model and not options.get("model"):
-        own |= {"model": edit.space.model, "revision": edit.space.revision or None}
-    return {**options, **own}
+    try:
+        return options_for(edit, options)
+    except ModelNotNamed as error:
+        raise EditorError(f"{error.reason} with --model {error.model}") from None
 
 
 def edit_path(output: str) -> Path:
@@ -116,7 +109,7 @@ def edit_path(output: str) -> Path:
     from ..files import check_writable
 
     path = Path(output)
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         raise OutputError(f"{output}: edit files are named *.safetensors")
     check_writable(path)
     return path

@@ -5,7 +5,6 @@ three functions that a subclass of `StableDiffusionEditor` writes.
 """
 
 import inspect
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -18,7 +17,7 @@ from ..diffusion import NEGLIGIBLE, Noise, guided
 from ..editor import JointSpace, Space
 from ..errors import EditorError, UsageError, unknown_name
 from ..instruction import Instruction
-from ..settings import override
+from ..settings import check_numbers, override
 from .loading import MANIFEST
 from .stable_diffusion import StableDiffusion, read_model
 
@@ -48,12 +47,13 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled."""
+        check_numbers(self)
         if not 1 <= self.num_inference_steps <= MAX_STEPS:
             raise UsageError(f"num_inference_steps must be from 1 to {MAX_STEPS}, got {self.num_inference_steps}")
         for field in fields(self):
             if field.name.endswith("_scale"):
                 value = getattr(self, field.name)
-                if not (math.isfinite(value) and abs(value) <= MAX_SCALE):
+                if abs(value) > MAX_SCALE:
                     raise UsageError(
                         f"{field.name} must be a finite number from -{MAX_SCALE:g} to {MAX_SCALE:g}, got {value}"
                     )

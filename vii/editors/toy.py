@@ -16,6 +16,7 @@ from ..editor import Space
 from ..errors import UsageError
 from ..images import resize
 from ..instruction import Instruction
+from ..settings import check_numbers
 
 WIDTH = 3
 
@@ -32,8 +33,7 @@ class ToySettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled."""
-        if not math.isfinite(self.guidance_scale):
-            raise UsageError(f"guidance_scale must be a finite number, got {self.guidance_scale}")
+        check_numbers(self)
 
 
 @dataclass(frozen=True, eq=False)
