@@ -149,7 +149,7 @@ class Edit:
                     f"hand ({space.model}) has {name} {got}. Load the editor it was learned with"
                     + self._space_option(name)
                 )
-        if not any_model and not space.has_weights_of(self.space):
+        if not (any_model or space.has_weights_of(self.space) or space.is_related_to(self.space)):
             raise EditorMismatch(
                 f"this edit was learned for {self._origin()} with other weights than those of the editor at hand "
                 f"({space.model}). Load the editor it was learned with, or accept any weights of this shape with "

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ __all__ = [
     "Editor",
     "Encoding",
     "JointSpace",
+    "RowSpace",
     "Space",
 ]
 
@@ -56,6 +57,11 @@ class JointSpace(Protocol):
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """Texts -> `(n, p)`."""
 
+
+@runtime_checkable
+class RowSpace(JointSpace, Protocol):
+    """A joint space whose text tower is the editor's own text encoder, so that learned rows have a place in it."""
+
     def project(self, rows: Tensor) -> Tensor:
         """Encoder-output rows `(n, d)` -> `(p,)`: the text projection of their mean (the authors' pooling).
 
@@ -73,7 +79,7 @@ class Editor(Protocol):
         resolution: pixels a side of the square picture it works at; others are scaled to the same area.
         num_timesteps: N discrete noise levels; `t` in [0, 1) stands for index `floor(t * N)`.
         settings: its own frozen dataclass of sampling settings, holding the model's recommended values.
-        joint: the joint image-text space of its text encoder, or None where it has none.
+        joint: a joint image-text space: that of its text encoder (a `RowSpace`), or one beside it; or None.
         phrases: instructions that the model knows, to look for a starting text among; may be empty.
     """
 

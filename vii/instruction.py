@@ -42,11 +42,14 @@ class Instruction:
         rows: `(n, d)`; of CLIP: BOS, the words, EOS, then padding.
         free: `(start, stop)`, the rows that belong to the words and may be replaced: after BOS, before EOS.
         encoder: turns the rows into what the networks read; None where they are that already.
+        spread: `(d,)`, the standard deviation of each feature between the rows of words, of a text encoder whose
+            features differ in size; None where all are about 1.
     """
 
     rows: Tensor
     free: tuple[int, int]
     encoder: Encoder | None = None
+    spread: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that the free rows exist."""
@@ -60,9 +63,16 @@ class Instruction:
         return self.rows[self.free[0] : self.free[1]]
 
     @property
-    def scale(self) -> float:
-        """The size of a row's entries, in units of which learning rates are: about 1 after a text encoder."""
-        return 1.0 if self.encoder is None else self.encoder.scale
+    def scale(self) -> float | Tensor:
+        """The size of a row's entries, or `(d,)` of each feature's, in units of which learning rates are."""
+        if self.encoder is not None:
+            return self.encoder.scale
+        return 1.0 if self.spread is None else self.spread
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether the instruction is being learned: it can itself stand for a branch of `vii.diffusion.guided`."""
+        return self.rows.requires_grad
 
     def encoded(self) -> "Instruction":
         """The instruction as the networks read it, differentiable in the rows; itself where it is that already.

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from ..edit_file import Edit
-from ..editor import Editor
+from ..editor import Editor, RowSpace
 from ..errors import UsageError
 from ..images import Pair
 from ..instruction import Instruction
 from ..losses import direction_term, edit_direction
 from .examples import Examples
+from .leaf import Leaf
 from .settings import InversionSettings, learning_rate_at
 from .start import Start, choose_start, free
 
@@ -135,28 +136,32 @@ def _steps(
         learned = partial(_edit, editor, pairs, settings, sampling, seed, start, null_loss, best, step, samples)
         return Step(step, last, loss, mse, clip, probed, 1 - best.loss / null_loss, samples, rate, learned)
 
-    tokens = start.instruction.tokens.clone().requires_grad_(True)
-    optimizer = torch.optim.AdamW([tokens], lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    best, stale = _Best(tokens.detach().clone(), 0, start.loss), 0
+    leaf = Leaf.of(start.instruction)
+    optimizer = torch.optim.AdamW([leaf.values], lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    best, stale = _Best(start.instruction.tokens.detach().clone(), 0, start.loss), 0
     yield report(0, math.nan, math.nan, None, best.loss, math.nan)
     for step, batch in enumerate(examples.draws(settings, seed), start=1):
-        rate = optimizer.param_groups[0]["lr"] = learning_rate_at(step - 1, settings) * start.instruction.scale
-        instruction = start.instruction.with_tokens(tokens).encoded()  # once for both terms of the loss
+        rate = optimizer.param_groups[0]["lr"] = learning_rate_at(step - 1, settings) * leaf.unit
+        instruction = start.instruction.with_tokens(leaf.tokens).encoded()  # once for both terms of the loss
         mse = examples.loss(batch, instruction, guidance).mean()
         loss, clip = settings.mse_weight * mse, None
-        if direction is not None and editor.joint is not None:
+        if direction is not None and isinstance(editor.joint, RowSpace):
             clip = direction_term(editor.joint.project(instruction.rows), direction, settings.clip_cap)
             loss = loss - settings.clip_weight * clip.to(loss.device)
         optimizer.zero_grad()
-        loss.backward()
+        if step == 1 and settings.mse_weight:
+            leaf.backward(loss, editor.name)
+        else:
+            loss.backward()
         optimizer.step()
 
         probed = None
         if step % settings.probe_every == 0 or step == last:
-            probed = probe(start.instruction.with_tokens(tokens.detach()))
+            tokens = leaf.tokens.detach()
+            probed = probe(start.instruction.with_tokens(tokens))
             stale = 0 if probed < best.loss * (1 - settings.min_improvement) else stale + 1
             if probed < best.loss:
-                best = _Best(tokens.detach().clone(), step, probed)
+                best = _Best(tokens.clone(), step, probed)
         yield report(step, loss.item(), mse.item(), None if clip is None else clip.item(), probed, rate)
         if settings.patience and stale >= settings.patience:
             return
@@ -166,6 +171,11 @@ def _direction(editor: Editor, pairs: Sequence[Pair]) -> Tensor | None:
     joint = editor.joint
     if joint is None:
         return None
+    if not isinstance(joint, RowSpace):
+        raise UsageError(
+            f"clip_weight compares tokens with pictures where both have a place, and the text encoder of the editor "
+            f"'{editor.name}' is not that of a CLIP; set clip_weight=0"
+        )
     before = joint.image_features([pair.before for pair in pairs])
     return edit_direction(before, joint.image_features([pair.after for pair in pairs]))
 
