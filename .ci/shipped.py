@@ -22,18 +22,18 @@ def make(folder: Path) -> None:
 
 
 def compare(first: Path, second: Path) -> None:
-    """Print the worst PSNR, the largest difference of a pixel, and how many files are the same byte for byte."""
+    """Print the worst PSNR, the largest difference of a pixel, and how many pictures are the same."""
     paths = sorted(first.glob("*.png"))
     assert len(paths) == 26, "an edit that was refused"
     same, worst, largest = 0, float("inf"), 0
     for path in paths:
         one, other = (np.asarray(Image.open(folder / path.name)).astype(int) for folder in (first, second))
         difference = np.abs(one - other)
-        same += path.read_bytes() == (second / path.name).read_bytes()
+        same += not difference.any()  # the encoders of PNG differ by version
         largest = max(largest, int(difference.max()))
         if difference.any():
             worst = min(worst, 10 * np.log10(255**2 / np.mean(difference**2)))
-    print(f"{len(paths)} pictures, {same} the same bytes; worst {worst:.1f} dB; largest difference {largest} of 255")
+    print(f"{len(paths)} pictures, {same} the same; worst {worst:.1f} dB; largest difference {largest} of 255")
     assert worst > 50, "the lowest and the newest versions draw different pictures"
 
 

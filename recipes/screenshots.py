@@ -9,7 +9,6 @@ as somebody does who sees the page for the first time; says how long each took.
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -43,8 +42,9 @@ def main(out: str = "recipes/screenshots", *sizes: str) -> None:
                     context = browser.new_context(viewport={"width": width, "height": height})
                     page = context.new_page()
                     page.set_default_timeout(PATIENCE)
-                    page.goto(address)
-                    page.wait_for_timeout(1000)  # what is pressed before the page listens is lost
+                    # The page lists the library once it is complete; what is pressed before that is lost.
+                    with page.expect_response(lambda response: "queue/join" in response.url):
+                        page.goto(address)
                     for key, act in (("learn", learn), ("apply", apply), ("library", library_page)):
                         started = time.perf_counter()
                         act(page)
@@ -55,7 +55,7 @@ def main(out: str = "recipes/screenshots", *sizes: str) -> None:
                     shoot(page, folder / f"gallery-{name}.jpg", "")
                     context.close()
                 finally:
-                    server.send_signal(signal.SIGINT)
+                    server.terminate()
                     server.wait(60)
         browser.close()
 

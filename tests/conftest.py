@@ -1,11 +1,19 @@
 """Small models and pictures shared by the tests. Nothing here needs a network, a GPU or more than a few seconds."""
 
 import json
+import os
+import signal
 import struct
 import zlib
 from pathlib import Path
 
 import pytest
+
+from vii.cores import share_cores
+
+share_cores()  # before torch is imported
+os.environ["VII_DEBUG"] = "1"  # a fault of the program is a traceback, and a test fails
+
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -19,6 +27,11 @@ from vii.editors.toy import ToyEditor
 
 # Of editors whose results are compared to many digits, whatever the machine is fastest with.
 EXACT = {"device": "cpu", "dtype": "float32"}
+
+
+def heeds_ctrl_c() -> None:
+    """Called in a process that is to be ended by SIGINT: shells have it ignored by what they run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def picture(seed: int, height: int = 64, width: int = 64) -> Tensor:

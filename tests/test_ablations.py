@@ -9,9 +9,10 @@ from conftest import picture
 import vii
 from vii.editors.toy import ToyEditor
 from vii.errors import RecipeError, UsageError
-from vii.evaluation.benchmark import Subject, methods_for, run
-from vii.evaluation.benchmark.edits import ByFormula
+from vii.evaluation.benchmark import run
+from vii.evaluation.methods import methods_for
 from vii.evaluation.synthetic import make
+from vii.evaluation.tasks import ByFormula, Task
 from vii.inversion.recipes import KNOWN_WORDS, load_recipe, read_recipe
 
 FOLDER = Path(__file__).parent.parent / "recipes/ablations"
@@ -44,7 +45,7 @@ def test_an_ablation_differs_from_the_base_in_one_setting(name):
 def test_the_folder_holds_these_and_the_benchmark_takes_it_as_one():
     names = sorted([*CHANGES, "paper"])
     assert sorted(path.stem for path in FOLDER.glob("*.toml")) == names
-    methods = methods_for([str(FOLDER)])
+    methods = methods_for([str(FOLDER)], known_words=True)
     assert [method.name for method in methods[3:]] == names
     assert names[-1] == "paper"  # the last one is what the others are compared with
     for name in names:
@@ -61,17 +62,17 @@ def test_a_folder_without_recipes_is_refused(tmp_path):
 def test_the_words_of_an_edit_take_the_place_of_the_starting_text(tmp_path):
     recipe = tmp_path / "told.toml"
     recipe.write_text(f'[inversion]\ninit = "{KNOWN_WORDS}"\ntokens = 3\nsteps = 2\nprobe_size = 2\n')
-    told = methods_for([str(recipe)])[-1]
-    subjects = [
-        Subject("sepia", ByFormula(make("sepia")), "make it sepia", said=True),
-        Subject("tint", ByFormula(make("tint", c=198))),
+    told = methods_for([str(recipe)], known_words=True)[-1]
+    tasks = [
+        Task("sepia", ByFormula(make("sepia")), "make it sepia", describable=True),
+        Task("tint", ByFormula(make("tint", c=198))),
     ]
     photos = {name: picture(seed, 32, 32) for seed, name in enumerate("abc")}
 
     def texts(words):
-        renamed = [dataclasses.replace(subjects[0], words=words), subjects[1]]
+        renamed = [dataclasses.replace(tasks[0], words=words), tasks[1]]
         results = run(ToyEditor(), renamed, [told], photos, [0], tmp_path / "out")
-        return [(result.score.edit, result.score.init_text) for result in results]
+        return [(result.score.task, result.score.init_text) for result in results]
 
     assert texts("make it sepia") == [("sepia", "make it sepia")]  # the tint has no words
     assert texts("paint it brown") == [("sepia", "paint it brown")]  # other words are another score

@@ -8,10 +8,10 @@ import torch
 from conftest import picture
 
 import vii
-from vii.application import recommended_settings
+from vii.application import Application
 from vii.errors import EditorMismatch, UsageError
-from vii.evaluation.benchmark.methods import by_inversion
 from vii.inversion.examples import Examples
+from vii.methods.inversion import Inversion
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_order_of_edits_does_not_matter_but_their_weights_do(tiny, edits):
 def test_words_are_one_more_branch(tiny, edits):
     image, learned = picture(1, 32, 32), edits[0].instruction(tiny.instruct("make it red"))
     both = [(learned, 0.6), (tiny.instruct("at night"), 1.0)]
-    expected = tiny.edit(tiny.encode(image), both, recommended_settings(tiny, edits[0]), vii.diffusion.Noise(0))[0]
+    expected = tiny.edit(tiny.encode(image), both, Application(tiny, edits[0]).settings, vii.diffusion.Noise(0))[0]
     assert torch.equal(vii.apply(tiny, [(edits[0], 0.6)], image, text="at night"), expected)
 
 
@@ -59,7 +59,7 @@ def test_joined_words_follow_the_tokens(tiny, edits):
     words = tiny.instruct("at night")
     rows = torch.cat([words.rows[:1], edits[0].tokens, words.rows[1:]])[:77]
     by_hand = vii.instruction.Instruction(rows, (1, 5 + len(words.tokens)))
-    settings = recommended_settings(tiny, edits[0])
+    settings = Application(tiny, edits[0]).settings
     expected = tiny.edit(tiny.encode(image), [(by_hand, 1.0)], settings, vii.diffusion.Noise(0))[0]
     assert torch.equal(vii.apply(tiny, edits[0], image, text="at night", join_text=True), expected)
     assert not torch.allclose(vii.apply(tiny, edits[0], image), expected, atol=1e-4)
@@ -72,19 +72,52 @@ def test_words_that_do_not_fit_are_refused(tiny, edits):
 
 
 def test_settings_come_from_the_caller_then_the_edit_then_the_model(tiny, edits):
-    assert recommended_settings(tiny, None) == tiny.settings
-    assert recommended_settings(tiny, edits[0]).guidance_scale == 5.0
-    chosen = recommended_settings(tiny, edits[0], guidance_scale=2.0)
+    assert Application(tiny, text="red").settings == tiny.settings
+    assert Application(tiny, edits).settings.guidance_scale == 5.0
+    chosen = Application(tiny, edits[0], guidance_scale=2.0).settings
     assert (chosen.guidance_scale, chosen.num_inference_steps, chosen.scheduler) == (2.0, 3, "ddim")
     with pytest.raises(UsageError, match="did you mean 'guidance_scale'"):
-        recommended_settings(tiny, edits[0], guidence_scale=2.0)
+        Application(tiny, edits[0], guidence_scale=2.0)
 
 
-def test_settings_in_a_file_are_checked_like_any_other_input(tiny, edits):
-    for bad in ({"num_inference_steps": "many"}, {"guidance_scale": [1]}, {"num_inference_steps": -5}):
-        with pytest.raises(UsageError):
-            recommended_settings(tiny, dataclasses.replace(edits[0], settings=bad))
-    assert recommended_settings(tiny, dataclasses.replace(edits[0], settings={"unknown": 1})) == tiny.settings
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_inference_steps", "many"),
+        ("num_inference_steps", -5),
+        ("num_inference_steps", 1001),
+        ("num_inference_steps", 10**9),
+        ("num_inference_steps", True),
+        ("guidance_scale", [1]),
+        ("guidance_scale", 1e20),
+        ("guidance_scale", 10**400),
+        ("guidance_scale", float("inf")),
+        ("guidance_scale", float("nan")),
+        ("scheduler", "\x1b[2J" * 1000),
+    ],
+)
+def test_what_a_file_recommends_beyond_the_limits_is_said_and_what_the_caller_asks_is_refused(tiny, edits, name, value):
+    plan = Application(tiny, dataclasses.replace(edits[0], settings={"image_guidance_scale": 2.0, name: value}))
+    assert plan.settings == dataclasses.replace(tiny.settings, image_guidance_scale=2.0)
+    (warning,) = plan.warnings
+    assert warning.startswith(f"the edit recommends {name}")
+    assert len(warning) < 300
+    with pytest.raises(UsageError, match=name):
+        Application(tiny, edits[0], **{name: value})
+    # Nothing is said of what the caller has decided otherwise.
+    good = {"num_inference_steps": 2, "guidance_scale": 3.0, "scheduler": "ddim"}[name]
+    assert not Application(tiny, dataclasses.replace(edits[0], settings={name: value}), **{name: good}).warnings
+
+
+def test_an_unknown_setting_of_a_file_is_no_setting_of_this_editor(tiny, edits):
+    plan = Application(tiny, dataclasses.replace(edits[0], settings={"unknown": 1}))
+    assert (plan.settings, plan.warnings) == (tiny.settings, ())
+
+
+def test_apply_warns_of_what_it_does_not_do(tiny, edits):
+    edit = dataclasses.replace(edits[0], settings={"num_inference_steps": 10**9})
+    with pytest.warns(UserWarning, match="recommends num_inference_steps"):
+        vii.apply(tiny, edit, picture(1, 32, 32), num_inference_steps=None)
 
 
 def test_seed_decides_the_picture(tiny, edits):
@@ -129,10 +162,10 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         return torch.randn(4, 16, 16, generator=generator)[None]
 
-    zx = tiny.parts.vae.encode(image[None] * 2 - 1).latent_dist.mode()
+    zx = tiny.vae.encode(image[None] * 2 - 1).latent_dist.mode()
     learned, null = edit.instruction(tiny.instruct(edit.init_text)).rows, tiny.instruct("").rows
     timesteps = torch.linspace(999, 0, steps, dtype=torch.float64)
-    levels = ((1 - tiny.parts.alpha_bar) / tiny.parts.alpha_bar).sqrt().double()
+    levels = ((1 - tiny.alpha_bar) / tiny.alpha_bar).sqrt().double()
     floor = timesteps.floor().long()
     sigmas = torch.lerp(levels[floor], levels[(floor + 1).clamp(max=999)], timesteps - floor)
     x = (sigmas[0] * noise(999)).float()
@@ -140,7 +173,7 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
 
         def unet(rows, condition, x=x, sigma=sigma, t=t):
             inputs = torch.cat([x / (sigma**2 + 1).sqrt().float(), condition], 1)
-            return tiny.parts.unet(inputs, t.float(), encoder_hidden_states=rows[None]).sample
+            return tiny.unet(inputs, t.float(), encoder_hidden_states=rows[None]).sample
 
         e_u, e_i, e_t = unet(null, 0 * zx), unet(null, zx), unet(learned, zx)
         epsilon = e_u + 5.0 * (e_t - e_i) + 1.5 * (e_i - e_u)
@@ -150,7 +183,7 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
         up = (sigmas[i + 1] ** 2 * (sigma**2 - sigmas[i + 1] ** 2) / sigma**2).sqrt()
         down = (sigmas[i + 1] ** 2 - up**2).sqrt()
         x = x + (down - sigma).float() * epsilon + up.float() * noise(timesteps[i + 1])
-    return (tiny.parts.vae.decode(x / 0.18215).sample[0] / 2 + 0.5).clamp(0, 1)
+    return (tiny.vae.decode(x / 0.18215).sample[0] / 2 + 0.5).clamp(0, 1)
 
 
 @torch.no_grad()
@@ -177,9 +210,9 @@ def test_noises_are_asked_for_by_the_timestep_whose_level_they_make(tiny, edits,
             generators = super().generators()
             return lambda timestep: asked.append(timestep) or generators(timestep)
 
-    scheduler = type(tiny.parts.scheduler).from_config(tiny.parts.scheduler.config, timestep_spacing=spacing)
-    monkeypatch.setattr(tiny, "parts", dataclasses.replace(tiny.parts, scheduler=scheduler))
-    settings = recommended_settings(tiny, None, num_inference_steps=4)
+    scheduler = type(tiny.scheduler).from_config(tiny.scheduler.config, timestep_spacing=spacing)
+    monkeypatch.setattr(tiny._parts, "scheduler", scheduler)
+    settings = Application(tiny, text="red", num_inference_steps=4).settings
     branches = [(edits[0].instruction(tiny.instruct("make it red")), 1.0)]
     tiny.edit(tiny.encode(picture(1, 32, 32)), branches, settings, Bank(9, bank=True))
     assert asked[:4] == drawn
@@ -187,9 +220,7 @@ def test_noises_are_asked_for_by_the_timestep_whose_level_they_make(tiny, edits,
 
 def test_sampling_and_training_take_the_same_noise_of_a_timestep(tiny):
     """The whole of the claim: learned with bank[t] at timestep t, sampled with bank[t] where the sampler is at t."""
-    settings = vii.InversionSettings(
-        init="text", init_text="red", noise="reuse", timesteps="permutation", max_train_steps=1000, batch_size=1
-    )
+    settings = vii.InversionSettings(init="red", noise="reuse", timesteps="permutation", steps=1000, batch_size=1)
     pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
     batches = Examples(tiny, [pair]).draws(settings, seed=5)
     trained = {int(batch.t.item() * 1000): batch.noise[0] for batch in batches}
@@ -219,7 +250,7 @@ def test_the_benchmark_applies_an_edit_as_it_was_learned_to_be(tiny):
         settings = vii.InversionSettings(
             init="text", init_text="red", noise=noise, tokens=4, max_train_steps=1, batch_size=1, probe_size=1
         )
-        transfer = by_inversion(tiny, settings, [pair], 0).transfer
+        transfer = Inversion(tiny, settings).learn([pair]).transfer
         assert torch.equal(transfer([pair], photo, seed=1), transfer([pair], photo, seed=2)) == fixed
 
 

@@ -16,29 +16,22 @@ import vii
 from vii.cli import main
 from vii.editors.toy import ToyEditor
 from vii.errors import OutputError, UsageError
-from vii.evaluation.benchmark import (
-    Method,
-    Scores,
-    Subject,
-    choose,
-    count_scores,
-    methods_for,
-    read_edits,
-    read_photos,
-    run,
-    shipped_edits,
-)
-from vii.evaluation.benchmark.edits import ByFormula
-from vii.evaluation.benchmark.methods import NO_EDIT, PIXEL_DELTA, TRUE_WORDS
+from vii.evaluation import keys
+from vii.evaluation.benchmark import count_scores, run, split_of
+from vii.evaluation.edits_file import read_edits
+from vii.evaluation.methods import Method, methods_for
 from vii.evaluation.metrics import leakage, preserved, psnr, ssim
+from vii.evaluation.scores import Scores
 from vii.evaluation.synthetic import SAID, UNSAID, compose, make
-from vii.images import spread
+from vii.evaluation.tasks import ByFormula, Query, Task, choose, read_photos, shipped_tasks, square
+from vii.images import resize, spread
 
 FAST = vii.InversionSettings(recipe="fast", init="none", tokens=3, max_train_steps=4, probe_size=2, batch_size=2)
-SEPIA = Subject("sepia", ByFormula(make("sepia")), "make it sepia", said=True)
-TINT = Subject("tint", ByFormula(make("tint", c=198)))
+SEPIA = Task("sepia", ByFormula(make("sepia")), "make it sepia", describable=True)
+TINT = Task("tint", ByFormula(make("tint", c=198)))
 PHOTOS = {name: picture(seed, 32, 32) for seed, name in enumerate("abcd")}
-METHODS = [Method(NO_EDIT), Method(PIXEL_DELTA), Method(TRUE_WORDS), Method("fast", FAST)]
+METHODS = methods_for()  # the baselines
+METHODS.append(Method("fast", options={"recipe": FAST}))
 
 
 class Counting(ToyEditor):
@@ -57,9 +50,9 @@ class Counting(ToyEditor):
         return super().edit(*arguments, **options)
 
 
-def scored(folder, editor=None, subjects=(SEPIA, TINT), methods=METHODS, photos=PHOTOS, seeds=(0, 1), **conditions):
+def scored(folder, editor=None, tasks=(SEPIA, TINT), methods=METHODS, photos=PHOTOS, seeds=(0, 1), **conditions):
     """All results of a run."""
-    return list(run(editor or ToyEditor(), subjects, methods, photos, seeds, folder, conditions))
+    return list(run(editor or ToyEditor(), tasks, methods, photos, seeds, folder, conditions))
 
 
 # Edits and photos
@@ -76,29 +69,44 @@ def test_items_are_spread_from_the_first_to_the_last():
         assert chosen[-1] == total - 1
 
 
+def names_of(pairs):
+    """Names of the photos that pairs were made from."""
+    return [name for pair in pairs for name in PHOTOS if torch.equal(pair.before, PHOTOS[name])]
+
+
 def test_a_seed_picks_its_own_example_and_tests_on_all_other_photos():
-    tasks = [SEPIA.source.task(PHOTOS, seed, 32) for seed in range(5)]
-    for seed, task in enumerate(tasks):
-        assert "abcd"[seed % 4] not in task.tests
-        assert len(task.tests) == 3
-        assert torch.equal(task.examples[0].before, PHOTOS["abcd"[seed % 4]])
-        assert torch.equal(task.examples[0].after, make("sepia").apply(task.examples[0].before))
-    digests = [task.sha256() for task in tasks]
+    splits = [split_of(SEPIA, PHOTOS, seed, 32) for seed in range(4)]
+    for seed, split in enumerate(splits):
+        assert names_of(split.examples) == ["abcd"[seed]]
+        assert [query.name for query in split.queries] == [name for name in "abcd" if name != "abcd"[seed]]
+        assert torch.equal(split.examples[0].after, make("sepia").apply(split.examples[0].before))
+    digests = [split.sha256() for split in splits]
     assert len(set(digests)) == 4
-    assert digests[0] == digests[4]
-    assert digests[0] not in (TINT.source.task(PHOTOS, 0, 32).sha256(), digests[1])
+    assert split_of(TINT, PHOTOS, 0, 32).sha256() not in digests
 
 
-def test_several_examples_are_as_many_photos_and_never_tested_on(edits_folder):
-    task = TINT.source.task(PHOTOS, 3, 32, examples=2)
-    found = [name for pair in task.examples for name in PHOTOS if torch.equal(pair.before, PHOTOS[name])]
-    assert found == ["d", "a"]
-    assert list(task.tests) == ["b", "c"]
+def test_no_photo_is_an_example_under_two_seeds(tmp_path, edits_folder):
+    photos = {name: picture(seed, 32, 32) for seed, name in enumerate("abcdefghijkl")}
+    shown = [split_of(TINT, photos, seed, 32, 4) for seed in range(3)]
+    found = [name for s in shown for pair in s.examples for name in photos if torch.equal(pair.before, photos[name])]
+    assert found == list(photos)
+    for split in shown:
+        assert len(split.queries) == 8
+        assert not {id(pair.before) for pair in split.examples} & {id(query.photo) for query in split.queries}
     with pytest.raises(UsageError, match="none is left to test on"):
-        TINT.source.task(PHOTOS, 0, 32, examples=4)
+        split_of(TINT, PHOTOS, 0, 32, 4)
     drawn = read_edits(edits_folder / "edits.toml")[0]
     with pytest.raises(UsageError, match="made of pictures has one example, not 2"):
-        drawn.source.task({}, 0, 32, examples=2)
+        split_of(drawn, {}, 0, 32, 2)
+
+
+def test_as_many_photos_are_read_as_disjoint_examples_need(tmp_path):
+    for index in range(13):
+        vii.save_image(picture(index, 20, 20), tmp_path / f"{index:02}.png")
+    assert len(read_photos(tmp_path, 6, 16, examples=4, seeds=2)) == 10  # 6 to test on and 4 examples are enough
+    assert len(read_photos(tmp_path, 6, 16, examples=4, seeds=3)) == 12
+    with pytest.raises(UsageError, match=r"4 seeds with 4 example photos each need 16 photos.*found 13"):
+        read_photos(tmp_path, 6, 16, examples=4, seeds=4)
 
 
 def test_photos_are_square_and_named_and_from_the_whole_folder(tmp_path):
@@ -111,13 +119,13 @@ def test_photos_are_square_and_named_and_from_the_whole_folder(tmp_path):
 
 
 def test_shipped_edits_are_those_of_the_synthetic_module_and_can_be_chosen():
-    subjects = shipped_edits()
-    assert [subject.name for subject in subjects] == [*SAID, *UNSAID]
-    assert [subject.said for subject in subjects] == [True] * len(SAID) + [False] * len(UNSAID)
-    assert [subject.name for subject in choose(subjects, ["night", "sepia"])] == ["sepia", "night"]
-    assert [subject.said for subject in choose(subjects, few=2)] == [True, True, False, False]
+    tasks = shipped_tasks()
+    assert [task.name for task in tasks] == [*SAID, *UNSAID]
+    assert [task.describable for task in tasks] == [True] * len(SAID) + [False] * len(UNSAID)
+    assert [task.name for task in choose(tasks, ["night", "sepia"])] == ["sepia", "night"]
+    assert [task.describable for task in choose(tasks, few=2)] == [True, True, False, False]
     with pytest.raises(UsageError, match="did you mean 'sepia'"):
-        choose(subjects, ["sepa"])
+        choose(tasks, ["sepa"])
 
 
 @pytest.fixture
@@ -139,12 +147,14 @@ def edits_folder(tmp_path):
 
 def test_edits_of_ones_own_are_read(edits_folder):
     mine, drawn = read_edits(edits_folder / "edits.toml")
-    assert (mine.name, mine.words, mine.said) == ("mine", "make it night", True)
-    task = mine.source.task({}, 5, 32)
-    assert list(task.tests) == ["one", "two"]
-    assert task.examples[0].before.shape == task.tests["one"].after.shape == (3, 32, 32)
-    assert task.sha256() == mine.source.task(PHOTOS, 0, 32).sha256()
-    assert (drawn.name, drawn.words, drawn.said) == ("drawn", "", False)
+    assert (mine.name, mine.words, mine.describable) == ("mine", "make it night", True)
+    split = split_of(mine, {}, 5, 32)
+    assert [query.name for query in split.queries] == ["one", "two"]
+    assert split.examples[0].before.shape == split.queries[0].pair().after.shape == (3, 32, 32)
+    assert split.sha256() == split_of(mine, PHOTOS, 0, 32).sha256()
+    own = split_of(mine, {}, 5, 32, max_side=36)
+    assert own.examples[0].before.shape == own.queries[0].pair().after.shape == (3, 36, 36)
+    assert (drawn.name, drawn.words, drawn.describable) == ("drawn", "", False)
     assert drawn.source == ByFormula(compose(make("tint", c=198, s=1), make("fog")))
 
 
@@ -194,32 +204,33 @@ def test_methods_are_the_fixed_ones_and_a_recipe_each(tmp_path):
     methods = methods_for(["visii", str(tmp_path / "mine.toml")])
     assert [method.name for method in methods] == ["no edit", "pixel delta", "true words", "visii", "mine"]
     assert methods[-1].recipe == dataclasses.replace(vii.load_recipe("default"), recipe="mine", max_train_steps=7)
-    with pytest.raises(UsageError, match="'visii' is there already"):
+    with pytest.raises(UsageError, match="called 'visii' is compared already"):
         methods_for(["visii", str(tmp_path / "visii.toml")])
 
 
 def test_measures_of_a_score_are_means_over_the_test_photos(tmp_path, toy):
-    results = {(r.score.edit, r.score.method, r.score.seed): r.score for r in scored(tmp_path)}
+    results = {(r.score.task, r.score.method, r.score.seed): r.score for r in scored(tmp_path)}
     assert len(results) == count_scores([SEPIA, TINT], METHODS, [0, 1]) == 14  # the tint has no words
-    task = SEPIA.source.task(PHOTOS, 1, 32)
-    tests = list(task.tests.values())
+    split = split_of(SEPIA, PHOTOS, 1, 32)
+    tests = [query.pair() for query in split.queries]
     words = [vii.apply(toy, None, test.before, text="make it sepia") for test in tests]
-    delta = [(test.before + task.examples[0].after - task.examples[0].before).clamp(0, 1) for test in tests]
-    edit = vii.invert(toy, [*task.examples], FAST, seed=1)
+    delta = [(test.before + split.examples[0].after - split.examples[0].before).clamp(0, 1) for test in tests]
+    edit = vii.invert(toy, [*split.examples], FAST, seed=1)
     learned = [vii.apply(toy, edit, test.before, seed=1) for test in tests]
     for method, outputs in {"true words": words, "pixel delta": delta, "fast": learned}.items():
-        score, both = results["sepia", method, 1], list(zip(outputs, tests, strict=True))
-        assert score.psnr == pytest.approx(sum(psnr(o, t.after) for o, t in both) / 3, abs=1e-3)
-        assert score.ssim == pytest.approx(sum(ssim(o, t.after) for o, t in both) / 3, abs=1e-4)
-        assert score.leakage == pytest.approx(leakage(outputs, tests, task.examples[0]), abs=1e-4)
+        score, both = results["sepia", method, 1].values, list(zip(outputs, tests, strict=True))
+        assert score["psnr"] == pytest.approx(sum(psnr(o, t.after) for o, t in both) / 3, abs=1e-3)
+        assert score["ssim"] == pytest.approx(sum(ssim(o, t.after) for o, t in both) / 3, abs=1e-4)
+        assert score["leakage"] == pytest.approx(leakage(outputs, tests, split.examples[0]), abs=1e-4)
         known = [x for o, t in both if (x := preserved(o, t.before, t.after)) is not None]
-        assert score.preserved == (pytest.approx(sum(known) / len(known), abs=1e-3) if known else None)
-        assert score.direction is None  # the toy editor has no joint space
-    fast = results["sepia", "fast", 1]
-    assert (fast.samples, fast.explained) == (edit.training["samples"], edit.training["explained"])
-    assert fast.kilobytes > 0.5
-    assert fast.learn_seconds >= 0
-    assert results["sepia", "pixel delta", 0].leakage > 0.05  # it does nothing but leak
+        assert score["preserved"] == (pytest.approx(sum(known) / len(known), abs=1e-3) if known else None)
+        assert score["direction"] is None  # the toy editor has no joint space
+        assert score["full_psnr"] is None  # the photos have the editor's size
+    fast = results["sepia", "fast", 1].values
+    assert (fast["samples"], fast["explained"]) == (edit.training["samples"], edit.training["explained"])
+    assert fast["kilobytes"] > 0.5
+    assert fast["learn_seconds"] >= 0
+    assert results["sepia", "pixel delta", 0].values["leakage"] > 0.05  # it does nothing but leak
 
 
 def test_the_edit_direction_is_measured_where_the_editor_has_a_joint_space(tmp_path):
@@ -230,21 +241,21 @@ def test_the_edit_direction_is_measured_where_the_editor_has_a_joint_space(tmp_p
     editor = ToyEditor()
     editor.joint = Joint()
     results = {r.score.method: r.score for r in scored(tmp_path, editor, [SEPIA], METHODS[:2])}
-    assert results["no edit"].direction == 0
-    assert results["pixel delta"].direction > 0.5
+    assert results["no edit"].values["direction"] == 0
+    assert results["pixel delta"].values["direction"] > 0.5
 
 
 def test_a_method_that_does_not_look_at_the_pair_runs_once_for_all_seeds(tmp_path):
     editor = Counting()
-    results = scored(tmp_path, editor, [SEPIA], [Method(TRUE_WORDS)], seeds=(0, 1, 2))
+    results = scored(tmp_path, editor, [SEPIA], [METHODS[2]], seeds=(0, 1, 2))
     assert editor.edits == len(PHOTOS)
-    assert len({result.score.psnr for result in results}) == 3  # over other photos
+    assert len({result.score.values["psnr"] for result in results}) == 3  # over other photos
 
 
 def test_a_score_is_used_again_only_under_the_same_conditions(tmp_path):
     def losses(**changes):
         editor = changes.pop("editor", None) or Counting()
-        arguments = {"subjects": [TINT], "methods": METHODS[3:], "seeds": [0], **changes}
+        arguments = {"tasks": [TINT], "methods": METHODS[3:], "seeds": [0], **changes}
         before = editor.losses
         results = scored(tmp_path, editor, **arguments)
         assert all(path.exists() for result in results for path in result.pictures.values())
@@ -260,8 +271,8 @@ def test_a_score_is_used_again_only_under_the_same_conditions(tmp_path):
     changes = {
         "model": {"editor": other_model},
         "recommended settings": {"editor": other_guidance},
-        "recipe": {"methods": [Method("fast", dataclasses.replace(FAST, learning_rate=0.05))]},
-        "parameter": {"subjects": [Subject("tint", ByFormula(make("tint", c=198, s=0.45)))]},
+        "recipe": {"methods": [Method("fast", options={"recipe": dataclasses.replace(FAST, learning_rate=0.05)})]},
+        "parameter": {"tasks": [Task("tint", ByFormula(make("tint", c=198, s=0.45)))]},
         "photo": {"photos": {**PHOTOS, "d": 1 - PHOTOS["d"]}},
         "seed": {"seeds": [1]},
         "precision": {"dtype": "bfloat16"},
@@ -277,44 +288,109 @@ def test_a_score_is_used_again_only_under_the_same_conditions(tmp_path):
 
 def test_a_score_knows_how_good_learning_was_on_the_way(tmp_path):
     recipe = dataclasses.replace(FAST, max_train_steps=6, probe_every=2)
-    result = scored(tmp_path, subjects=[TINT], methods=[Method("fast", recipe)], seeds=[0])[0].score
+    result = scored(tmp_path, tasks=[TINT], methods=[Method("fast", options={"recipe": recipe})], seeds=[0])[0].score
     curve, first = result.curve, dataclasses.replace(recipe, max_train_steps=2, lr_scheduler="constant")
     assert len(curve) == 4  # the start and three looks
-    assert (curve[-1].samples, curve[-1].psnr) == (result.samples, result.psnr)
+    assert (curve[-1].samples, curve[-1].psnr) == (result.values["samples"], result.values["psnr"])
     assert [b.samples - a.samples for a, b in itertools.pairwise(curve)] == [2 * 2 + 2] * 3
     assert [point.seconds for point in curve] == sorted(point.seconds for point in curve)
-    again = scored(tmp_path, subjects=[TINT], methods=[Method("fast", recipe)], seeds=[0])[0].score
+    again = scored(tmp_path, tasks=[TINT], methods=[Method("fast", options={"recipe": recipe})], seeds=[0])[0].score
     assert again == result
     # What it says of the second look is what a run of that many updates gives, at the same rate.
     constant = dataclasses.replace(recipe, lr_scheduler="constant")
     long, short = (
-        scored(tmp_path, subjects=[TINT], methods=[Method("fast", r)], seeds=[0])[0].score for r in (constant, first)
+        scored(tmp_path, tasks=[TINT], methods=[Method("fast", options={"recipe": r})], seeds=[0])[0].score
+        for r in (constant, first)
     )
-    assert long.curve[1].psnr == short.psnr
-    assert not scored(tmp_path, subjects=[TINT], methods=[Method(PIXEL_DELTA)], seeds=[0])[0].score.curve
+    assert long.curve[1].psnr == short.values["psnr"]
+    assert not scored(tmp_path, tasks=[TINT], methods=[METHODS[1]], seeds=[0])[0].score.curve
+
+
+def test_another_code_another_device_and_another_method_of_a_name_are_scored_anew(tmp_path, monkeypatch):
+    editor = Counting()
+    arguments = {"tasks": [TINT], "methods": METHODS[3:], "seeds": [0]}
+    scored(tmp_path, editor, **arguments)
+    first = editor.losses
+    scored(tmp_path, editor, **arguments)
+    assert editor.losses == first
+    monkeypatch.setattr(keys, "_own_code", lambda: "another")
+    scored(tmp_path, editor, **arguments)
+    assert editor.losses == 2 * first
+    monkeypatch.setattr(editor, "device", torch.device("cpu", 1))
+    scored(tmp_path, editor, **arguments)
+    assert editor.losses == 3 * first
+
+
+def test_the_code_of_a_score_is_that_of_every_module_but_those_that_only_show(tmp_path, monkeypatch):
+    package = shutil.copytree(keys.PACKAGE, tmp_path / "vii", ignore=shutil.ignore_patterns("*.json", "embedded*"))
+    monkeypatch.setattr(keys, "PACKAGE", package)
+
+    def digest():
+        keys._own_code.cache_clear()
+        return keys._own_code()
+
+    try:
+        before = digest()
+        for name in (
+            "inversion/loop.py",
+            "evaluation/metrics.py",
+            "evaluation/synthetic/looks.py",
+            "methods/baselines.py",
+        ):
+            (package / name).write_text((package / name).read_text() + "\n")
+            assert digest() != before, name
+            before = digest()
+        for name in ("evaluation/report.py", "evaluation/page.py", "cli/bench.py", "rendering/sheets.py"):
+            (package / name).write_text((package / name).read_text() + "\n")
+            assert digest() == before, name
+        assert keys.code_sha256(run) != keys.code_sha256(ToyEditor())
+    finally:
+        keys._own_code.cache_clear()
+
+
+def test_results_are_scored_at_the_editors_size_and_at_the_photos_own(tmp_path, toy):
+    """Every figure again from `vii.apply` on the large photo, for words; the truth is drawn at that size."""
+    photos = {name: square(picture(seed, 70, 90), 32, 64 if name == "a" else 80) for seed, name in enumerate("abc")}
+    assert [photo.shape[1] for photo in photos.values()] == [64, 70, 70]
+    found = {r.score.method: r.score.values for r in scored(tmp_path, toy, [SEPIA], METHODS[:3], photos, seeds=[0])}
+    tests = [query.pair() for query in split_of(SEPIA, photos, 0, 32).queries]
+    truths = [make("sepia").apply(photos[name]) for name in "bc"]
+    assert all(torch.equal(test.after, truth) for test, truth in zip(tests, truths, strict=True))
+    made = [vii.apply(toy, None, test.before, text="make it sepia") for test in tests]
+    words, nothing = found["true words"], found["no edit"]
+    small = [psnr(result, resize(truth, 32, 32)) for result, truth in zip(made, truths, strict=True)]
+    large = [psnr(resize(result, 70, 70), truth) for result, truth in zip(made, truths, strict=True)]
+    assert (words["psnr"], words["full_psnr"]) == pytest.approx((sum(small) / 2, sum(large) / 2), abs=1e-3)
+    likeness = [ssim(photos[name], truth) for name, truth in zip("bc", truths, strict=True)]
+    assert nothing["full_ssim"] == pytest.approx(sum(likeness) / 2, abs=1e-4)
+    assert words["full_psnr"] != words["psnr"]
+    assert found["pixel delta"]["full_psnr"] is not None  # of an example of another size
 
 
 def test_methods_of_one_and_of_several_pairs_are_tested_on_the_same_photos(tmp_path):
-    one, two = Method("fast", FAST), Method("fast, 2 pairs", FAST, 2)
-    results = [result.score for result in scored(tmp_path, subjects=[TINT], methods=[one, two], seeds=[1])]
-    task = TINT.source.task(PHOTOS, 1, 32, examples=2)
-    for score, pairs in zip(results, (task.examples[:1], task.examples), strict=True):
+    one, two = Method("fast", options={"recipe": FAST}), Method("fast, 2 pairs", options={"recipe": FAST}, pairs=2)
+    results = [result.score for result in scored(tmp_path, tasks=[TINT], methods=[one, two], seeds=[1])]
+    split = split_of(TINT, PHOTOS, 1, 32, 2)
+    for score, pairs in zip(results, (split.examples[:1], split.examples), strict=True):
         edit = vii.invert(ToyEditor(), pairs, FAST, seed=1)
-        quality = [psnr(vii.apply(ToyEditor(), edit, t.before, seed=1), t.after) for t in task.tests.values()]
-        assert score.psnr == pytest.approx(sum(quality) / len(quality), abs=1e-3)
-    assert results[0].psnr != results[1].psnr
+        quality = [
+            psnr(vii.apply(ToyEditor(), edit, t.before, seed=1), t.after) for t in map(Query.pair, split.queries)
+        ]
+        assert score.values["psnr"] == pytest.approx(sum(quality) / len(quality), abs=1e-3)
+    assert results[0].values != results[1].values
 
 
 def test_said_is_a_label_and_costs_nothing_to_change(tmp_path):
-    scored(tmp_path, subjects=[SEPIA])
     editor = Counting()
-    renamed = dataclasses.replace(SEPIA, said=False)
-    assert not any(result.score.said for result in scored(tmp_path, editor, [renamed]))
+    scored(tmp_path, editor, tasks=[SEPIA])
+    editor.losses = editor.edits = 0
+    renamed = dataclasses.replace(SEPIA, describable=False)
+    assert not any(result.score.describable for result in scored(tmp_path, editor, [renamed]))
     assert editor.losses == editor.edits == 0
 
 
 def test_a_run_that_was_stopped_goes_on(tmp_path):
-    started = run(ToyEditor(), [SEPIA, TINT], METHODS, PHOTOS, [0, 1], tmp_path)
+    started = run(Counting(), [SEPIA, TINT], METHODS, PHOTOS, [0, 1], tmp_path)
     part = list(itertools.islice(started, 7))
     started.close()
     assert len(json.loads((tmp_path / "scores.json").read_text())["rows"]) == 7
@@ -326,11 +402,11 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "{", '{"version": 99, "rows": {}}', '{"version": 2, "rows": {"k": {"x": 1}}}']
+    "content", ["[]", "{", '{"version": 2, "rows": {}}', '{"version": 3, "rows": {"k": {"x": 1}}}']
 )
 def test_scores_of_another_kind_are_refused_and_kept(tmp_path, content):
     (tmp_path / "scores.json").write_text(content)
-    with pytest.raises(OutputError, match="another folder with -o"):
+    with pytest.raises(OutputError, match="choose another folder"):
         Scores(tmp_path)
     assert (tmp_path / "scores.json").read_text() == content
 
@@ -413,8 +489,8 @@ def test_edits_and_photos_of_ones_own_reach_the_scores(edits_folder, recipe):
     options = ["--edits", edits_folder / "edits.toml", "--photos", photos, "--count", "2", "--recipe", recipe, "--json"]
     found = json.loads(bench("-o", edits_folder / "out", *options, "--quick"))
     assert found["photos"] == "p0, p2, p4"
-    assert {(row["edit"], row["said"]) for row in found["scores"]} == {("mine", True), ("drawn", False)}
-    assert {row["method"] for row in found["scores"] if row["edit"] == "mine"} == set(found["means"])
+    assert {(row["task"], row["describable"]) for row in found["scores"]} == {("mine", True), ("drawn", False)}
+    assert {row["method"] for row in found["scores"] if row["task"] == "mine"} == set(found["means"])
     assert found["seeds"] == "0"
 
 
@@ -436,15 +512,30 @@ def test_bad_input_is_refused_in_one_line(tmp_path, recipe, photo_file):
         (["--seeds", "none"], "--seeds"),
         (["--editor", "embeded"], "did you mean 'embedded'"),
         (["--quick", "--recipe", "default"], "cannot learn 20 tokens"),
+        (["--method", "pixeldelta"], "did you mean 'pixel-delta'"),
+        (["--method", "words", "--method", "words"], "'words' is compared already"),
+        (["--seeds", "5"], "the shipped photos: 5 seeds with 1 example photos each need 5 photos.*found 4"),
     ]
     for arguments, message in cases:
         line = bench("-o", tmp_path / "out", *arguments, code=1)
         assert re.search(message, line), line
-    assert "another folder with -o" in bench("-o", tmp_path / "old", "--recipe", recipe, code=1)
+    assert "choose another folder" in bench("-o", tmp_path / "old", "--recipe", recipe, code=1)
     assert "cannot be written" in bench("-o", photo_file / "inside", "--recipe", recipe, code=1)
     assert not (tmp_path / "out/report.json").exists()
 
 
+def test_methods_of_the_table_and_the_photos_own_size_reach_the_table(tmp_path, recipe):
+    options = ["-o", tmp_path, "--recipe", recipe, "--edit", "sepia", "--quick", "--max-side", "48"]
+    text = bench(*options, "--method", "pixel-delta")
+    assert "**PSNR at the photos' own size, dB; one seed**" in text
+    header = next(line for line in text.splitlines() if line.startswith("| edit"))
+    assert [cell.strip() for cell in header.split("|")[2:-1]] == [
+        *("no edit", "pixel delta", "true words", "pixel-delta", "fast")
+    ]
+    row = {r["method"]: r for r in json.loads((tmp_path / "report.json").read_text())["scores"]}
+    assert row["pixel-delta"]["full_psnr"] == row["pixel delta"]["full_psnr"]
+
+
 def test_leakage_is_unknown_with_one_test_photo(tmp_path):
     two = {name: PHOTOS[name] for name in "ab"}
-    assert {result.score.leakage for result in scored(tmp_path, photos=two)} == {None}
+    assert {result.score.values["leakage"] for result in scored(tmp_path, photos=two)} == {None}

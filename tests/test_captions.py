@@ -15,8 +15,8 @@ from vii.clip import PromptSpace, load_clip
 from vii.demo import demo_photos
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import CaptionerError, EditorError, UsageError
-from vii.evaluation.benchmark import square
 from vii.evaluation.synthetic import captions, make
+from vii.evaluation.tasks import square
 
 FAST = {"max_train_steps": 1, "batch_size": 1, "probe_size": 1, "tokens": 4}
 

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import re
+import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -17,6 +19,8 @@ from PIL import Image
 
 import vii
 from vii.cli import main
+from vii.cli.group import in_options
+from vii.cli.signals import SIGNALS, Stopped, stoppable
 
 LEARN_FAST = ["--set", "steps=2", "--set", "batch_size=2", "--set", "probe_size=2", "--init", "make it night"]
 
@@ -121,6 +125,47 @@ def test_each_option_of_apply_reaches_the_editor(tmp_path, photo_file):
     assert pixels("--full-size").shape == (3, 60, 80)
 
 
+def test_a_folder_is_edited_in_batches_and_says_what_it_skipped(tmp_path, toy, toy_edit, toy_file):
+    photos = tmp_path / "in"
+    photos.mkdir()
+    for number, size in enumerate([(60, 80), (80, 60), (20, 20), (60, 80), (60, 80)]):
+        vii.save_image(picture(number, *size), photos / f"{number}.png")
+    (photos / "2a.png").write_bytes(b"no picture")
+    (photos / "3.gif").write_bytes(b"GIF89a")
+    edits = [f"{toy_file}:0.5", "--set", "guidance_scale=2", "--box", "10,10,40,40"]
+    out, err = run("apply", *edits, photos, "-o", tmp_path / "out", "--batch", "2", "--json", code=1)
+    report = json.loads(out)
+    assert report["paths"] == [str(tmp_path / "out" / f"{number}.png") for number in (0, 1, 3, 4)]
+    assert report["failed"] == 2
+    assert "does not lie inside the photo of 20 x 20" in report["skipped"][str(photos / "2.png")]
+    assert {str(photos / "2a.png"), str(photos / "3.gif")} < set(report["skipped"])
+    assert "2 of 6 photos could not be edited" in err
+    for number in (0, 1, 3, 4):
+        photo = vii.load_image(photos / f"{number}.png")
+        expected = vii.apply(toy, [(toy_edit, 0.5)], photo, mask=(10, 10, 40, 40), guidance_scale=2.0)
+        assert (vii.load_image(tmp_path / "out" / f"{number}.png") - expected).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_what_an_edit_file_asks_for_beyond_the_limits_is_said_and_not_done(tmp_path, toy_edit, photo_file):
+    edit = tmp_path / "greedy.safetensors"
+    vii.save_edit(dataclasses.replace(toy_edit, settings={"guidance_scale": 1e20}), edit)
+    out, err = run("apply", edit, photo_file, "-o", tmp_path / "out.png", "--json")
+    (warning,) = json.loads(out)["warnings"]
+    assert "recommends guidance_scale 1e+20, which is not done" in warning
+    assert warning in err
+    assert json.loads(Image.open(tmp_path / "out.png").text["vii"])["settings"] == {"guidance_scale": 1.0}
+
+
+@pytest.mark.parametrize("weight", ["nan", "1e400", "-inf", "1000"])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, toy_file, photo_file, weight):
+    assert "weight" in refused("apply", f"{toy_file}:{weight}", photo_file, "-o", tmp_path / "out.png")
+
+
+@pytest.mark.parametrize("seed", [2**70, -1])
+def test_seeds_that_no_generator_takes_are_refused(tmp_path, toy_file, photo_file, seed):
+    assert "2**63 - 1" in refused("apply", toy_file, photo_file, "-o", tmp_path / "out.png", "--seed", seed)
+
+
 def test_an_edit_learned_to_reuse_its_noise_is_applied_so_unless_told_otherwise(tmp_path, photo_file, pair_files):
     edit, out = tmp_path / "e.safetensors", tmp_path / "out.png"
     run("learn", *pair_files, "-o", edit, *LEARN_FAST, "--set", "noise=reuse")
@@ -194,9 +239,7 @@ def test_learning_takes_more_pairs_recipes_previews_and_thumbnails(tmp_path, pai
 
 
 def test_stopping_early_keeps_the_best_so_far(tmp_path, pair_files, monkeypatch):
-    from vii import inversion
-
-    original = inversion.invert_steps
+    original = vii.invert_steps
 
     def stopped(*arguments, **options):
         for step in original(*arguments, **options):
@@ -204,9 +247,11 @@ def test_stopping_early_keeps_the_best_so_far(tmp_path, pair_files, monkeypatch)
             if step.step == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(inversion, "invert_steps", stopped)
+    monkeypatch.setattr("vii.cli.learn.invert_steps", stopped)
     edit = tmp_path / "e.safetensors"
-    report = json.loads(run("learn", *pair_files, "-o", edit, *LEARN_FAST, "--set", "steps=50", "--json")[0])
+    told, said = run("learn", *pair_files, "-o", edit, *LEARN_FAST, "--set", "steps=50", "--json", code=130)
+    report = json.loads(told)
+    assert said.strip() == "vii: stopped"
     assert (report["steps"], report["stopped"]) == (2, "interrupted")
     assert vii.load_edit(edit).training["steps"] == 2
 
@@ -245,7 +290,7 @@ def test_bad_input_to_learn_is_refused_in_one_line_and_nothing_is_written(tmp_pa
         ([before, after, "--recipe", "defualt"], "did you mean 'default'"),
         ([before, after, "--editor", "embeded"], "did you mean 'embedded'"),
         ([before, after, "--set", "stepz=3"], "did you mean 'steps'"),
-        ([before, after, "--set", "steps=-3"], "at least 1"),
+        ([before, after, "--set", "steps=-3"], "from 1 to 1000"),
         ([before, after, "--tokens", "99"], "room for"),
         ([before, after, "--init", "night " * 60], "takes 30"),
         ([before, after, "--seed", "-1"], "seed"),
@@ -288,7 +333,7 @@ def test_bad_input_to_apply_is_refused_in_one_line_and_nothing_is_written(tmp_pa
         ([toy_file, photo_file, "--mask", tmp_path / "none.png"], "no such file"),
         ([toy_file, photo_file, "--reuse-noise"], "noise bank"),
         ([toy_file, photo_file, "--steps", "3"], "unknown setting 'num_inference_steps'"),
-        ([photo_file, "--editor", "embedded", "--text", "x", "--steps", "0"], "at least 1"),
+        ([photo_file, "--editor", "embedded", "--text", "x", "--steps", "0"], "from 1 to 1000"),
         ([photo_file, "--editor", "embedded", "--text", "x", "--scheduler", "dim"], "did you mean 'ddim'"),
     ]
     for arguments, message in cases:
@@ -306,7 +351,7 @@ def test_outputs_that_would_be_wrong_are_refused(tmp_path, folder, toy_file):
     (tmp_path / "more").mkdir()
     vii.save_image(picture(1), tmp_path / "more" / "photo0.png")
     twin = tmp_path / "more" / "photo0.png"
-    assert "would both become" in refused("apply", toy_file, folder, twin, "-o", tmp_path / "out")
+    assert "would both be written to" in refused("apply", toy_file, folder, twin, "-o", tmp_path / "out")
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert "cannot be written" in refused("apply", toy_file, photo, "-o", blocked / "inside")
@@ -342,27 +387,177 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
     assert heavy.isdisjoint(done.stderr.split())
 
 
+SIGNALLED = """if True:
+    import itertools, os, signal, sys
+    from vii.cli import main
+    from vii.editors.toy import ToyEditor
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
+    calls, original, number = itertools.count(), ToyEditor.loss, int(sys.argv.pop(1))
+    def loss(self, *arguments, **options):
+        if next(calls) == 50:
+            os.kill(os.getpid(), number)
+        return original(self, *arguments, **options)
+    ToyEditor.loss = loss
+    main(sys.argv[1:])
+"""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
-def test_ctrl_c_in_a_real_process_writes_the_file(tmp_path, pair_files):
-    """A real SIGINT, sent from inside at a known moment, in the middle of an update."""
-    code = """if True:
-        import itertools, os, signal, sys
-        from vii.cli import main
-        from vii.editors.toy import ToyEditor
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
-        calls, original = itertools.count(), ToyEditor.loss
-        def loss(self, *arguments, **options):
-            if next(calls) == 50:
-                os.kill(os.getpid(), signal.SIGINT)
-            return original(self, *arguments, **options)
-        ToyEditor.loss = loss
-        main(sys.argv[1:])
-    """
-    edit = tmp_path / "e.safetensors"
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_in_a_real_process_keeps_the_best_so_far(tmp_path, pair_files, name):
+    """A real signal, sent from inside at a known moment, in the middle of an update."""
+    edit, number = tmp_path / "e.safetensors", signal.Signals[name]
     options = ["--editor", "toy", "--init", "none", "--tokens", "4", "--set", "steps=1000", "--json"]
-    command = [sys.executable, "-c", code, "learn", *map(str, pair_files), "-o", str(edit), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-c", SIGNALLED, str(int(number)), "learn", *map(str, pair_files), "-o", str(edit)]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + number, done.stderr
     report = json.loads(done.stdout)
     assert report["stopped"] == "interrupted"
     assert 30 < vii.load_edit(edit).training["steps"] == report["steps"] < 60
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["after.png", "before.png", "e.safetensors"]
+
+
+def test_signals_are_handled_once_and_handlers_restored():
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with stoppable():
+            with stoppable():  # armed already
+                pass
+            with pytest.raises(Stopped) as stopped:
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert stopped.value.code == 143
+        with stoppable():
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+            assert all(signal.getsignal(number) == signal.SIG_DFL for number in SIGNALS)  # a second one ends it
+            with stoppable(), pytest.raises(KeyboardInterrupt):  # armed anew
+                os.kill(os.getpid(), signal.SIGINT)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        with stoppable():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_a_failure_in_the_middle_does_not_cost_the_updates_before(tmp_path, pair_files, monkeypatch):
+    original = vii.invert_steps
+
+    def failing(*arguments, **options):
+        for step in original(*arguments, **options):
+            yield step
+            if step.step == 2:
+                raise MemoryError
+
+    monkeypatch.setattr("vii.cli.learn.invert_steps", failing)
+    edit = tmp_path / "e.safetensors"
+    told, said = run("learn", *pair_files, "-o", edit, *LEARN_FAST, "--set", "steps=50", "--json", code=1)
+    assert json.loads(told)["stopped"] == "failed"
+    assert "out of memory" in said
+    assert vii.load_edit(edit).training["steps"] == 2
+
+
+def test_a_place_that_is_gone_after_learning_costs_nothing(tmp_path, pair_files, monkeypatch):
+    """The folder disappears while learning: the edit is saved elsewhere, and the error says where."""
+    original, folder = vii.invert_steps, tmp_path / "out"
+    folder.mkdir()
+
+    def removing(*arguments, **options):
+        yield from original(*arguments, **options)
+        folder.rmdir()
+
+    monkeypatch.setattr("vii.cli.learn.invert_steps", removing)
+    line = refused("learn", *pair_files, "-o", folder / "e.safetensors", *LEARN_FAST)
+    kept = re.search(r"what was learned is in (\S+)", line)[1]
+    assert vii.load_edit(kept).training["steps"] == 2
+    shutil.rmtree(os.path.dirname(kept))
+
+
+def test_the_table_of_commands_says_what_their_help_says():
+    for name, standin in main.commands.items():
+        loaded = main.load(name)
+        assert loaded.name == name
+        assert standin.get_short_help_str(200) == loaded.get_short_help_str(200)
+        assert f"  {name} " in run("--help")[0]
+
+
+def test_completion_lists_commands_without_loading_them_and_options(monkeypatch):
+    def complete(words):
+        environment = os.environ | {"_VII_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "1"}
+        environment["COMP_CWORD"] = str(len(words.split(" ")) - 1)
+        code = (
+            "import sys\nfrom vii.cli import main\ntry: main(prog_name='vii')\nfinally: print('torch' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    assert complete("vii le") == "plain,learn\nFalse\n"
+    assert "plain,--json" in complete("vii editors --js")
+
+
+def test_arguments_are_told_as_the_options_of_the_command():
+    learn, apply = main.load("learn"), main.load("apply")
+    message = "use `model`, `dtype='float16'`, `any_model=True`, `batch_size=1` or `reuse_noise=False`; not `x`"
+    assert in_options(message, learn) == (
+        "use --model, --dtype float16, --set any_model=True, --set batch_size=1 or --set reuse_noise=False; not `x`"
+    )
+    assert in_options(message, apply).startswith("use --model, --dtype float16, --any-model, ")
+    assert in_options("`reuse_noise=False`", apply) == "--new-noise"
+    assert in_options("`keep_as`", main.load("pull")) == "--as"
+    assert in_options("`name`", main.load("library")) == "--name"
+    assert in_options("`name`", None) == "`name`"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "x\x1b[1m.png"), "vii: x [1m.png: Permission denied"),
+        (MemoryError(), "vii: out of memory: what was given is too large for this machine"),
+        (RecursionError("deep"), "vii: what was given is nested too deeply"),
+        (ImportError("No module named 'socksio'"), "vii: No module named 'socksio'; 'vii doctor' looks for"),
+        (SystemExit("usage: other"), "vii: a library underneath ended the program, saying: usage: other"),
+        (TypeError("two\nlines"), "vii: a fault of this program: TypeError: two lines in "),
+    ],
+)
+def test_whatever_is_raised_is_one_line(monkeypatch, error, line):
+    def broken():
+        raise error
+
+    monkeypatch.setenv("VII_DEBUG", "0")
+    monkeypatch.setattr("vii.cli.lists.recipe_names", broken)
+    assert refused("recipes").startswith(line)
+    monkeypatch.setenv("VII_DEBUG", "1")
+    if isinstance(error, TypeError):
+        assert CliRunner().invoke(main, ["recipes"]).exception is error
+
+
+def test_what_somebody_wrote_does_not_reach_the_terminal_as_it_is(tmp_path, toy_edit, photo_file):
+    """Escape sequences in a file and in a name; an encoding without the letters; a name that is no UTF-8."""
+    path = tmp_path / os.fsdecode("\udcff夏.safetensors".encode("utf-8", "surrogateescape"))
+    vii.save_edit(dataclasses.replace(toy_edit, title="\x1b]0;owned\x07夏"), path)
+    for encoding in ("ascii", "cp1252", "utf-8"):
+        environment = os.environ | {"PYTHONIOENCODING": encoding, "FORCE_COLOR": "1", "VII_DEBUG": "0"}
+        out = tmp_path / f"{encoding}-夏.png"
+        for command in (["show", path], ["apply", path, photo_file, "-o", out], ["show", f"{path}x"]):
+            done = subprocess.run([sys.executable, "-m", "vii", *command], env=environment, capture_output=True)
+            told = done.stdout + done.stderr
+            assert done.returncode == (command[-1] != path and command[0] == "show"), told
+            assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]|Traceback", told.replace(b"\r\n", b"\n")), told
+        assert out.exists()
+
+
+def test_a_reader_that_is_gone_and_a_full_disk(toy_file):
+    command = [sys.executable, "-m", "vii", "show", str(toy_file)]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+    if os.path.exists("/dev/full"):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, done.stderr.strip()) == (
+            1,
+            "vii: reading or writing failed: No space left on device",
+        )

@@ -13,8 +13,8 @@ from vii.clip import load_clip, remember_texts
 from vii.demo import demo_photos
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditorError, UsageError
-from vii.evaluation.benchmark import square
 from vii.evaluation.synthetic import SAID, make
+from vii.evaluation.tasks import square
 from vii.images import to_pil
 from vii.inversion.examples import Examples
 from vii.preprocessing import of_open_clip

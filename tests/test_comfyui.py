@@ -82,9 +82,8 @@ def test_the_conditioning_is_what_a_pipeline_is_given(pipeline, night):
 
 def test_words_follow_the_tokens_as_in_vii(pipeline, night, tiny):
     ((rows, _),) = conditioning(night, Clip(pipeline), "at (night)")
-    from vii.application import branches
 
-    ((expected, _),) = branches(tiny, [(night, 1.0)], "at (night)", join_text=True)
+    ((expected, _),) = vii.Application(tiny, night, text="at (night)", join_text=True).branches
     assert torch.equal(rows[0], expected.rows)
 
 

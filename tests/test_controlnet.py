@@ -335,7 +335,7 @@ def test_wrong_folders_are_refused(tmp_path, controlnet_folders, tiny_folder):
     shutil.copy(controlnet_folders[1] / "config.json", tmp_path)
     refused("not a complete ControlNet", controlnet=str(tmp_path))
     (tmp_path / "config.json").write_text("{")
-    refused("not a complete ControlNet", controlnet=str(tmp_path))
+    refused("not a complete ControlNet|not valid JSON", controlnet=str(tmp_path))
     with pytest.raises(EditorError, match="not a model that edits photos by instruction"):
         vii.load_editor("ip2p", model=base, clip="none")
 

@@ -83,7 +83,6 @@ def test_the_pages_with_commands_are_among_those_looked_at():
     for page in (
         "",
         "vii/inversion/",
-        "vii/evaluation/benchmark/",
         "vii/evaluation/",
         "vii/ui/",
         "vii/interop/hub/",

@@ -17,9 +17,13 @@ from vii.cli import main
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.editors.toy import ToyEditor
 from vii.errors import EditorError, EditorMismatch, ImageError, RecipeError, UsageError
-from vii.evaluation import MEASURES, Judges, Way, evaluate, load_judges, read_cases, ways_for
-from vii.evaluation import report as summary
-from vii.evaluation.metrics import psnr, ssim
+from vii.evaluation.folders import read_folders
+from vii.evaluation.methods import Method, methods_for
+from vii.evaluation.metric_models import MetricModels, load_metric_models
+from vii.evaluation.metric_table import PAPER
+from vii.evaluation.metrics import psnr, similarity, ssim
+from vii.evaluation.paper import evaluate
+from vii.evaluation.report import paper_record
 from vii.images import fit, resize
 
 FAST = vii.InversionSettings(recipe="fast", init="none", tokens=3, max_train_steps=4, probe_size=2, batch_size=2)
@@ -107,14 +111,14 @@ def test_the_authors_layout(tmp_path):
     folder = pictures(tmp_path / "cat", "0_0.png", "0_1.png", "10_0.png", "2_0.png", "2_1.png", "9_0.png")
     (folder / "._0_0.png").write_bytes(b"")
     (folder / "notes.txt").write_text("x")
-    (case,) = read_cases(folder)
-    assert case.name == "cat"
-    assert case.examples == ((folder / "0_0.png", folder / "0_1.png"),)
-    assert [photo.name for photo in case.photos] == ["2_0", "9_0", "10_0"]
-    assert [photo.truth for photo in case.photos] == [folder / "2_1.png", None, None]
-    (more,) = read_cases(folder, examples=2)
-    assert more.examples[1] == (folder / "2_0.png", folder / "2_1.png")
-    assert [photo.name for photo in more.photos] == ["9_0", "10_0"]
+    (task,) = read_folders(folder)
+    assert task.name == "cat"
+    assert task.source.examples == ((folder / "0_0.png", folder / "0_1.png"),)
+    assert [query.name for query in task.source.queries] == ["2_0", "9_0", "10_0"]
+    assert [query.truth for query in task.source.queries] == [folder / "2_1.png", None, None]
+    (more,) = read_folders(folder, examples=2)
+    assert more.source.examples[1] == (folder / "2_0.png", folder / "2_1.png")
+    assert [photo.name for photo in more.source.queries] == ["9_0", "10_0"]
 
 
 @pytest.mark.parametrize(
@@ -126,18 +130,18 @@ def test_the_authors_layout(tmp_path):
     ],
 )
 def test_other_layouts_take_the_first_pair_as_the_example(tmp_path, names, photo):
-    (case,) = read_cases(pictures(tmp_path, *names))
-    assert len(case.examples) == 1
-    assert [(found.name, bool(found.truth)) for found in case.photos] == [(photo, True)]
+    (task,) = read_folders(pictures(tmp_path, *names))
+    assert len(task.source.examples) == 1
+    assert [(found.name, bool(found.truth)) for found in task.source.queries] == [(photo, True)]
 
 
-def test_a_folder_of_folders_is_a_case_each(tmp_path):
+def test_a_folder_of_folders_is_a_task_each(tmp_path):
     for name in ("dog", "cat"):
         pictures(tmp_path / name, "0_0.png", "0_1.png", "1_0.png")
-    assert [case.name for case in read_cases(tmp_path)] == ["cat", "dog"]
+    assert [task.name for task in read_folders(tmp_path)] == ["cat", "dog"]
     pictures(tmp_path / "bad", "0_0.png", "photo.png")
     with pytest.raises(ImageError, match=r"bad: no before/after pairs .*found 0_0.png, photo.png"):
-        read_cases(tmp_path)
+        read_folders(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -153,14 +157,14 @@ def test_a_folder_of_folders_is_a_case_each(tmp_path):
 )
 def test_folders_that_are_refused(tmp_path, names, options, error, message):
     with pytest.raises(error, match=message):
-        read_cases(pictures(tmp_path, *names), **options)
+        read_folders(pictures(tmp_path, *names), **options)
 
 
 def test_folders_that_are_not_there(tmp_path):
     with pytest.raises(ImageError, match="found nothing"):
-        read_cases(tmp_path / "none")
+        read_folders(tmp_path / "none")
     with pytest.raises(ImageError, match="found a file"):
-        read_cases(pictures(tmp_path, "0_0.png") / "0_0.png")
+        read_folders(pictures(tmp_path, "0_0.png") / "0_0.png")
 
 
 # Measures
@@ -177,27 +181,27 @@ def test_every_measure_is_its_formula(tmp_path, clip_folder, dino_folder, lpips)
     lpips.write_bytes(b"")
     editor = ToyEditor()
     folder = pictures(tmp_path / "cat", "0_0.png", "0_1.png", "1_0.png", "1_1.png", height=40, width=60)
-    judges = load_judges(editor, clip_folder, dino_folder)
-    assert judges.missing == ()
-    assert judges.names == {"clip": clip_folder, "lpips": "AlexNet, lpips 0.1", "dino": dino_folder}
+    models = load_metric_models(editor, clip_folder, dino_folder)
+    assert models.missing == ()
+    assert models.names == {"clip": clip_folder, "lpips": "AlexNet, lpips 0.1", "dino": dino_folder}
     words = ("a photo", "a photo at night")
-    ways = [Way("no edit"), Way("fast", FAST)]
-    nothing, row = evaluate(editor, read_cases(folder), ways, judges, tmp_path / "out", cycle=True, words=words)
-    assert set(row.measures) == {measure.name for measure in MEASURES}
-    assert None not in row.measures.values()
+    methods = [Method("no edit", "no-edit"), Method("fast", options={"recipe": FAST})]
+    nothing, row = evaluate(editor, read_folders(folder), methods, models, tmp_path / "out", cycle=True, words=words)
+    assert set(row.values) == {metric.name for metric in PAPER} | {"explained"}
+    assert None not in row.values.values()
 
     before, after, photo, truth = (vii.load_image(folder / f"{name}.png") for name in ("0_0", "0_1", "1_0", "1_1"))
-    result = vii.load_image(row.result)
+    result = vii.load_image(tmp_path / "out" / row.picture)
     edit = vii.invert(editor, [vii.Pair(before, after)], FAST)
     assert (result - vii.apply(editor, edit, photo)).abs().max() < 1 / 255
     photo, truth = resize(photo, 32, 32), resize(truth, 32, 32)
 
     def features(*images):
-        return judges.clip.image_features([fit(image, 32, 1) for image in images])
+        return models.clip.image_features([fit(image, 32, 1) for image in images])
 
     a, b, x, y = features(before, after, photo, result)
     na, nb, nx, ny = normalize(torch.stack([a, b, x, y]).double(), dim=1)
-    s, t = normalize(judges.clip.text_features(words).double(), dim=1)
+    s, t = normalize(models.clip.text_features(words).double(), dim=1)
     back = vii.invert(editor, [vii.Pair(after, before)], FAST)
     again = vii.invert(editor, [vii.Pair(photo, result)], FAST)
     returned, repeated = (
@@ -212,60 +216,86 @@ def test_every_measure_is_its_formula(tmp_path, clip_folder, dino_folder, lpips)
         "psnr": psnr(result, truth),
         "ssim": ssim(result, truth),
         "lpips": float(2 * (result - truth).abs().mean()),  # of pictures in [-1, 1]
-        "dino": cosine(*judges.dino([result, truth])),
+        "dino": cosine(*models.dino([result, truth])),
         "cycle_image_psnr": psnr(returned, photo),
-        "cycle_image_clip": cosine(*judges.clip.image_features([returned, photo])),
+        "cycle_image_clip": cosine(*models.clip.image_features([returned, photo])),
         "cycle_image_lpips": float(2 * (returned - photo).abs().mean()),
         "cycle_prompt_psnr": psnr(repeated, goal),
-        "cycle_prompt_clip": cosine(*judges.clip.image_features([repeated, goal])),
+        "cycle_prompt_clip": cosine(*models.clip.image_features([repeated, goal])),
         "cycle_prompt_lpips": float(2 * (repeated - goal).abs().mean()),
     }
-    assert row.measures == pytest.approx(expected, abs=1e-4)
-    assert row.explained == edit.training["explained"]
-    assert nothing.result is None
-    assert nothing.measures["image_clip"] == pytest.approx(1)
-    assert nothing.measures["visual_clip"] == 0
-    assert nothing.measures["cycle_image_psnr"] is None
+    assert row.values == pytest.approx(expected | {"explained": edit.training["explained"]}, abs=1e-4)
+    assert nothing.picture == ""
+    assert nothing.values["image_clip"] == pytest.approx(1)
+    assert nothing.values["visual_clip"] == 0
+    assert nothing.values["cycle_image_psnr"] is None
 
 
 def test_dino_features_are_the_class_tokens_of_transformers_own_model(dino_folder, toy):
     from transformers import ViTModel
 
-    judges = load_judges(toy, dino=dino_folder)
+    models = load_metric_models(toy, dino=dino_folder)
     image = picture(3, 32, 32)
     pixels = (image - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(
         3, 1, 1
     )
     with torch.no_grad():
         expected = ViTModel.from_pretrained(dino_folder)(pixel_values=pixels[None]).last_hidden_state[:, 0]
-    torch.testing.assert_close(judges.dino([image]), expected)
+    torch.testing.assert_close(models.dino([image]), expected)
+
+
+def test_features_leave_the_device_before_they_become_float64():
+    """Not every device has float64; the meta device has no values at all, so that only the order is seen."""
+    calls = []
+
+    class Recorded(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, kinds, arguments=(), options=None):
+            if function in (torch.Tensor.cpu, torch.Tensor.double):
+                calls.append(function.__name__)
+            return super().__torch_function__(function, kinds, arguments, options or {})
+
+    first, second = (torch.rand(4).as_subclass(Recorded) for _ in range(2))
+    assert similarity(first, second) == pytest.approx(
+        cosine(*(one.as_subclass(torch.Tensor) for one in (first, second)))
+    )
+    assert calls[:4] == ["cpu", "double"] * 2
 
 
 def test_several_examples_give_the_mean_direction(tmp_path, clip_folder, toy):
     folder = pictures(tmp_path, "0_0.png", "0_1.png", "1_0.png", "1_1.png", "2_0.png")
     (tmp_path / "1_1.png").unlink()
     vii.save_image(1 - picture(1, 32, 32), tmp_path / "1_1.png")
-    judges = load_judges(toy, clip_folder, truths=False)
-    _, row = evaluate(toy, read_cases(folder, 2), [Way("no edit"), Way("fast", FAST)], judges, tmp_path / "out")
+    models = load_metric_models(toy, clip_folder, truths=False)
+    _, row = evaluate(
+        toy,
+        read_folders(folder, 2),
+        [Method("no edit", "no-edit"), Method("fast", options={"recipe": FAST})],
+        models,
+        tmp_path / "out",
+    )
     names = ("0_0", "0_1", "1_0", "1_1", "2_0")
-    images = [*(vii.load_image(folder / f"{name}.png") for name in names), vii.load_image(row.result)]
-    a, b, c, d, x, y = normalize(judges.clip.image_features(images).double(), dim=1)
-    assert row.measures["visual_clip"] == pytest.approx(cosine((b - a + d - c) / 2, y - x), abs=1e-5)
+    images = [
+        *(vii.load_image(folder / f"{name}.png") for name in names),
+        vii.load_image(tmp_path / "out" / row.picture),
+    ]
+    a, b, c, d, x, y = normalize(models.clip.image_features(images).double(), dim=1)
+    assert row.values["visual_clip"] == pytest.approx(cosine((b - a + d - c) / 2, y - x), abs=1e-5)
 
 
 def test_what_cannot_be_measured_is_said_in_a_sentence_each(toy, lpips, monkeypatch):
-    judges = load_judges(toy)
-    assert [sentence.partition(":")[0] for sentence in judges.missing] == ["no CLIP measures", "no LPIPS", "no DINO"]
-    assert "--measure-clip" in judges.missing[0]
-    assert str(lpips.parent) in judges.missing[1]  # the package is there, the weights are not
-    assert "hf download facebook/dino-vits16" in judges.missing[2]
-    assert judges.clip is judges.lpips is judges.dino is None
+    models = load_metric_models(toy)
+    assert [sentence.partition(":")[0] for sentence in models.missing] == ["no CLIP measures", "no LPIPS", "no DINO"]
+    assert "--measure-clip" in models.missing[0]
+    assert str(lpips.parent) in models.missing[1]  # the package is there, the weights are not
+    assert "hf download facebook/dino-vits16" in models.missing[2]
+    assert models.clip is models.lpips is models.dino is None
     monkeypatch.setitem(sys.modules, "lpips", None)
-    assert "pip install lpips" in load_judges(toy).missing[1]
-    assert len(load_judges(toy, truths=False).missing) == 1
-    assert len(load_judges(toy, truths=False, cycle=True).missing) == 2
+    assert "pip install lpips" in load_metric_models(toy).missing[1]
+    assert len(load_metric_models(toy, truths=False).missing) == 1
+    assert len(load_metric_models(toy, truths=False, cycle=True).missing) == 2
     with pytest.raises(EditorError, match="leave --dino away"):
-        load_judges(toy, dino="none/such")
+        load_metric_models(toy, dino="none/such")
 
 
 # Runs
@@ -273,19 +303,19 @@ def test_what_cannot_be_measured_is_said_in_a_sentence_each(toy, lpips, monkeypa
 
 def test_a_second_run_makes_nothing_again_and_another_condition_does(tmp_path, clip_folder):
     folder = pictures(tmp_path / "cat", "0_0.png", "0_1.png", "1_0.png", "2_0.png")
-    editor, judges = Counting(), load_judges(ToyEditor(), clip_folder, truths=False)
-    ways = [Way("no edit"), Way("fast", FAST)]
+    editor, models = Counting(), load_metric_models(ToyEditor(), clip_folder, truths=False)
+    methods = [Method("no edit", "no-edit"), Method("fast", options={"recipe": FAST})]
 
     def run(**options):
         editor.losses = editor.edits = 0
-        rows = list(evaluate(editor, read_cases(folder), ways, judges, tmp_path / "out", **options))
+        rows = list(evaluate(editor, read_folders(folder), methods, models, tmp_path / "out", **options))
         return rows, (editor.losses, editor.edits)
 
     first, work = run()
     assert work[0] > 0
     assert work[1] == 2
     assert run() == (first, (0, 0))
-    first[-1].result.unlink()
+    (tmp_path / "out" / first[-1].picture).unlink()
     assert run() == (first, (0, 1))
     for options in ({"seed": 1}, {"conditions": {"dtype": "bfloat16"}}):
         assert run(**options)[1] == work
@@ -295,50 +325,51 @@ def test_a_second_run_makes_nothing_again_and_another_condition_does(tmp_path, c
     assert run(cycle=True)[1][1] == 2 * 2
 
 
-def test_ways_are_no_edit_an_edit_file_and_recipes(toy_edit, tmp_path):
-    assert [way.name for way in ways_for()] == ["no edit", "default"]
-    assert [way.name for way in ways_for(edit=("bands", toy_edit))] == ["no edit", "bands"]
-    both = ways_for(["visii"], ("bands", toy_edit))
-    assert [(way.name, bool(way.recipe), bool(way.edit)) for way in both][1:] == [
+def test_methods_are_no_edit_an_edit_file_and_recipes(toy_edit, tmp_path):
+    both = methods_for(["visii"], baselines=["no-edit"], edit=("bands", toy_edit))
+    assert [method.name for method in both] == ["no edit", "bands", "visii"]
+    assert [(method.name, bool(method.recipe), bool(method.edit)) for method in both][1:] == [
         ("bands", False, True),
         ("visii", True, False),
     ]
     (tmp_path / "bands.toml").write_text("")
     with pytest.raises(UsageError, match="'bands' is compared already"):
-        ways_for([str(tmp_path / "bands.toml")], ("bands", toy_edit))
+        methods_for([str(tmp_path / "bands.toml")], edit=("bands", toy_edit))
     (tmp_path / "words.toml").write_text('[inversion]\ninit = "{words}"')
     with pytest.raises(RecipeError, match="only 'vii bench' has"):
-        ways_for([str(tmp_path / "words.toml")])
+        methods_for([str(tmp_path / "words.toml")])
 
 
 def test_what_makes_no_sense_is_refused_before_anything_is_learned(tmp_path, toy, tiny, toy_edit, clip_folder):
     folder = pictures(tmp_path / "cat", "0_0.png", "0_1.png", "1_0.png")
-    cases, ways = read_cases(folder), [Way("fast", FAST)]
-    clip = load_judges(toy, clip_folder, truths=False)
+    tasks, methods = read_folders(folder), [Method("fast", options={"recipe": FAST})]
+    clip = load_metric_models(toy, clip_folder, truths=False)
     out = tmp_path / "out"
     with pytest.raises(UsageError, match="nothing to measure"):
-        evaluate(toy, cases, ways, Judges(), out)
+        evaluate(toy, tasks, methods, MetricModels(), out)
     with pytest.raises(UsageError, match="--text needs a CLIP"):
-        evaluate(toy, cases, ways, Judges(), out, words=("a", "b"), cycle=True)
+        evaluate(toy, tasks, methods, MetricModels(), out, words=("a", "b"), cycle=True)
     with pytest.raises(UsageError, match="add --recipe"):
-        evaluate(toy, cases, [Way("bands", edit=toy_edit)], clip, out, cycle=True)
+        evaluate(toy, tasks, [Method("bands", edit=toy_edit)], clip, out, cycle=True)
     with pytest.raises(EditorMismatch):
-        evaluate(tiny, cases, [Way("bands", edit=toy_edit)], clip, out)
+        evaluate(tiny, tasks, [Method("bands", edit=toy_edit)], clip, out)
     pictures(folder, "1_1.png", height=64)
     with pytest.raises(ImageError, match="must show the same frame"):
-        evaluate(toy, read_cases(folder), ways, clip, out)
+        evaluate(toy, read_folders(folder), methods, clip, out)
     assert not out.exists()
 
 
-def test_every_case_counts_the_same(tmp_path, clip_folder, toy):
+def test_every_task_counts_the_same(tmp_path, clip_folder, toy):
     pictures(tmp_path / "a", "0_0.png", "0_1.png", "1_0.png", "2_0.png")
     pictures(tmp_path / "b", "0_0.png", "0_1.png", "3_0.png")
-    judges = load_judges(toy, clip_folder, truths=False)
-    rows = list(evaluate(toy, read_cases(tmp_path), [Way("fast", FAST)], judges, tmp_path / "out"))
-    one, two, three = (row.measures["image_clip"] for row in rows)
-    found = summary(rows, judges, {})
+    models = load_metric_models(toy, clip_folder, truths=False)
+    rows = list(
+        evaluate(toy, read_folders(tmp_path), [Method("fast", options={"recipe": FAST})], models, tmp_path / "out")
+    )
+    one, two, three = (row.values["image_clip"] for row in rows)
+    found = paper_record(rows, models, {})
     assert found["means"]["fast"]["image_clip"] == pytest.approx(((one + two) / 2 + three) / 2, abs=1e-5)
-    assert found["measures"]["image_clip"]["measured_with"] == clip_folder
+    assert found["metrics"]["image_clip"]["measured_with"] == clip_folder
     assert set(found["means"]["fast"]) == {"visual_clip", "visual_clip_raw", "image_clip"}
 
 
@@ -367,8 +398,8 @@ def test_the_command_writes_csv_json_a_sheet_and_a_table(tmp_path, clip_folder, 
     assert "no DINO" in missing
     found = json.loads((out / "results.json").read_text())
     assert json.loads(run(*options, "--json")[0]) == found
-    assert [(row["way"], row["photo"]) for row in found["rows"]] == [
-        (way, photo) for way in ("no edit", "bands", "fast") for photo in ("1_0", "2_0")
+    assert [(row["method"], row["photo"]) for row in found["rows"]] == [
+        (method, photo) for method in ("no edit", "bands", "fast") for photo in ("1_0", "2_0")
     ]
     lines = list(csv.DictReader((out / "results.csv").open()))
     assert len(lines) == 6
@@ -394,7 +425,7 @@ def test_the_command_with_a_tiny_instruct_pix2pix_and_a_cycle(tmp_path, tiny_fol
         *(tmp_path / "set", "-o", out, "--editor", "ip2p", "--model", model, "--clip", clip_folder),
         *("--recipe", tmp_path / "fast.toml", "--cycle", "--device", "cpu"),
     )
-    assert "Means over 2 cases with 2 photos" in text
+    assert "Means over 2 tasks with 2 photos" in text
     assert "| cycle, prompt, CLIP" in text
     assert sorted(path.name for path in out.glob("contact*")) == ["contact-sheet-cat.png", "contact-sheet-dog.png"]
     assert len(list((out / "edits").iterdir())) == 2 * 3

@@ -11,7 +11,7 @@ from PIL import Image
 
 import vii
 from vii.errors import ImageError, OutputError, UsageError
-from vii.images import find_images, fitted_size
+from vii.images import as_image, find_images, fitted_size
 
 
 def test_pixels_survive_a_round_trip(tmp_path):
@@ -171,3 +171,41 @@ def test_pair_hash_names_the_pixels():
     one, two = picture(1), picture(2)
     assert vii.Pair(one, two).sha256() == vii.Pair(one.clone(), two.clone()).sha256()
     assert len({vii.Pair(one, two).sha256(), vii.Pair(two, one).sha256(), vii.Pair(one, one).sha256()}) == 3
+
+
+def test_pictures_as_people_hold_them_are_taken():
+    eight = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+    expected = torch.from_numpy(eight).permute(2, 0, 1).float() / 255
+    sixteen, floats = eight.astype(np.uint16) * 257, eight.astype(np.float64) / 255
+    for held in (eight, sixteen, floats, Image.fromarray(eight), torch.from_numpy(eight).permute(2, 0, 1), expected):
+        torch.testing.assert_close(as_image(held), expected, atol=1e-7, rtol=0)
+    grey = as_image(eight[..., 0])
+    assert torch.equal(grey, as_image(Image.fromarray(eight[..., 0])))
+    assert torch.equal(grey, as_image(eight[..., :1]))
+    alpha = np.dstack([eight, eight[..., :1]]).astype(np.float32) / 255
+    torch.testing.assert_close(as_image(alpha)[1], torch.from_numpy(alpha[..., 1] * alpha[..., 3] + 1 - alpha[..., 3]))
+    image = picture(1)
+    assert as_image(image) is image
+
+
+@pytest.mark.parametrize(
+    ("held", "match"),
+    [
+        ("cat.png", "vii.load_image"),
+        (None, "got NoneType"),
+        (torch.rand(20, 24, 3), "permute"),
+        (torch.rand(1, 3, 20, 24), r"\(1, 3, 20, 24\)"),
+        (torch.rand(3, 20, 24) * 255, "divide it by 255"),
+        (torch.full((3, 20, 24), torch.nan), "nan"),
+        (torch.ones(3, 20, 24, dtype=torch.int64), "int64"),
+        (torch.rand(3, 0, 24), "no pixels"),
+        (np.zeros((3, 20, 24)), "torch.from_numpy"),
+        (np.full((20, 24, 3), 200.0), "divide it by 255"),
+        (np.zeros((20, 24, 3), dtype=np.int32), "int32"),
+        (np.zeros((20, 24, 3), dtype=bool), "bool"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_one_sentence(held, match):
+    with pytest.raises(UsageError, match=match) as refused:
+        as_image(held, "photo")
+    assert str(refused.value).startswith("photo: ")

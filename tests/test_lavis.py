@@ -1,23 +1,23 @@
-"""Captions by a worker in a process of its own, LAVIS behind it, its environment, and the commands for it."""
+"""Captions by a worker in a process of its own, LAVIS behind it, and the environment that uv makes for it."""
 
 import json
 import os
+import re
 import sys
 import textwrap
 import time
-import zipfile
+import tomllib
 
 import pytest
 import torch
-from click.testing import CliRunner
 from conftest import picture
+from packaging.requirements import Requirement
 from test_cli import refused, run
+from test_docs import DOCS, section
 
 import vii
 from vii.captions import INITS, starting_texts
-from vii.captions import environment as environments
-from vii.captions.environment import Environment, find_python, is_ready, ready_python, set_up
-from vii.captions.lavis import PROGRAM, caption_of, lavis_command
+from vii.captions.lavis import PROGRAM, caption_of, find_uv, lavis_command
 from vii.captions.worker import Worker
 from vii.errors import CaptionerError, UsageError
 
@@ -157,7 +157,7 @@ LAVIS = """
 
 @pytest.fixture
 def lavis(tmp_path, monkeypatch):
-    """The real worker with this interpreter, and in place of salesforce-lavis a stand-in with its functions."""
+    """The real worker with this interpreter for uv, and in place of salesforce-lavis a stand-in with its functions."""
     package = tmp_path / "site" / "lavis"
     (package / "common").mkdir(parents=True)
     (package / "models").mkdir()
@@ -166,12 +166,12 @@ def lavis(tmp_path, monkeypatch):
     (package / "common/registry.py").write_text(textwrap.dedent(LAVIS))
     (package / "models/__init__.py").write_text("from ..common.registry import *")
     (tmp_path / "site/omegaconf.py").write_text("class OmegaConf: pass")
-    launcher = tmp_path / "python"
-    code = f"import runpy, sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); sys.argv = sys.argv[2:]; "
+    launcher = tmp_path / "uv"
+    code = f"import runpy, sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); sys.argv = sys.argv[3:]; "
     code += "runpy.run_path(sys.argv[0], run_name='__main__')"
     launcher.write_text(f'#!/bin/sh\nexec {sys.executable} -I -W ignore -c "{code}" "$@"\n')
     launcher.chmod(0o755)
-    monkeypatch.setattr("vii.captions.lavis.ready_python", lambda name: launcher)
+    monkeypatch.setattr("vii.captions.lavis.find_uv", lambda: str(launcher))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in for the interpreter is a shell script")
@@ -191,9 +191,11 @@ def test_lavis_captions_pictures_in_its_own_process(lavis, toy):
 
 
 def test_lavis_models_are_named_as_its_zoo_or_by_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("vii.captions.lavis.ready_python", lambda name: "python")
-    assert lavis_command("blip_caption/large_coco", "cuda")[1:] == [
-        "-I",
+    monkeypatch.setattr("vii.captions.lavis.find_uv", lambda: "uv")
+    assert lavis_command("blip_caption/large_coco", "cuda") == [
+        "uv",
+        "run",
+        "--script",
         str(PROGRAM),
         "blip_caption/large_coco",
         "cuda",
@@ -211,110 +213,71 @@ def test_lavis_models_are_named_as_its_zoo_or_by_a_file(tmp_path, monkeypatch):
 # --- its environment --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def wheel(tmp_path, monkeypatch):
-    """`lavis` needs a small wheel on disk instead of LAVIS, in a cache folder of its own."""
-    path = tmp_path / "standin-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("standin/__init__.py", "")
-        archive.writestr("standin-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: standin\nVersion: 1.0\n")
-        archive.writestr(
-            "standin-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr("standin-1.0.dist-info/RECORD", "")
-    monkeypatch.setattr(environments, "cache_folder", lambda: tmp_path / "cache")
-
-    def need(*requirements, module="standin"):
-        entry = Environment(sys.version_info[:2], requirements, module, "nothing")
-        monkeypatch.setattr(environments, "ENVIRONMENTS", {"lavis": entry})
-
-    need(str(path))
-    return path, need
+def test_the_program_says_what_it_needs_as_pep_723_has_it():
+    text = PROGRAM.read_text(encoding="utf-8")
+    block = re.search(r"^# /// script$\n((?:^#(?: .*)?$\n)+?)^# ///$", text, re.MULTILINE)[1]
+    needs = tomllib.loads("".join(line[2:] + "\n" for line in block.splitlines()))
+    assert needs["requires-python"] == "==3.11.*"
+    required = {one.name: one.specifier for one in map(Requirement, needs["dependencies"])}
+    assert str(required["salesforce-lavis"]) == "==1.0.2"
+    assert "2.5.1" not in required["torch"]  # whose checkpoints can hold code
 
 
-def test_an_environment_is_made_gone_on_with_and_removed(wheel, tmp_path):
-    path, need = wheel
-    offline = "--no-index"
-    need(offline, str(tmp_path / "missing-1.0-py3-none-any.whl"))
-    message = refused("captioner", "setup", "lavis")
-    assert "missing-1.0" in message
-    assert "again to go on" in message
-    assert "install.log" in message
-    assert not is_ready("lavis")
-    folder = tmp_path / "cache/captioners/lavis"
-    made = (folder / "pyvenv.cfg").stat().st_mtime_ns
-
-    need(offline, str(path), module="no_such_module")
-    with pytest.raises(CaptionerError, match=r"No module named 'no_such_module'.*start afresh"):
-        set_up("lavis")
-
-    need(offline, str(path))
-    assert run("captioner", "setup", "lavis")[0].strip() == str(folder)
-    assert (folder / "pyvenv.cfg").stat().st_mtime_ns == made  # what was there is used
-    assert ready_python("lavis").exists()
-    assert json.loads(run("captioner", "list", "--json")[0])[-1]["state"] == "ready"
-    need(offline, str(path), "another")
-    assert not is_ready("lavis")  # made for other requirements
-
-    assert str(folder) in run("captioner", "remove", "lavis")[0]
-    assert not folder.exists()
-    assert "not set up" in refused("captioner", "remove", "lavis")
+def test_uv_runs_a_program_by_its_header_apart_from_what_is_here(tmp_path, monkeypatch):
+    """The real uv, without a network: the header's interpreter, none of our packages, nothing beside the program."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"# /// script\n# requires-python = '=={sys.version_info[0]}.{sys.version_info[1]}.*'\n# ///\n"
+        "import importlib.util, json, sys\n"
+        "print(json.dumps({'ready': True}), flush=True)\n"
+        "request = json.loads(sys.stdin.readline())\n"
+        "found = [name for name in ('torch', 'click', 'neighbour', 'caller') if importlib.util.find_spec(name)]\n"
+        "print(json.dumps({'id': request['id'], 'caption': f'{sys.version_info[:2]} {found}'}), flush=True)\n"
+    )
+    (tmp_path / "neighbour.py").write_text("")
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "caller.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_PYTHON", sys.executable)
+    monkeypatch.setattr("vii.captions.lavis.PROGRAM", program)
+    with Worker(lavis_command("a/b"), name="lavis", start_seconds=120) as worker:
+        assert caption_of(worker, tmp_path) == f"{sys.version_info[:2]} []"
 
 
-def test_interpreters_that_will_not_do(wheel, tmp_path, monkeypatch):
-    _, need = wheel
-    need()
-    assert find_python(sys.version_info[:2]) == sys.executable
-    with pytest.raises(CaptionerError, match=r"not an interpreter of Python 2\.4"):
-        find_python((2, 4), sys.executable)
+def test_without_uv_it_is_told_how_to_get_it(tmp_path, monkeypatch):
+    for name, image in (("a", picture(1)), ("b", 1 - picture(1))):
+        vii.save_image(image, tmp_path / f"{name}.png")
+    monkeypatch.setattr("vii.captions.lavis.find_uv", lambda: None)
+    learn = ["learn", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "e.safetensors"]
+    assert "pip install uv" in refused(*learn, "--init", "lavis")
+    assert json.loads(run("captioner", "list", "--json")[0])[-1]["state"] == "needs uv: pip install uv"
+    monkeypatch.setitem(sys.modules, "uv", None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "python2.4").write_text("#!/bin/sh\necho 'python2.4: command not found'; exit 127\n")
-    (tmp_path / "python2.4").chmod(0o755)
-    with pytest.raises(CaptionerError, match=r"no Python 2\.4 found.*--python"):
-        find_python((2, 4))
-    assert "not an interpreter" in refused("captioner", "setup", "lavis", "--python", "/nowhere/python")
-
-
-def test_the_cache_folder_follows_the_system(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert environments.cache_folder() == tmp_path / ".cache/vii"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "c"))
-    assert environments.cache_folder() == tmp_path / "c/vii"
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert environments.cache_folder() == tmp_path / "Library/Caches/vii"
+    assert find_uv() is None
+    (tmp_path / "uv").write_text("#!/bin/sh\n")
+    (tmp_path / "uv").chmod(0o755)
+    assert find_uv() == str(tmp_path / "uv")
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
-def test_captioner_commands_refuse_in_one_line(wheel, tmp_path):
-    assert "did you mean 'lavis'" in refused("captioner", "setup", "lavsi")
-    assert "unknown captioner" in refused("captioner", "remove", "../..")
-    assert "No such command" in refused("captioner", "install")
-    (tmp_path / "cache").write_text("")
-    assert "XDG_CACHE_HOME" in refused("captioner", "setup", "lavis")
-
-
-def test_learn_refuses_bad_captioners_in_one_line(tmp_path, monkeypatch, wheel):
+def test_learn_refuses_bad_captioners_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for name, image in (("a", picture(1)), ("b", 1 - picture(1))):
         vii.save_image(image, tmp_path / f"{name}.png")
     learn = ["learn", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "e.safetensors"]
     assert "cannot fetch the captioner 'no/such'" in refused(*learn, "--init", "caption", "--captioner", "no/such")
-    assert "run 'vii captioner setup lavis'" in refused(*learn, "--init", "lavis")
     assert "a captioner is for init" in refused(*learn, "--init", "none", "--captioner", "x")
     assert "cannot load the CLIP model 'no/such'" in refused(*learn, "--init", "pez", "--captioner", "no/such")
     assert "pez_target must be one of" in refused(*learn, "--init", "pez", "--set", "pez_target=before")
+    assert "No such command" in refused("captioner", "install")
 
 
-def test_list_names_every_init_and_so_does_the_page_on_learning(wheel):
-    from test_docs import DOCS, section
-
+def test_list_names_every_init_and_so_does_the_page_on_learning():
     told = section(DOCS["vii/inversion/README.md"], "## The starting text")
-
-    out = CliRunner().invoke(vii.cli.main, ["captioner", "list"]).output
+    out = run("captioner", "list")[0]
     for name in INITS:
         assert f" {name} " in out
         assert f"| `{name}` |" in told

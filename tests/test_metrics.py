@@ -9,9 +9,9 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from vii.errors import UsageError
-from vii.evaluation.benchmark import read_photos
 from vii.evaluation.metrics import COARSE, MAX_PSNR, direction, leakage, preserved, psnr, ssim
 from vii.evaluation.synthetic import SyntheticEdit, compose, make
+from vii.evaluation.tasks import read_photos
 from vii.images import Pair
 
 

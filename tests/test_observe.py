@@ -1,21 +1,23 @@
 """`vii learn` with several pairs, with pictures, curves and logs, as a user meets it."""
 
-import io
 import json
+import os
 import re
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
 import pytest
-import rich.console
 from conftest import picture
 from test_cli import refused, run
 from test_event_log import Writer, writers  # noqa: F401 (a fixture)
 
 import vii
 from vii.cli.observe import Observers
+from vii.files import Outputs
 
 TOY = ["--editor", "toy", "--init", "none", "--tokens", "4", "--set", "probe_size=4", "--set", "batch_size=2"]
+COLUMNS = {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
 
 
 @pytest.fixture
@@ -98,9 +100,7 @@ def test_logs_alone_cost_no_sampling(tmp_path, folder, writers, monkeypatch):  #
 
 
 def test_they_can_be_watched_and_survive_an_interrupt(tmp_path, folder, writers, monkeypatch):  # noqa: F811
-    from vii import inversion
-
-    original, seen = inversion.invert_steps, []
+    original, seen = vii.invert_steps, []
 
     def watched(*arguments, **options):
         for step in original(*arguments, **options):
@@ -111,9 +111,10 @@ def test_they_can_be_watched_and_survive_an_interrupt(tmp_path, folder, writers,
             if step.step == 5:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(inversion, "invert_steps", watched)
+    monkeypatch.setattr("vii.cli.learn.invert_steps", watched)
     options = ["--preview", "--plot", "--log-dir", tmp_path / "log", "--set", "steps=8", "--set", "probe_every=2"]
-    report = json.loads(run("learn", "--pairs", folder, "-o", tmp_path / "e.safetensors", *TOY, *options, "--json")[0])
+    learn = ["learn", "--pairs", folder, "-o", tmp_path / "e.safetensors", *TOY, *options, "--json"]
+    report = json.loads(run(*learn, code=130)[0])
     assert report["stopped"] == "interrupted"
     assert [width for width, _ in seen] == sorted(width for width, _ in seen)
     assert len({width for width, _ in seen}) == 3  # after 0, 2 and 4 updates
@@ -137,8 +138,8 @@ def test_what_cannot_be_written_is_found_out_before_learning(tmp_path, folder, w
 
 
 def test_time_spent_on_pictures_is_not_called_learning(tmp_path, toy, toy_pair, monkeypatch):
-    observers = Observers(tmp_path / "e.safetensors", preview=True)
-    observers.start(toy, toy_pair, 4, 0)
+    observers = Observers(tmp_path / "e.safetensors", Outputs(), preview=True)
+    observers.start(toy, toy_pair, 0)
     clock = iter([10.0, 13.0, 20.0, 24.0])
     monkeypatch.setattr("vii.cli.observe.time.perf_counter", lambda: next(clock))
     for step in list(
@@ -148,16 +149,65 @@ def test_time_spent_on_pictures_is_not_called_learning(tmp_path, toy, toy_pair, 
     assert observers.seconds == 7.0
 
 
-def test_the_line_on_a_terminal_shows_step_losses_and_time_left(tmp_path, folder, monkeypatch):
-    """On a terminal of 80 columns; nothing is cut off."""
-    screen = io.StringIO()
+def test_an_observer_that_fails_is_told_once_and_costs_nothing(tmp_path, folder, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
 
-    class Terminal(rich.console.Console):
-        def __init__(self, **options):
-            super().__init__(file=screen, force_terminal=True, width=80, legacy_windows=False)
+    edit = tmp_path / "e.safetensors"
+    monkeypatch.setattr("vii.rendering.preview.save_image", full)
+    monkeypatch.setattr("vii.cli.observe.learning_curve", full)
+    options = ["--preview", "--plot", "--set", "steps=8", "--set", "probe_every=2"]
+    told, said = run("learn", "--pairs", folder, "-o", edit, *TOY, *options)
+    warnings = [line for line in said.splitlines() if "left out" in line]
+    assert [line.split()[1] for line in warnings] == ["--plot", "--preview"]
+    assert all("No space left on device" in line for line in warnings)
+    assert vii.load_edit(edit).training["steps"] == 8
+    assert "8 steps" in told
 
-    monkeypatch.setattr(rich.console, "Console", Terminal)
-    run("learn", "--pairs", folder, "-o", tmp_path / "e.safetensors", *TOY, "--set", "steps=40")
-    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
-    last = [line for line in re.split(r"[\r\n]+", shown) if "learning" in line][-1]
-    assert re.search(r"learning .*40/40 0:00:\d\d loss [\d.e+-]+ probe [\d.e+-]+ explained -?\d+%", last), last
+
+def test_nothing_that_was_read_or_is_the_users_is_written_over(tmp_path, folder):
+    dog, after = tmp_path / "dog.png", tmp_path / "dog_after.png"
+    vii.save_image(picture(1, 32, 32), dog)
+    vii.save_image(picture(1, 32, 32) * 0.5, after)
+    held = dog.read_bytes(), after.read_bytes()
+    line = refused("learn", dog, after, "-o", tmp_path / "dog.safetensors", *TOY, "--preview", "--overwrite")
+    assert "is read by this run and would be overwritten" in line
+    assert (dog.read_bytes(), after.read_bytes()) == held
+    (tmp_path / "e.svg").write_text("<svg/>")
+    learn = ["learn", dog, after, "-o", tmp_path / "e.safetensors", *TOY, "--set", "steps=1", "--plot"]
+    assert "not made by vii" in refused(*learn)
+    assert not (tmp_path / "e.safetensors").exists()
+    run(*learn, "--overwrite")
+    run(*learn)  # its own files are replaced
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals are POSIX")
+def test_the_line_on_a_terminal_shows_step_losses_and_time_left(tmp_path, folder):
+    """On a terminal of 80 columns; nothing is cut off, and where the terminal is closed the work goes on."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    edit = tmp_path / "e.safetensors"
+    command = [sys.executable, "-m", "vii", "learn", "--pairs", folder, "-o", edit, *TOY, "--set", "steps=40"]
+    for closed in (False, True):
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        process = subprocess.Popen(map(str, command), stderr=theirs, stdout=subprocess.PIPE, env=os.environ | COLUMNS)
+        os.close(theirs)
+        screen = b""
+        while not closed:
+            try:
+                screen += os.read(ours, 65536)
+            except OSError:
+                break
+        os.close(ours)
+        process.communicate()
+        assert process.returncode == 0
+        assert vii.load_edit(edit).training["steps"] == 40
+        edit.unlink()
+        if not closed:
+            shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.decode())
+            last = [line for line in re.split(r"[\r\n]+", shown) if "learning" in line][-1]
+            assert re.search(r"learning .*40/40 0:00:\d\d loss [\d.e+-]+ probe [\d.e+-]+ explained -?\d+%", last), last

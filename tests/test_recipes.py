@@ -7,7 +7,7 @@ import pytest
 
 import vii
 from vii.errors import RecipeError, UsageError
-from vii.evaluation.benchmark import read_edits
+from vii.evaluation.edits_file import read_edits
 from vii.inversion import InversionSettings
 from vii.inversion.recipes import FOLDER, read_recipe, recipe_names
 from vii.inversion.settings import OLD_NAMES
@@ -78,8 +78,8 @@ def test_a_recipe_by_path_starts_from_its_base(tmp_path):
         ('base = "a\\u0000b"', "NUL"),
         ("[inversion]\nsettings = 3", "unknown setting 'settings'"),
         ('[inversion]\nrecipe = "visii"', "unknown setting 'recipe'"),
-        ("[inversion]\nmse_weight = nan", "mse_weight must be a number from 0"),
-        ("[inversion]\nlearning_rate = inf", "learning_rate must be a number"),
+        ("[inversion]\nmse_weight = nan", "mse_weight must be"),
+        ("[inversion]\nlearning_rate = inf", "learning_rate must be"),
         (f"x = {'[' * 5000}", "not valid TOML"),
         ('base = "defualt"', "did you mean 'default'"),
         ('[pair]\nbefore = "b.png"', "holds 'before' and 'after'"),

@@ -111,11 +111,11 @@ def test_no_path_of_this_machine_is_in_a_result(tmp_path, toy_file, photo_file):
 
 def test_parameters_are_one_line_that_other_tools_split(embedded, toy_edit):
     made = record(embedded, [('a "b", c', 1.0, toy_edit)], embedded.settings, text="in\nred: yes", seed=3, size=(4, 5))
-    *words, line = chunks(made)["parameters"].split("\n")
+    *words, line = chunks(made, embedded.settings)["parameters"].split("\n")
     assert words == ["in", "red: yes"]
     assert line.startswith("Steps: 1, Sampler: ddim, CFG scale: ")
     assert f', Seed: 3, Size: 4x5, Model: {embedded.space.model}, Edits: "a \\"b\\", c:1", Version: vii ' in line
-    assert json.loads(chunks(made)["vii"]) == made
+    assert json.loads(chunks(made, embedded.settings)["vii"]) == made
 
 
 def test_pictures_of_other_tools_show_their_parameters_alone(tmp_path):

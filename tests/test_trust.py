@@ -292,7 +292,7 @@ def test_numbers_are_finite_whoever_gives_them(value):
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 2**70, 10**5000, 1.5, True, "3", None], ids=range(8))
 def test_seeds_that_no_generator_takes_are_refused(seed):
-    with pytest.raises(ViiError, match="seed must be a whole number"):
+    with pytest.raises(ViiError, match="seed must be"):
         check_seed(seed)
     assert check_seed(2**63 - 1) == 2**63 - 1
 

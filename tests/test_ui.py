@@ -171,9 +171,9 @@ def test_a_pair_of_two_shapes_is_refused_and_of_two_scales_is_not(tmp_path):
     for name, size in (("a", (64, 64)), ("b", (32, 32)), ("c", (64, 80))):
         vii.save_image(picture(1, *size), tmp_path / f"{name}.png")
     assert open_pair(tmp_path / "a.png", tmp_path / "b.png").after.shape == (3, 64, 64)
-    assert open_pair(tmp_path / "a.png", tmp_path / "b.png", 48).after.shape == (3, 48, 48)
-    for side in (0, 48):
-        with pytest.raises(ImageError, match=r"1.00 times as wide as high, the one after 1.2[56].*crop them alike"):
+    assert open_pair(tmp_path / "a.png", tmp_path / "b.png", 24).after.shape == (3, 32, 32)
+    for side in (None, 24):
+        with pytest.raises(ImageError, match=r"before is 64 x 64, the one after 80 x 64.*crop them alike"):
             open_pair(tmp_path / "a.png", tmp_path / "c.png", side)
 
 
@@ -249,7 +249,7 @@ def test_what_is_filled_in_reaches_the_settings():
 @pytest.mark.parametrize(
     "bad",
     [
-        {"recipe": "/etc/passwd.toml"}, {"recipe": "../x.toml"}, {"recipe": "nothing"}, {"words": "caption"},
+        {"recipe": "/etc/passwd.toml"}, {"recipe": "../x.toml"}, {"recipe": "nothing"},
         {"words": "x" * 500}, {"tokens": 2.5}, {"tokens": -1}, {"steps": 0}, {"steps": 1e9}, {"steps": float("nan")},
         {"steps": float("inf")}, {"steps": "7"}, {"tokens": [4]},
     ],
@@ -350,7 +350,7 @@ def test_a_bad_photo_is_reported_and_the_others_are_done(studio, free, photos, h
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(studio, free, held):
     bomb = studio.folder / "bomb.png"
     bomb.write_bytes(bomb_png())
-    with pytest.raises(ImageError, match="limit is 64,000,000 pixels"):
+    with pytest.raises(ImageError, match="limit is 256,000,000"):
         apply_to(free, studio, [bomb], wish_for(["bands"], [1]))
 
 

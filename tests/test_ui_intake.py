@@ -11,6 +11,7 @@ import tempfile
 import textwrap
 
 import pytest
+from conftest import heeds_ctrl_c
 
 from vii.ui import intake
 from vii.ui.intake import OWN, Intake, NoRoom, size_of
@@ -160,7 +161,7 @@ def page_process(temporary):
     """
     command = [sys.executable, "-c", textwrap.dedent(code), str(temporary)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, text=True, **pipes)
+    process = subprocess.Popen(command, text=True, preexec_fn=heeds_ctrl_c, **pipes)
     return process, temporary / process.stdout.readline().strip()
 
 

@@ -1,5 +1,5 @@
+from .application import Application as Application
 from .application import apply as apply
-from .application import box_mask as box_mask
 from .edit import Edit as Edit
 from .edit_file import load_edit as load_edit
 from .edit_file import save_edit as save_edit
@@ -26,5 +26,6 @@ from .inversion import Step as Step
 from .inversion import invert as invert
 from .inversion import invert_steps as invert_steps
 from .inversion.recipes import load_recipe as load_recipe
+from .region import box_mask as box_mask
 
 __version__: str

@@ -1,166 +1,264 @@
 """Apply learned edits to photos: alone, with words, with other edits, everywhere or in a region.
 
-(Named so that the function `vii.apply` does not shadow its module.)
+`Application` is the one way from edits and a photo to a picture and its record.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .diffusion import BANKED, Noise
-from .edit_file import Edit
-from .editor import Editor
+from .edit_list import Edits, check_together, weighted_edits
+from .editor import Editor, stack
 from .errors import UsageError
-from .images import resize
+from .images import as_image, resize
 from .instruction import Instruction, join
-from .settings import override
+from .record import chunks, record
+from .region import Region, check_box, check_region, composite
+from .settings import check_seed, override
 
-Edits = Edit | Sequence[Edit | tuple[Edit, float]] | None
+# The same region for every photo, or what gives one for a photo `(3, h, w)`.
+Where = Region | Callable[[Tensor], Region] | None
+# Pixels at the editor's size that go through the networks at once: more gain nothing on a CPU (`vii bench --speed`).
+BATCH_PIXELS = 8 * 128 * 128
+# Photos wait for others of their size. So many batches of them are held, of so many pixels together.
+HELD_BATCHES, HELD_PIXELS = 4, 50_000_000
 
 
-def apply(
-    editor: Editor,
-    edits: Edits,
-    image: Tensor,
-    *,
-    text: str = "",
-    join_text: bool = False,
-    mask: Tensor | None = None,
-    seed: int = 0,
-    reuse_noise: bool | None = None,
-    full_size: bool = False,
-    any_model: bool = False,
-    **settings: Any,
-) -> Tensor:
-    """Edit one photo.
+@dataclasses.dataclass(eq=False)
+class _Held:
+    """A photo on its way, where to edit it, its encoding, and its picture once there is one."""
 
-    Args:
-        editor: the editor that the edits were learned with.
-        edits: one edit; several, each with a weight (1 as learned, 0 not at all, negative the other way); or None for
-            words alone.
-        image: `(3, h, w)` in [0, 1], any size; see `fitted_size` for the size it is worked on at.
-        text: words to add, as one more guidance branch of weight 1.
-        join_text: put the words after the tokens of the first edit instead, `BOS tokens | words | EOS`, as the paper's
-            hybrid instruction does; weaker on the embedded editor (LOG.md).
-        mask: `(h, w)` or `(1, h, w)` in [0, 1], of any size, scaled to the photo: 1 where to edit, 0 where the photo
-            stays as it is.
-        seed: of all random numbers.
-        reuse_noise: start from and add the noises that the (first) edit was learned with, each at its timestep (the
-            paper's "fixed noise"); needs an edit learned with a noise bank, whose seed is then used instead of `seed`.
-            None: where the edit was learned to be applied so (`noise = "reuse"`).
-        full_size: give the result at the photo's size instead of the editor's.
-        any_model: see `Edit.check_space`.
-        settings: fields of the editor's settings (`num_inference_steps`, `guidance_scale`, ...); what is not given
-            comes from the first edit, and what that does not say from the model.
+    photo: Tensor
+    region: Region | None
+    encoding: Any
+    picture: Tensor | None = None
 
-    Returns:
-        `(3, h', w')` in [0, 1].
 
-    Raises:
-        EditorMismatch: an edit was learned for another instruction space.
-        UsageError: nothing to do, edits of two kinds of space, a text too long, no noise to reuse, or a setting this
-            editor does not have.
+class Application:
+    """Edits and words made ready for one editor: all that does not depend on a photo is checked and computed once.
+
+    Attributes:
+        editor: that edits.
+        edits: with their weights.
+        settings: the editor's settings that are sampled with.
+        warnings: what the first edit's file recommends and is not done, a sentence each, because it is beyond what the
+            editor takes: files are somebody else's.
+        branches: instructions, encoded, and their weights; each is its own guidance branch.
+        reuse_noise: whether the noises of training are used.
+        batch: photos that are worth sending through the networks at once.
     """
-    weighted = _weighted(edits)
-    if not weighted and not text:
-        raise UsageError("nothing to apply: expected an edit, or a text, or both")
-    check_together([edit for edit, _ in weighted])
-    for edit, _ in weighted:
-        edit.check_space(editor.space, any_model=any_model)
-    chosen = recommended_settings(editor, weighted[0][0] if weighted else None, **settings)
-    noise = _noise(weighted, seed, reuses_noise(weighted, reuse_noise))
-    result = editor.edit(editor.encode(image), branches(editor, weighted, text, join_text), chosen, noise)[0]
-    if full_size:
-        result = resize(result, *image.shape[-2:])
-    return result if mask is None else composite(result, image, mask)
 
+    def __init__(
+        self,
+        editor: Editor,
+        edits: Edits = None,
+        *,
+        text: str = "",
+        join_text: bool = False,
+        seed: int = 0,
+        reuse_noise: bool | None = None,
+        full_size: bool = False,
+        any_model: bool = False,
+        **settings: Any,
+    ) -> None:
+        """Check everything, and encode the texts.
 
-def check_together(edits: Sequence[Edit]) -> None:
-    """Refuse edits that no one editor can apply, before one is loaded.
+        Args:
+            editor: the editor that the edits were learned with.
+            edits: one edit; several, each with a weight (1 as learned, 0 not at all, negative the other way); or None
+                for words alone.
+            text: words to add, as one more guidance branch of weight 1.
+            join_text: put the words after the tokens of the first edit instead, `BOS tokens | words | EOS`, as the
+                paper's hybrid instruction does; weaker on the embedded editor (LOG.md).
+            seed: of all random numbers, in [0, 2**63); the same for every photo.
+            reuse_noise: start from and add the noises that the (first) edit was learned with, each at its timestep (the
+                paper's "fixed noise"); needs an edit learned with a noise bank, whose seed is then used instead of
+                `seed`. None: where the edit was learned to be applied so (`noise = "reuse"`).
+            full_size: give results at the photo's size instead of the editor's.
+            any_model: see `Edit.check_space`.
+            settings: fields of the editor's settings (`num_inference_steps`, `guidance_scale`, ...); what is not given
+                comes from the first edit, and what that does not say from the model.
 
-    Raises:
-        UsageError: they were learned in instruction spaces of different kinds.
-    """
-    kinds = {edit.space.kind: edit for edit in edits}
-    if len(kinds) > 1:
-        found = " and ".join(f"{kind} ({edit.title or edit.init_text or 'untitled'})" for kind, edit in kinds.items())
-        raise UsageError(
-            f"expected edits of one kind of instruction space, got {found}; an editor works in one at a time: apply "
-            "one after the other, or learn one of them again in the space of the other (vii learn --space)"
+        Raises:
+            EditorMismatch: an edit was learned for another instruction space.
+            UsageError: nothing to do, edits of two kinds of space, a text too long, no noise to reuse, or a weight,
+                seed or setting that this editor does not take.
+        """
+        self.editor, self.edits = editor, weighted_edits(edits)
+        self.text, self.join_text, self.seed, self.full_size = text, join_text, check_seed(seed), full_size
+        if not isinstance(text, str):
+            raise UsageError(f"text must be a str, got {type(text).__name__}")
+        if not self.edits and not text:
+            raise UsageError("nothing to apply: expected an edit, or a text, or both")
+        check_together([edit for edit, _ in self.edits])
+        for edit, _ in self.edits:
+            edit.check_space(editor.space, any_model=any_model)
+        self.settings, self.warnings = self._resolve(settings)
+        training = self.edits[0][0].training if self.edits else {}
+        self.reuse_noise = training.get("noise") == "reuse" if reuse_noise is None else reuse_noise
+        self._noise = _banked_noise(training) if self.reuse_noise else Noise(seed)
+        self.batch = max(1, round(BATCH_PIXELS / editor.resolution**2))
+        with torch.no_grad():
+            self.branches = [(instruction.encoded(), weight) for instruction, weight in self._instructions()]
+
+    def __call__(self, photo: Any, mask: Region | None = None) -> Tensor:
+        """Edit one photo.
+
+        Args:
+            photo: `(3, h, w)` in [0, 1], any size, or whatever `as_image` takes.
+            mask: 1 where to edit, 0 where the photo stays as it is, or a box; None for everywhere.
+
+        Returns:
+            `(3, h', w')` in [0, 1].
+
+        Raises:
+            UsageError: no picture, no mask, or a box that does not lie inside the photo.
+        """
+        return next(self.many([photo], mask, batch=1))
+
+    def many(self, photos: Iterable[Any], mask: Where = None, *, batch: int | None = None) -> Iterator[Tensor]:
+        """Edit photos, those of one working size together; each is taken from `photos` no earlier than it is needed.
+
+        A photo's picture is that of `self(photo, mask)` but for the rounding of sums in the networks, which depends on
+        the size of the batch: with the embedded editor one 8-bit value in ten thousand differs, by 1.
+
+        Args:
+            photos: see `__call__`.
+            mask: for every one of them, or what gives it for one.
+            batch: photos that go through the networks at once; None for `self.batch`.
+
+        Yields:
+            pictures in the photos' order. Where `photos` fails, or one of them cannot be taken, those before it are
+            given first.
+
+        Raises:
+            UsageError: see `__call__`.
+        """
+        if batch is not None and (type(batch) is not int or batch < 1):
+            raise UsageError(f"batch must be a whole number of at least 1, got {batch!r}")
+        if mask is not None and not callable(mask):
+            check_region(mask)
+        return self._many(iter(photos), mask, batch or self.batch)
+
+    def record(self, picture: Tensor, mask: Where = None, *, names: Sequence[str] | None = None) -> dict[str, Any]:
+        """How a picture was made, as plain values that JSON can hold; see "What a result says" in FORMATS.md.
+
+        Args:
+            picture: the result.
+            mask: with which it was made.
+            names: of the edits, for people; by default their titles.
+        """
+        names = [edit.title for edit, _ in self.edits] if names is None else names
+        return record(
+            self.editor,
+            [(name, weight, edit) for name, (edit, weight) in zip(names, self.edits, strict=True)],
+            self.settings,
+            text=self.text,
+            join_text=self.join_text,
+            seed=self.seed,
+            reuse_noise=self.reuse_noise,
+            region=mask if mask is None or isinstance(mask, tuple) else "mask",
+            full_size=self.full_size,
+            size=(picture.shape[2], picture.shape[1]),
         )
 
+    def chunks(self, picture: Tensor, mask: Where = None, *, names: Sequence[str] | None = None) -> dict[str, str]:
+        """The same as text for `vii.save_image(..., text=...)`."""
+        return chunks(self.record(picture, mask, names=names), self.settings)
 
-def branches(
-    editor: Editor, weighted: Sequence[tuple[Edit, float]], text: str, join_text: bool = False
-) -> list[tuple[Instruction, float]]:
-    """Each edit, and the words, as a guidance branch of its own, or the words joined to the first edit."""
-    built = [(edit.instruction(editor.instruct(edit.init_text)), weight) for edit, weight in weighted]
-    if not text:
-        return built
-    words = editor.instruct(text)
-    if join_text and built:
-        (first, weight), *others = built
-        return [(join(first, words), weight), *others]
-    return [*built, (words, 1.0)]
+    def _resolve(self, given: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+        """The settings: those given, over those of the first edit, over those of the model; and what is not done."""
+        chosen, refused = self.editor.settings, []
+        known = {field.name for field in dataclasses.fields(chosen)}
+        recommended = self.edits[0][0].settings if self.edits else {}
+        for name, value in recommended.items():
+            if name in known and given.get(name) is None:
+                try:
+                    chosen = override(chosen, **{name: value})
+                except UsageError as error:
+                    refused.append(f"the edit recommends {name} {value!r:.40}, which is not done: {error!s:.160}")
+        return override(chosen, **given), tuple(refused)
+
+    def _instructions(self) -> list[tuple[Instruction, float]]:
+        """Each edit, and the words, as a branch of its own, or the words joined to the first edit."""
+        built = [(edit.instruction(self.editor.instruct(edit.init_text)), weight) for edit, weight in self.edits]
+        if not self.text:
+            return built
+        words = self.editor.instruct(self.text)
+        if self.join_text and built:
+            (first, weight), *others = built
+            return [(join(first, words), weight), *others]
+        return [*built, (words, 1.0)]
+
+    def _many(self, photos: Iterator[Any], mask: Where, batch: int) -> Iterator[Tensor]:
+        held: deque[_Held] = deque()  # in the photos' order
+        waiting: dict[tuple[int, ...], list[_Held]] = {}  # of these the ones without a picture, by working size
+        failure: Exception | None = None
+        while failure is None or held:
+            try:
+                if failure is None:
+                    held.append(self._taken(next(photos), mask))
+                    waiting.setdefault(held[-1].encoding.noise_shape, []).append(held[-1])
+            except Exception as error:  # StopIteration too: what was taken before is given first
+                failure = error
+            pixels = sum(one.photo.shape[1] * one.photo.shape[2] for one in held)
+            full = failure is not None or pixels > HELD_PIXELS or len(held) >= HELD_BATCHES * batch
+            for size, group in list(waiting.items()):
+                if len(group) == batch or (full and held[0] in group):
+                    self._edit(waiting.pop(size))
+            while held and (picture := held[0].picture) is not None:
+                held.popleft()
+                yield picture
+        if not isinstance(failure, StopIteration):
+            assert failure is not None
+            raise failure
+
+    def _taken(self, photo: Any, mask: Where) -> _Held:
+        image = as_image(photo)
+        region = mask(image) if callable(mask) else mask
+        if isinstance(region, tuple):
+            check_box(region, *image.shape[-2:])
+        return _Held(image, region, self.editor.encode(image))
+
+    def _edit(self, group: Sequence[_Held]) -> None:
+        """Give every photo of one working size its picture."""
+        encoded = stack([held.encoding for held in group])
+        made = self.editor.edit(encoded, self.branches, self.settings, self._noise)
+        for held, picture in zip(group, made, strict=True):
+            held.picture = self._result(held.photo, picture, held.region)
+
+    def _result(self, photo: Tensor, made: Tensor, region: Region | None) -> Tensor:
+        """What the editor made of a photo, at the editor's size -> the result, at the size asked for, masked there.
+
+        The photo as the editor saw it is `resize(photo, *made.shape[-2:])`.
+        """
+        result = resize(made, *photo.shape[-2:]) if self.full_size else made
+        return result if region is None else composite(result, photo, region)
 
 
-def recommended_settings(editor: Editor, edit: Edit | None, **changes: Any) -> Any:
-    """The settings to sample with: those given, over those of the edit, over those of the model."""
-    known = {field.name for field in dataclasses.fields(editor.settings)}
-    own = {} if edit is None else {key: value for key, value in edit.settings.items() if key in known}
-    return override(override(editor.settings, **own), **changes)
+def apply(editor: Editor, edits: Edits, image: Any, *, mask: Region | None = None, **options: Any) -> Tensor:
+    """Edit one photo: `Application(editor, edits, **options)(image, mask)`; see there, also for the errors.
 
-
-def reuses_noise(weighted: Sequence[tuple[Edit, float]], asked: bool | None) -> bool:
-    """Whether to use the noises of training: as asked, and where nobody asked, as the first edit was learned."""
-    if asked is None:
-        return bool(weighted) and weighted[0][0].training.get("noise") == "reuse"
-    return asked
-
-
-def composite(result: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-    """The result where the mask is 1 and the photo where it is 0, at the result's size."""
-    mask = mask if mask.ndim == 3 else mask[None]
-    if mask.ndim != 3 or mask.shape[0] != 1:
-        raise UsageError(f"expected a mask (h, w) or (1, h, w) in [0, 1], got {tuple(mask.shape)}")
-    size = result.shape[-2:]
-    mask = resize(mask.float(), *size)
-    return mask * result + (1 - mask) * resize(image, *size)
-
-
-def box_mask(box: tuple[int, int, int, int], height: int, width: int) -> Tensor:
-    """A mask `(1, height, width)` that is 1 inside `x, y, w, h`, in pixels of the photo.
-
-    Raises:
-        UsageError: the box has no area, or lies outside the photo.
+    What an edit's file recommends and the editor does not take is a `UserWarning`.
     """
-    x, y, w, h = box
-    if w < 1 or h < 1 or x < 0 or y < 0 or x + w > width or y + h > height:
-        raise UsageError(f"the box {x},{y},{w},{h} does not lie inside the photo of {width} x {height}")
-    mask = torch.zeros(1, height, width)
-    mask[:, y : y + h, x : x + w] = 1
-    return mask
+    plan = Application(editor, edits, **options)
+    for warning in plan.warnings:
+        warnings.warn(warning, stacklevel=2)
+    return plan(image, mask)
 
 
-def _weighted(edits: Edits) -> list[tuple[Edit, float]]:
-    if edits is None:
-        return []
-    if isinstance(edits, Edit):
-        return [(edits, 1.0)]
-    return [(item, 1.0) if isinstance(item, Edit) else (item[0], float(item[1])) for item in edits]
-
-
-def _noise(weighted: Sequence[tuple[Edit, float]], seed: int, reuse: bool) -> Noise:
-    if not reuse:
-        return Noise(seed)
-    training = weighted[0][0].training if weighted else {}
-    bank_seed = training.get("seed")
-    if training.get("noise") not in BANKED or not isinstance(bank_seed, int) or not 0 <= bank_seed < 2**63:
+def _banked_noise(training: Any) -> Noise:
+    """The noises that an edit was learned with, as its training record names them."""
+    seed = training.get("seed")
+    if training.get("noise") not in BANKED or type(seed) is not int or not 0 <= seed < 2**63:
         raise UsageError(
             "this edit was not learned with a noise bank, so there is no noise to reuse; "
             "learn it with --recipe visii or --set noise=bank"
         )
-    return Noise(bank_seed, bank=True)
+    return Noise(seed, bank=True)

@@ -4,9 +4,7 @@
 """
 
 import importlib.metadata
-import os
 import platform
-import re
 import shutil
 import sys
 import time
@@ -15,7 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+from packaging.requirements import Requirement
+from packaging.version import Version
+
 from . import __version__
+from .cores import cores, memory_limit
 from .errors import ViiError
 
 if TYPE_CHECKING:
@@ -37,7 +40,6 @@ PACKAGES = (
 BUILT_FOR_TORCH = ("torchvision", "torchaudio", "xformers")
 # Parts of a model that hold weights, as diffusers names their folders.
 WEIGHTS = ("unet", "transformer", "vae", "text_encoder")
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 INSTALL_TORCH = "https://pytorch.org/get-started/locally"
 
 
@@ -65,22 +67,18 @@ def versions() -> dict[str, Any]:
 
 
 def requirement_problems() -> list[str]:
-    """What vii requires and is missing or too old."""
+    """What vii requires here, its extras aside, and is missing or of a version that it does not work with."""
     try:
-        required = importlib.metadata.requires("vii") or []
+        required = _required("vii")
     except importlib.metadata.PackageNotFoundError:
         return ["vii is not installed but run from its folder, so that its requirements are not known; pip install ."]
     problems = []
-    for text in required:
-        match = re.fullmatch(r"([\w.-]+)\s*>=\s*([\d.]+)", text)
-        if not match:  # of an extra
-            continue
-        name, least = match.groups()
-        version = _version(name)
-        if version is None:
-            problems.append(f"{name} is not installed, vii needs {least} or newer: pip install '{name}>={least}'")
-        elif _numbers(version) < _numbers(least):
-            problems.append(f"{name} is {version}, vii needs {least} or newer: pip install '{name}>={least}'")
+    for requirement in required:
+        version = _version(requirement.name)
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            found = f"is {version}" if version else "is not installed"
+            wanted = f"{requirement.name}{requirement.specifier}"
+            problems.append(f"{requirement.name} {found}, vii needs {requirement.specifier}: pip install '{wanted}'")
     return problems
 
 
@@ -99,9 +97,11 @@ def torch_problems() -> list[str]:
             if name == "xformers"
             else f"install torch and {name} together, from one index ({INSTALL_TORCH})"
         )
-        pinned = _pinned_torch(name)
-        if pinned and pinned != torch.partition("+")[0]:
-            problems.append(f"{name} {version} was built for torch {pinned}, but torch is {torch}: {advice}")
+        # A build pins the release that it was compiled for; the label of a build (+cpu) is not part of that.
+        pins = [requirement.specifier for requirement in _required(name) if requirement.name == "torch"]
+        if any(not pin.contains(Version(torch).public, prereleases=True) for pin in pins):
+            built = str(pins[0]).removeprefix("==")
+            problems.append(f"{name} {version} was built for torch {built}, but torch is {torch}: {advice}")
         elif name != "xformers" and _for_cpu(torch) != _for_cpu(version):
             problems.append(
                 f"torch {torch} and {name} {version} are builds for different devices (one for CPU only): {advice}"
@@ -111,13 +111,12 @@ def torch_problems() -> list[str]:
 
 def machine() -> dict[str, Any]:
     """CPU cores this process may use, and memory in bytes: what there is, what is free, and a container's limit."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    limit = _read(CGROUP_LIMIT)
+    memory = psutil.virtual_memory()
     return {
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
-        "memory": _sysconf("SC_PHYS_PAGES"),
-        "memory_free": _available(),
-        "memory_limit": int(limit) if limit.isdecimal() else None,
+        "cores": cores(),
+        "memory": memory.total,
+        "memory_free": memory.available,
+        "memory_limit": memory_limit(),
     }
 
 
@@ -195,7 +194,7 @@ def _editor(told: str, needs: "Needs | None", cached: Mapping[str, Any], device:
     models = needs.models or {}
     missing = [model for model in models if not cached.get(model, {}).get("complete")]
     found["missing"] = [
-        f"{model} ({purpose}): fetched when first used; without a network name the folder of a copy (--model, --clip)"
+        f"{model} ({purpose}): fetched when first used; without a network name the folder of a copy"
         for model, purpose in models.items()
         if model in missing
     ]
@@ -254,40 +253,16 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _pinned_torch(name: str) -> str | None:
-    for text in importlib.metadata.requires(name) or []:
-        if match := re.match(r"torch\s*\(?==\s*([\d.]+)", text):
-            return match[1]
-    return None
+def _required(name: str) -> list[Requirement]:
+    """What an installed package requires on this machine, extras aside."""
+    required = map(Requirement, importlib.metadata.requires(name) or [])
+    return [one for one in required if one.marker is None or one.marker.evaluate({"extra": ""})]
 
 
 def _for_cpu(version: str) -> bool:
     """Whether a build of torch or a package beside it is for CPU only; wheels without a label are not, on Linux."""
-    label = version.partition("+")[2]
+    label = Version(version).local
     return label == "cpu" if label or sys.platform == "linux" else True
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version.partition("+")[0])[:3])
-
-
-def _sysconf(name: str) -> int | None:
-    try:
-        return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows has none, and not every system every name
-        return None
-
-
-def _available() -> int | None:
-    match = re.search(r"^MemAvailable:\s+(\d+) kB", _read(Path("/proc/meminfo")), re.MULTILINE)
-    return int(match[1]) * 1024 if match else None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def _disk_free(folder: Path) -> int | None:

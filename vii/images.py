@@ -250,3 +250,49 @@ class Pair:
 
 def _size(image: Tensor) -> str:
     return f"{image.shape[2]} x {image.shape[1]}"
+
+
+def as_image(value: object, name: str = "image") -> Tensor:
+    """A picture as people hold it -> `(3, h, w)` float32 in [0, 1].
+
+    Args:
+        value: a tensor `(3, h, w)`, of floats in [0, 1] or of uint8; a NumPy array `(h, w)`, `(h, w, 3)` or
+            `(h, w, 4)`, of floats in [0, 1], of uint8 or of uint16; or a Pillow picture of any mode, as its pixels
+            lie (`ImageOps.exif_transpose` turns it). Transparency is laid on white.
+        name: of the argument, for the error.
+
+    Raises:
+        UsageError: anything else, such as the path of a picture, another shape, or floats from 0 to 255.
+    """
+    if isinstance(value, Image.Image):
+        return from_pil(value)
+    if isinstance(value, np.ndarray):
+        value = _channels_first(value, name)
+    if not isinstance(value, Tensor):
+        got = type(value).__name__
+        if isinstance(value, str | Path):
+            got = f"the path {str(value)!r:.80}; read it with vii.load_image"
+        raise UsageError(f"{name}: expected a tensor (3, h, w), a NumPy array (h, w, 3) or a Pillow picture, got {got}")
+    if value.dtype == torch.uint8:
+        value = value.float() / 255
+    check_image(value, name)
+    _check_range(value, name)
+    return value.float()
+
+
+def _channels_first(array: np.ndarray, name: str) -> Tensor:
+    """Grey, RGB or RGBA of any kind of number -> `(3, h, w)`, floats for integers of 8 and 16 bits."""
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise UsageError(
+            f"{name}: expected a NumPy array (h, w), (h, w, 3) or (h, w, 4), got {array.shape}; one with the channels "
+            "first is taken as a tensor, torch.from_numpy(array)"
+        )
+    if array.dtype in (np.uint8, np.uint16):
+        array = array.astype(np.float32) / np.iinfo(array.dtype).max
+    elif array.dtype.kind != "f":
+        raise UsageError(f"{name}: expected a NumPy array of floats in [0, 1], uint8 or uint16, got {array.dtype}")
+    values = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).permute(2, 0, 1)
+    if len(values) == 4:
+        values = values[:3] * values[3:] + 1 - values[3:]
+    return values.expand(3, -1, -1).contiguous()

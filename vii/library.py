@@ -5,12 +5,13 @@ There is nothing but the files: what is known about an edit stands in its header
 
 import os
 import re
-import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import platformdirs
 
 from .errors import EditFileError, OutputError, UsageError, unknown_name
 from .files import make_folder, replacing
@@ -86,17 +87,9 @@ def library_folder() -> Path:
     try:
         if chosen := os.environ.get(VARIABLE):
             return Path(chosen).expanduser()
-        if sys.platform == "darwin":
-            data = Path.home() / "Library" / "Application Support"
-        elif sys.platform == "win32":
-            data = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-        else:
-            data = Path(os.environ.get("XDG_DATA_HOME", ""))
-            # The XDG specification has relative paths ignored.
-            data = data if data.is_absolute() else Path.home() / ".local" / "share"
+        return platformdirs.user_data_path("vii", appauthor=False) / "library"
     except RuntimeError as error:
         raise UsageError(f"the library has no place ({error}); {ADVICE}") from None
-    return data / "vii" / "library"
 
 
 def edit_files(folder: Path) -> dict[str, Path]:

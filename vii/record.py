@@ -16,19 +16,12 @@ from .edit_file import Edit
 from .editor import Editor
 from .errors import ImageError
 from .pictures import read_text
+from .settings import labels
 
 SCHEMA = 1
 MAX_TEXT = 64_000
 # Of these the numbers depend on the version.
 PACKAGES = ("torch", "diffusers")
-# What other tools call a setting.
-LABELS = {
-    "num_inference_steps": "Steps",
-    "scheduler": "Sampler",
-    "guidance_scale": "CFG scale",
-    "image_guidance_scale": "Image CFG scale",
-    "controlnet_conditioning_scale": "ControlNet scale",
-}
 
 
 def record(
@@ -78,11 +71,16 @@ def record(
     }
 
 
-def chunks(made: Mapping[str, Any]) -> dict[str, str]:
-    """A record as the two text chunks of a PNG, for `vii.save_image(..., text=...)`."""
+def chunks(made: Mapping[str, Any], settings: Any) -> dict[str, str]:
+    """A record as the two text chunks of a PNG, for `vii.save_image(..., text=...)`.
+
+    Args:
+        made: see `record`.
+        settings: the same as there; its fields say what other tools call them.
+    """
     names = ", ".join(f"{edit['name']}:{edit['weight']:g}" for edit in made["edits"])
     parameters = {
-        **{label: made["settings"].get(name) for name, label in LABELS.items()},
+        **{label: made["settings"].get(name) for name, label in labels(settings).items()},
         "Seed": made["seed"],
         "Size": "{}x{}".format(*made["size"]),
         "Model": made["base_model"],

@@ -1,6 +1,7 @@
 """Settings are frozen dataclasses; this fills them from files and options, refusing what they do not know."""
 
 import dataclasses
+import math
 import types
 import typing
 from typing import TypeVar
@@ -70,33 +71,6 @@ def _plain(hint: object) -> type:
     return typing.cast(type, hint)
 
 
-def check_numbers(settings: object) -> None:
-    """Refuse numbers that are not finite or beyond any use, and texts that cannot be written to a file.
-
-    For the `__post_init__` of settings: what holds a number checks it, whoever gave it. NaN passes every comparison
-    that refuses, and whole numbers of Python have no end.
-
-    Raises:
-        UsageError: with the name of the field.
-    """
-    for name, hint in typing.get_type_hints(type(settings)).items():
-        value = getattr(settings, name)
-        if value is None and hint is not _plain(hint):
-            continue
-        _check_value(name, value, _plain(hint))
-
-
-def check_seed(seed: int) -> int:
-    """A seed that every generator takes: from 0 to 2^63 - 1.
-
-    Raises:
-        UsageError: another number, or none.
-    """
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise UsageError(f"seed must be a whole number from 0 to 2^63 - 1, got {_short(seed)}")
-    return seed
-
-
 def _check_value(name: str, value: object, wanted: type) -> None:
     if wanted not in (int, float, str, bool):
         return
@@ -135,3 +109,62 @@ def _converted(name: str, text: str, wanted: type) -> object:
         return wanted(text)
     except (ValueError, KeyError, OverflowError):
         raise UsageError(f"{name} must be of type {wanted.__name__}, got '{text[:80]}'") from None
+
+
+def setting(
+    default: typing.Any, *, label: str = "", least: float | None = None, most: float | None = None
+) -> typing.Any:
+    """A field of a settings dataclass that says more than its type; see `check`.
+
+    Args:
+        default: its value where nobody says otherwise.
+        label: what other tools call it in the line `parameters` of a picture; empty where they do not know it.
+        least: the smallest number that is taken.
+        most: the largest.
+    """
+    return dataclasses.field(default=default, metadata={"label": label, "least": least, "most": most})
+
+
+def check(settings: typing.Any) -> None:
+    """Refuse numbers that are not finite or beyond the limits of their fields; for `__post_init__`.
+
+    Raises:
+        UsageError: names the first such field, its limits and its value.
+    """
+    types_of = typing.get_type_hints(type(settings))
+    for field in dataclasses.fields(settings):
+        value, wanted = getattr(settings, field.name), _plain(types_of[field.name])
+        if value is None and wanted is not types_of[field.name]:
+            continue
+        _check_value(field.name, value, wanted)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        least, most = field.metadata.get("least"), field.metadata.get("most")
+        # A comparison with NaN is false, so what is wanted is asked for and not what is refused.
+        if not (math.isfinite(value) and (least is None or value >= least) and (most is None or value <= most)):
+            raise UsageError(f"{field.name} must be {_limits(least, most)}, got {value}")
+
+
+def check_seed(seed: object) -> int:
+    """The seed, where it is one: a whole number in [0, 2**63), which every generator takes.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {_short(seed)}")
+    return seed
+
+
+def labels(settings: object) -> dict[str, str]:
+    """Field name -> label, of the fields that have one."""
+    fields = dataclasses.fields(settings)  # type: ignore[arg-type]
+    return {field.name: field.metadata["label"] for field in fields if field.metadata.get("label")}
+
+
+def _limits(least: float | None, most: float | None) -> str:
+    if least is None and most is None:
+        return "a finite number"
+    if most is None:
+        return f"a finite number of at least {least:g}"
+    return f"at most {most:g}" if least is None else f"from {least:g} to {most:g}"

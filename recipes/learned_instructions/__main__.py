@@ -13,8 +13,9 @@ import click
 import vii
 from vii.demo import DEMO_EDIT, demo_photos
 from vii.demo import FOLDER as DEMO
-from vii.evaluation.benchmark import Subject, read_edits, square
+from vii.evaluation.edits_file import read_edits
 from vii.evaluation.metrics import psnr
+from vii.evaluation.tasks import Task, square
 from vii.inversion.recipes import read_recipe
 from vii.rendering.sheets import edit_sheet, thumbnail_of
 
@@ -44,13 +45,13 @@ vii bench --edits recipes/learned_instructions/edits.toml --photos FOLDER -o shi
 """
 
 
-def draw_pairs(subjects: Iterable[Subject]) -> None:
+def draw_pairs(tasks: Iterable[Task]) -> None:
     """One photo before, and after every edit by its formula."""
     before = square(vii.load_image(DEMO / "astronaut.jpg"), PAIR_SIDE)
     vii.save_image(before, DEMO / "before.png")
-    for subject in subjects:
-        path = DEMO / "after.png" if subject.name == DEMO_EDIT else HERE / f"pairs/{subject.name}.png"
-        vii.save_image(subject.source.edit.apply(before), path)
+    for task in tasks:
+        path = DEMO / "after.png" if task.name == DEMO_EDIT else HERE / f"pairs/{task.name}.png"
+        vii.save_image(task.source.edit.apply(before), path)
 
 
 def learn(editor: vii.Editor, name: str) -> None:
@@ -65,25 +66,25 @@ def learn(editor: vii.Editor, name: str) -> None:
     vii.save_image(edit_sheet(pair, results), FOLDER / f"{name}.png")
 
 
-def gains(editor: vii.Editor, subject: Subject, edit: vii.Edit) -> tuple[float, float]:
+def gains(editor: vii.Editor, task: Task, edit: vii.Edit) -> tuple[float, float]:
     """Mean gain over no edit in dB on the photos of the demo: of the learned tokens, and of the closest words."""
     tokens, words = [], []
     for photo in demo_photos().values():
         small = square(photo, editor.resolution)
-        truth = subject.source.edit.apply(small)
+        truth = task.source.edit.apply(small)
         nothing = psnr(small, truth)
         tokens.append(psnr(vii.apply(editor, edit, small, seed=0), truth) - nothing)
-        words.append(psnr(vii.apply(editor, None, small, text=subject.words, seed=0), truth) - nothing)
+        words.append(psnr(vii.apply(editor, None, small, text=task.words, seed=0), truth) - nothing)
     return sum(tokens) / len(tokens), sum(words) / len(words)
 
 
-def row(editor: vii.Editor, subject: Subject) -> str:
+def row(editor: vii.Editor, task: Task) -> str:
     """One line of the table."""
-    path = FOLDER / f"{subject.name}.safetensors"
+    path = FOLDER / f"{task.name}.safetensors"
     edit = vii.load_edit(path)
-    learned, said = gains(editor, subject, edit)
+    learned, said = gains(editor, task, edit)
     return (
-        f"| [`{subject.name}`]({subject.name}.png) | {edit.description} | {edit.init_text} | "
+        f"| [`{task.name}`]({task.name}.png) | {edit.description} | {edit.init_text} | "
         f"{edit.training['explained']:.0%} | {learned:+.1f} | {said:+.1f} | {path.stat().st_size:,} |\n"
     )
 
@@ -93,16 +94,16 @@ def row(editor: vii.Editor, subject: Subject) -> str:
 @click.option("--pairs", is_flag=True, help="draw the pairs and nothing else")
 def main(names: tuple[str, ...], pairs: bool) -> None:
     """See the module."""
-    subjects = read_edits(HERE / "edits.toml")
+    tasks = read_edits(HERE / "edits.toml")
     if pairs:
-        draw_pairs(subjects)
+        draw_pairs(tasks)
         return
     editor = vii.load_editor("embedded")
-    for subject in subjects:
-        if not names or subject.name in names:
-            learn(editor, subject.name)
-            print(subject.name, flush=True)
-    (FOLDER / "README.md").write_text(HEAD + "".join(row(editor, subject) for subject in subjects), encoding="utf-8")
+    for task in tasks:
+        if not names or task.name in names:
+            learn(editor, task.name)
+            print(task.name, flush=True)
+    (FOLDER / "README.md").write_text(HEAD + "".join(row(editor, task) for task in tasks), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,13 @@
-"""Captions by salesforce-lavis, which runs in an environment of its own (`vii captioner setup lavis`)."""
+"""Captions by salesforce-lavis, which runs in an environment of its own that uv makes.
 
+LAVIS pins libraries of 2023 and Python 3.11, so that it cannot share an environment with this package. What it needs
+stands at the head of `lavis_worker.py` (PEP 723), which `uv run` reads: it finds or fetches that Python, installs the
+packages once, into uv's own cache, and uses them again.
+"""
+
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +17,11 @@ from torch import Tensor
 
 from ..errors import CaptionerError, UsageError
 from ..images import save_image
-from .environment import ready_python
 from .worker import Worker
 
 DEFAULT_MODEL = "blip_caption/base_coco"
 PROGRAM = Path(__file__).parent / "lavis_worker.py"
+SIZE = "about 7 GB"
 
 
 def lavis_command(model: str, device: torch.device | str = "cpu") -> list[str]:
@@ -26,7 +33,7 @@ def lavis_command(model: str, device: torch.device | str = "cpu") -> list[str]:
 
     Raises:
         UsageError: not the name of a model.
-        CaptionerError: the environment was not set up.
+        CaptionerError: uv is not installed.
     """
     if Path(model).suffix in (".yaml", ".yml"):
         if not Path(model).is_file():
@@ -37,9 +44,27 @@ def lavis_command(model: str, device: torch.device | str = "cpu") -> list[str]:
             f"expected a LAVIS model as ARCHITECTURE/TYPE, such as {DEFAULT_MODEL} or blip2_opt/caption_coco_opt2.7b, "
             f"or a .yaml file; got '{model}'"
         )
-    # -I: neither the folder of the worker, whose neighbours have names of libraries, nor the caller's variables.
+    if not (uv := find_uv()):
+        raise CaptionerError(
+            "the captioner 'lavis' runs in an environment that uv makes, and uv is not here: pip install uv, or start "
+            "from words, 'caption', 'retrieve' or 'none'"
+        )
     kind = "cuda" if torch.device(device).type == "cuda" else "cpu"
-    return [str(ready_python("lavis")), "-I", str(PROGRAM), model, kind]
+    return [uv, "run", "--script", str(PROGRAM), model, kind]
+
+
+def find_uv() -> str | None:
+    """The program uv: the one on the PATH, or the one that was installed beside this package."""
+    try:
+        from uv import find_uv_bin
+    except ImportError:
+        return shutil.which("uv")
+    return shutil.which("uv") or os.fsdecode(find_uv_bin())
+
+
+def uv_state() -> str:
+    """Whether LAVIS can be run here, in words."""
+    return f"by uv, which fetches {SIZE} when it is first used" if find_uv() else "needs uv: pip install uv"
 
 
 def lavis_captions(
@@ -51,7 +76,7 @@ def lavis_captions(
 
     Raises:
         UsageError: not the name of a model.
-        CaptionerError: the environment was not set up, or the worker fails.
+        CaptionerError: uv is not installed, or the worker fails.
     """
     command = lavis_command(model, device)
     home = Path(model).resolve().parent if Path(model).suffix in (".yaml", ".yml") else None

@@ -1,6 +1,22 @@
+# LAVIS 1.0.2 itself pins transformers < 4.27 and timm 0.4.12; what was released after it is held back to where it
+# still works. From torch 2.6 on checkpoints are read without executing what they hold.
+# /// script
+# requires-python = "==3.11.*"
+# dependencies = [
+#   "salesforce-lavis==1.0.2",
+#   "torch>=2.6",
+#   "numpy<2",
+#   "pandas<2.3",
+#   "scipy<1.14",
+#   "scikit-image<0.25",
+#   "spacy<3.8.3",
+#   "thinc<8.3",
+#   "blis<1.0",
+# ]
+# ///
 """Captions by LAVIS (Li et al. 2023), as a program of its own: it runs in LAVIS's environment, without this package.
 
-    python -I lavis_worker.py MODEL DEVICE
+    uv run --script lavis_worker.py MODEL DEVICE
 
 MODEL is ARCHITECTURE/TYPE of LAVIS's model zoo (`blip_caption/base_coco`), or a file in the form of LAVIS's own
 configs/models/*.yaml. Reads `{"id": 1, "image": "/path.png"}` lines, writes `{"id": 1, "caption": "..."}` lines.
@@ -13,7 +29,7 @@ from typing import Any
 
 ADVICE = (
     "without a network give a .yaml model configuration with local weights, and a folder bert-base-uncased beside it, "
-    "with --captioner, or start from words, 'retrieve' or 'none'"
+    "as `captioner`, or start from words, 'retrieve' or 'none'"
 )
 
 

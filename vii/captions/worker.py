@@ -5,11 +5,12 @@ believed: what the worker prints otherwise, its death and its silence are errors
 """
 
 import json
+import os
 import queue
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,11 @@ from ..errors import CaptionerError
 MAX_LINE = 65_536
 # The first answer comes after the libraries and the weights were loaded, and perhaps downloaded.
 START_SECONDS, ANSWER_SECONDS, STOP_SECONDS = 1800.0, 300.0, 5.0
+
+
+def _isolated(variables: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which Python imports neither what the caller's does nor what lies beside the program."""
+    return {name: value for name, value in variables.items() if not name.startswith("PYTHON")} | {"PYTHONSAFEPATH": "1"}
 
 
 class Worker:
@@ -54,7 +60,12 @@ class Worker:
         self.messages = tempfile.TemporaryFile()  # noqa: SIM115 - as long-lived as the process
         try:
             self.process = subprocess.Popen(
-                list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.messages, cwd=folder
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.messages,
+                cwd=folder,
+                env=_isolated(os.environ),
             )
         except OSError as error:
             self.messages.close()

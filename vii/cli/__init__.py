@@ -1,23 +1,38 @@
-"""The command line: parse, call the library, print. Heavy modules are imported by the command that needs them."""
+"""The command line: parse, call the library, print. A command's module is imported when the command is called."""
 
 import click
 
-from .apply import apply
-from .bench import bench
-from .captioner import captioner
-from .common import OneLineErrors
-from .convert import export, import_
-from .doctor import doctor
-from .evaluate import evaluate
-from .gallery import gallery
-from .hub import pull, push
-from .learn import demo, learn
-from .library import library
-from .lists import editors, recipes, show
-from .ui import ui
+from ..cores import share_cores
+from .group import Commands
+
+# Before any command imports torch.
+share_cores()
+
+# name -> where it is, and the first sentence of its help; held by a test.
+COMMANDS = {
+    "apply": ("apply:apply", "Apply edits, words, or both to photos."),
+    "bench": ("bench:bench", "Compare recipes with no edit, pixel delta and the true words, on photos never seen."),
+    "captioner": ("lists:captioner", "Ways to find a starting text (vii learn --init)."),
+    "demo": ("demo:demo", "Learn the shipped pair, apply it to the shipped photos, write one contact sheet."),
+    "doctor": ("doctor:doctor", "Say what is installed, what it can run on and what is missing."),
+    "editors": ("lists:editors", "List the editors that can be named."),
+    "eval": ("evaluate:evaluate", "Learn from the example of FOLDER, apply to its photos, measure."),
+    "export": ("convert:export", "Write an edit for other programs."),
+    "gallery": ("gallery:gallery", "Show every edit file of FOLDER, or of the library, on the same photos."),
+    "import": ("convert:import_", "Make an edit file from a prompt_embeds_*.pt of the paper's own code."),
+    "learn": ("learn:learn", "Learn an edit from a before/after pair and save it."),
+    "library": ("library:library", "Keep edit files in one folder, in which they are found by name."),
+    "methods": ("lists:methods", "List the methods of editing by example; other packages may add theirs."),
+    "pull": ("hub:pull", "Fetch an edit from a repository on the Hugging Face Hub, into the library or to FILE."),
+    "push": ("hub:push", "Upload edits to a repository on the Hugging Face Hub, with a card."),
+    "recipes": ("lists:recipes", "List the recipes that can be named."),
+    "show": ("show:show", "Show what an edit file holds, or how a picture was made."),
+    "transfer": ("transfer:transfer", "Give photos the edit that a before/after pair shows, by any method."),
+    "ui": ("ui:ui", "Learn, apply and keep edits on a page in the browser."),
+}
 
 
-@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="vii", prog_name="vii")
 def main() -> None:
     """Edit images by example.
@@ -29,25 +44,3 @@ def main() -> None:
       vii apply watercolor.safetensors photo.jpg -o painted.png
       vii apply watercolor.safetensors:0.7 photos/ -o painted/ --text "at night"
     """
-
-
-for command in (
-    learn,
-    apply,
-    show,
-    demo,
-    ui,
-    bench,
-    evaluate,
-    editors,
-    recipes,
-    gallery,
-    library,
-    doctor,
-    import_,
-    export,
-    push,
-    pull,
-    captioner,
-):
-    main.add_command(command)

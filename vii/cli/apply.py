@@ -1,32 +1,46 @@
 """`vii apply`: edits and words on photos."""
 
-import json
+import functools
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import torch
+from torch import Tensor
 
+from ..application import Application, Where
+from ..background import in_background
+from ..edit_file import Edit, load_edit
+from ..edit_list import check_together
+from ..editors.options import SAMPLING_OPTIONS
 from ..errors import OutputError, UsageError, ViiError
-from .common import STARTED, editor_of, editor_options, fail, json_option, load_editor, progress
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..edit_file import Edit
+from ..files import Outputs, make_folder
+from ..images import load_image, save_image
+from ..library import find_edit, written_as_path
+from ..pictures import SUFFIXES, Pictures, find_pictures, read_mask
+from ..region import check_box
+from ..settings import parse
+from .common import Command, editor_of, editor_options, json_option, load_editor, overwrite_option
+from .progress import progress
+from .terminal import STARTED, fail, say, say_json, warn
 
 # Pickles are named as edits too, so that they meet the refusal that explains why and not "not a picture".
 EDIT_ARGUMENT = re.compile(r"(?P<path>.+\.(?:safetensors|pt|pth|bin|ckpt|pkl))(?::(?P<weight>[^:/\\]*))?", re.DOTALL)
-SAMPLING = (
-    "guidance_scale",
-    "image_guidance_scale",
-    "controlnet_conditioning_scale",
-    "num_inference_steps",
-    "scheduler",
-)
+# Pixels of photos that were read and wait to be edited; 12 bytes each.
+READ_AHEAD = 50_000_000
+
+
+def sampling_options(command: Command) -> Command:
+    """The settings of editors that are asked for most, each as an option."""
+    for option in reversed(SAMPLING_OPTIONS):
+        given = click.option(option.flag, option.setting, type=option.kind, metavar=option.metavar, help=option.help)
+        command = given(command)
+    return command
 
 
 @click.command()
@@ -34,17 +48,8 @@ SAMPLING = (
 @click.option("-o", "--output", required=True, metavar="OUT", help="A .png for one photo, else a folder.")
 @click.option("--text", default="", metavar="WORDS", help="Words to add, or to apply alone.")
 @click.option("--join-text", is_flag=True, help="Put the words after the first edit's tokens, as the paper does.")
-@click.option("--guidance", "guidance_scale", type=float, metavar="S", help="How far along the instruction; 1 = off.")
-@click.option("--image-guidance", "image_guidance_scale", type=float, metavar="S", help="How near the photo; 1 = off.")
-@click.option(
-    "--controlnet-scale",
-    "controlnet_conditioning_scale",
-    type=float,
-    metavar="S",
-    help="How near the photo, for an editor with a ControlNet; 1 = as it was trained.",
-)
-@click.option("--steps", "num_inference_steps", type=int, metavar="N", help="Denoising steps.")
-@click.option("--scheduler", metavar="NAME", help="ddim, euler, euler_ancestral, dpmsolver++ or model.")
+@sampling_options
+@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the editor; repeatable.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Each photo starts from the same noise.")
 @click.option(
     "--reuse-noise/--new-noise",
@@ -54,21 +59,26 @@ SAMPLING = (
 @click.option("--mask", metavar="PICTURE", help="White where to edit, black where the photo stays.")
 @click.option("--box", metavar="X,Y,W,H", help="Edit inside this box only, in pixels of the photo.")
 @click.option("--full-size", is_flag=True, help="Results at the photo's size instead of the editor's.")
+@click.option("--batch", type=click.IntRange(1), metavar="N", help="Photos of one size that are edited at once.")
 @click.option("--any-model", is_flag=True, help="Accept an edit learned with other weights of the same shape.")
 @editor_options
+@overwrite_option
 @json_option
 def apply(
     inputs: Sequence[str],
     output: str,
     text: str,
     join_text: bool,
+    assignments: Sequence[str],
+    seed: int,
+    reuse_noise: bool | None,
     mask: str | None,
     box: str | None,
-    seed: int,
-    as_json: bool,
-    reuse_noise: bool | None,
     full_size: bool,
+    batch: int | None,
     any_model: bool,
+    overwrite: bool,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Apply edits, words, or both to photos.
@@ -77,76 +87,128 @@ def apply(
     a colon: 1 as learned, 0.5 half of it, -1 the other way. With one photo OUT may be a file; otherwise it is a folder,
     and every result keeps its photo's stem with .png. A photo that cannot be read is reported and the others are done.
     """
-    from ..application import apply as apply_edits
-    from ..application import check_together, recommended_settings, reuses_noise
-    from ..images import load_image, save_image
-    from ..record import chunks, record
-
-    edits, photos = _edits_and_photos(inputs)
+    edits, found = _edits_and_photos(inputs)
+    photos = found.paths
     if not edits and not text:
         raise UsageError("nothing to apply: name an edit (a file or one of the library), or words with --text, or both")
-    results = _result_paths(photos, output)
-    fixed_mask = load_image(mask).mean(0) if mask else None
     if mask and box:
         raise UsageError("give --mask or --box, not both")
-    corners = _parse_box(box)
-    sampling = {name: options.pop(name) for name in SAMPLING}
+    outputs = Outputs(overwrite=overwrite, advice="choose another place with -o", consent="--overwrite")
+    outputs.reads(*photos, *(path for path, _, _ in edits), *([mask] if mask else []))
+    results = result_paths(photos, output, outputs)
+    where = _in_mask(mask) if mask else _parse_box(box)
     weighted = [(edit, weight) for _, edit, weight in edits]
     check_together([edit for edit, _ in weighted])
-    named = [(path.stem, weight, edit) for path, edit, weight in edits]
-    editor = load_editor(editor_of(edits[0][1] if edits else None, options))
-    used = recommended_settings(editor, weighted[0][0] if weighted else None, **sampling)
-    asked: dict[str, Any] = {
-        "text": text,
-        "join_text": join_text,
-        "seed": seed,
-        "reuse_noise": reuses_noise(weighted, reuse_noise),
-        "full_size": full_size,
-    }
+    sampling = {option.setting: options.pop(option.setting) for option in SAMPLING_OPTIONS}
+    editor = load_editor(editor_of(weighted[0][0] if weighted else None, options))
+    plan = Application(
+        editor,
+        weighted,
+        text=text,
+        join_text=join_text,
+        seed=seed,
+        reuse_noise=reuse_noise,
+        full_size=full_size,
+        any_model=any_model,
+        **sampling | parse(editor.settings, assignments),
+    )
+    for warning in (*plan.warnings, found.sentence()):
+        if warning:
+            warn(warning)
     startup, started = time.perf_counter() - STARTED, time.perf_counter()
-    written, failed = [], 0
+    written, skipped = [], {}
+    names, jobs = [path.stem for path, _, _ in edits], list(zip(photos, results, strict=True))
     with progress("applying", len(photos)) as advance:
-        for photo, result in zip(photos, results, strict=True):
-            try:
-                image = load_image(photo)
-                region = _region(corners, image) if corners else fixed_mask
-                edited = apply_edits(editor, weighted, image, mask=region, any_model=any_model, **asked, **sampling)
-                size = edited.shape[2], edited.shape[1]
-                made = record(editor, named, used, region="mask" if mask else corners, size=size, **asked)
-                save_image(edited, result, text=chunks(made))
+        for photo, result in _edited(plan, jobs, where, names, batch):
+            if isinstance(result, Path):
                 written.append(str(result))
-            except ViiError as error:
-                if len(photos) == 1:
-                    raise
-                failed += 1
-                fail(str(error))
+            elif len(photos) == 1:
+                raise result
+            else:
+                skipped[str(photo)] = str(result)
+                fail(str(result))
             advance()
-    seconds = time.perf_counter() - started
+    report = {
+        "paths": written,
+        "seconds": round(time.perf_counter() - started, 3),
+        "startup_seconds": round(startup, 3),
+        "failed": len(skipped),
+        "skipped": skipped | {str(path): reason for path, reason in found.left_out.items()},
+        "warnings": list(plan.warnings),
+    }
     if as_json:
-        report = {
-            "paths": written,
-            "seconds": round(seconds, 3),
-            "startup_seconds": round(startup, 3),
-            "failed": failed,
-        }
-        click.echo(json.dumps(report))
+        say_json(report)
     else:
         for path in written:
-            click.echo(path)
-    if failed:
-        raise OutputError(f"{failed} of {len(photos)} photos could not be edited")
+            say(path)
+    if skipped:
+        raise OutputError(f"{len(skipped)} of {len(photos)} photos could not be edited")
 
 
-def _edits_and_photos(inputs: Sequence[str]) -> "tuple[list[tuple[Path, Edit, float]], list[Path]]":
-    from ..edit_file import load_edit
-    from ..images import find_images
+def _edited(
+    plan: Application,
+    jobs: Sequence[tuple[Path, Path]],
+    where: Where,
+    names: Sequence[str],
+    batch: int | None,
+) -> Iterator[tuple[Path, Path | ViiError]]:
+    """Read, edit and write, each while the others go on.
 
+    Args:
+        plan: what to do.
+        jobs: photos, and where their results go.
+        where: to edit.
+        names: of the edits.
+        batch: see `Application.many`.
+
+    Yields:
+        each photo with its result, in their order, or with what is wrong with it.
+    """
+    under_way: deque[tuple[Path, Path]] = deque()  # read and not yet edited
+    unreadable: deque[tuple[Path, ViiError]] = deque()
+
+    def read(job: tuple[Path, Path]) -> Tensor:
+        photo = load_image(job[0])
+        if isinstance(where, tuple):
+            check_box(where, *photo.shape[-2:])
+        elif callable(where):
+            where(photo)  # which refuses a mask of another shape
+        return photo
+
+    def readable() -> Iterator[Tensor]:
+        reading = in_background(read, jobs, weigh=lambda photo: photo.shape[1] * photo.shape[2], most=READ_AHEAD)
+        for job, future in zip(jobs, reading, strict=True):
+            try:
+                photo = future.result()
+            except ViiError as error:
+                unreadable.append((job[0], error))
+                continue
+            under_way.append(job)
+            yield photo
+
+    def write(edited: tuple[tuple[Path, Path], Tensor]) -> tuple[Path, Path | ViiError]:
+        (photo, result), picture = edited
+        try:
+            save_image(picture, result, text=plan.chunks(picture, where, names=names))
+        except ViiError as error:
+            return photo, error
+        return photo, result
+
+    pictures = ((under_way.popleft(), picture) for picture in plan.many(readable(), where, batch=batch))
+    for future in in_background(write, pictures):
+        yield future.result()
+        while unreadable:
+            yield unreadable.popleft()
+    yield from unreadable
+
+
+def _edits_and_photos(inputs: Sequence[str]) -> tuple[list[tuple[Path, Edit, float]], Pictures]:
     named = [(text, _named_edit(text)) for text in inputs]
     edits = [(found[0], load_edit(found[0]), _weight(text, found[1])) for text, found in named if found]
     photos = [text for text, found in named if not found]
     if not photos:
         raise UsageError("expected at least one photo or a folder of photos")
-    return edits, find_images(photos)
+    return edits, find_pictures(photos)
 
 
 def _named_edit(text: str) -> tuple[Path, str | None] | None:
@@ -154,9 +216,6 @@ def _named_edit(text: str) -> tuple[Path, str | None] | None:
 
     Files come before the library, so that what is in a folder means the same whatever the library holds.
     """
-    from ..library import find_edit, written_as_path
-    from ..pictures import SUFFIXES
-
     if match := EDIT_ARGUMENT.fullmatch(text):
         return Path(match["path"]), match["weight"]
     name, weight = text.rsplit(":", 1) if ":" in text else (text, None)
@@ -172,30 +231,27 @@ def _weight(argument: str, text: str | None) -> float:
         raise UsageError(f"{argument}: expected EDIT:WEIGHT with a number, such as :0.8") from None
 
 
-def _result_paths(photos: Sequence[Path], output: str) -> list[Path]:
+def result_paths(photos: Sequence[Path], output: str, outputs: Outputs) -> list[Path]:
     """Where each result goes; made, checked for clashes and for being writable before any work is done."""
-    from ..files import check_writable, make_folder
-
     out = Path(output)
     if out.suffix.lower() == ".png" and not out.is_dir():
         if len(photos) > 1:
             raise OutputError(f"{output}: {len(photos)} photos need a folder, not the name of one file")
-        results = [out]
-    elif out.suffix.lower() in (".jpg", ".jpeg", ".webp") and not out.is_dir():
+        return [outputs.claim(out, of=photos[0])]
+    if out.suffix.lower() in (".jpg", ".jpeg", ".webp") and not out.is_dir():
         raise OutputError(f"{output}: results are PNG files; give a name that ends in .png, or a folder")
-    else:
-        make_folder(out)
-        results = [out / f"{photo.stem}.png" for photo in photos]
-    sources = {photo.resolve(): photo for photo in photos}
-    taken: dict[Path, Path] = {}
-    for photo, result in zip(photos, results, strict=True):
-        if result.resolve() in sources:
-            raise OutputError(f"{result} is one of the photos and would be overwritten; choose another place with -o")
-        if result in taken:
-            raise OutputError(f"{taken[result]} and {photo} would both become {result}; rename one")
-        taken[result] = photo
-        check_writable(result)
-    return results
+    make_folder(out, outputs.advice)
+    return [outputs.claim(out / f"{photo.stem}.png", of=photo) for photo in photos]
+
+
+def _in_mask(path: str) -> Where:
+    """The mask of a file for a photo, read once for all photos of a size that follow each other."""
+
+    @functools.lru_cache(maxsize=2)
+    def of_size(height: int, width: int) -> Tensor:
+        return torch.from_numpy(read_mask(path, (height, width)))[None]
+
+    return lambda photo: of_size(*photo.shape[-2:])
 
 
 def _parse_box(box: str | None) -> tuple[int, int, int, int] | None:
@@ -206,9 +262,3 @@ def _parse_box(box: str | None) -> tuple[int, int, int, int] | None:
         raise UsageError(f"--box {box}: expected X,Y,W,H, four whole numbers of pixels")
     x, y, w, h = map(int, numbers)
     return x, y, w, h
-
-
-def _region(corners: tuple[int, int, int, int], image: "Tensor") -> "Tensor":
-    from ..application import box_mask
-
-    return box_mask(corners, *image.shape[-2:])

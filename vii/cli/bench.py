@@ -2,12 +2,32 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
+from .. import __version__
+from ..editors import space_kind
+from ..editors.ip2p import Ip2pEditor
+from ..errors import UsageError
+from ..evaluation.benchmark import count_examples, count_scores, run, split_of
+from ..evaluation.edits_file import read_edits
+from ..evaluation.methods import methods_for
+from ..evaluation.page import page
+from ..evaluation.report import benchmark_tables
+from ..evaluation.speed import compare, random_stable_diffusion
+from ..evaluation.speed import table as speed_table
+from ..evaluation.statistics import conclusions
+from ..evaluation.tasks import choose, read_photos, shipped_tasks
+from ..evaluation.throughput import table as throughput_table
+from ..evaluation.throughput import throughputs
+from ..files import make_folder, replacing
+from ..inversion.recipes import load_recipe
 from .common import editor_options, json_option, load_editor, progress, space_option
+from .terminal import say
 
 # What --quick takes of each half of the edits, and how many photos to test on.
 FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
@@ -18,6 +38,7 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
 @click.option(
     "--recipe", "recipes", multiple=True, metavar="NAME|FILE|FOLDER", help="Repeatable. [default: visii, default]"
 )
+@click.option("--method", "methods", multiple=True, metavar="NAME", help="See 'vii methods'; repeatable.")
 @click.option("--edit", "names", multiple=True, metavar="NAME", help="Only this edit; repeatable.")
 @click.option("--edits", "edits_file", metavar="FILE", help="Edits of your own instead of the shipped ones (TOML).")
 @click.option("--photos", "folder", metavar="FOLDER", help="Photos instead of the shipped ones.")
@@ -29,6 +50,12 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
     multiple=True,
     metavar="N",
     help="Learn from N pairs; repeatable, for a comparison. [default: 1]",
+)
+@click.option(
+    "--max-side",
+    type=click.IntRange(1),
+    metavar="PIXELS",
+    help="Keep photos at their own size up to this, and score at it too. [default: the editor's size]",
 )
 @click.option("--quick", is_flag=True, help="Four edits, two photos, one seed, without visii: about two minutes.")
 @click.option(
@@ -44,12 +71,14 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
 def bench(
     output: str,
     recipes: Sequence[str],
+    methods: Sequence[str],
     names: Sequence[str],
     edits_file: str | None,
     folder: str | None,
     count: int | None,
     seeds: int | None,
     pairs: Sequence[int],
+    max_side: int | None,
     quick: bool,
     speed: str | None,
     pixels: int,
@@ -60,49 +89,40 @@ def bench(
     """Compare recipes with no edit, pixel delta and the true words, on photos never seen.
 
     The edits are formulas, so that the right answer is known. A seed picks the photos that the examples are made from,
-    so that the spread over seeds is that of the choice of the example too; the other photos are for testing, the same
-    for all methods. The last recipe named is compared with all other methods.
+    so that the spread over seeds is that of the choice of the example too; no photo makes an example under two seeds.
+    The other photos are for testing, the same for all methods. The last recipe named is compared with all others.
 
-    A run that was stopped goes on where it was: scores in FOLDER are used again where model, recipe, pictures and seed
-    are the same. Writes report.json, page.html with pictures, and scores.json.
+    With --max-side photos are kept at their own size, cut to squares and scaled down to PIXELS where they are larger;
+    results are scored at the editor's size and at that one.
+
+    A run that was stopped goes on where it was: scores in FOLDER are used again where code, model, recipe, pictures,
+    device and seed are the same. Writes report.json, page.html with pictures, and scores.json.
 
     With --speed nothing is judged: the bare UNet, the loop of a recipe (the first --recipe, or default) and the
-    authors' loop are timed side by side, with the memory they take.
+    authors' loop are timed side by side, with the memory they take; then editing photos against its own networks.
     """
     if speed:
         _speed(speed, pixels, updates, recipes, as_json, options)
         return
-    from dataclasses import asdict
-
-    from .. import __version__
-    from ..evaluation.benchmark import (
-        choose,
-        count_examples,
-        count_scores,
-        methods_for,
-        page,
-        read_edits,
-        read_photos,
-        report,
-        run,
-        shipped_edits,
-        tables,
+    tasks = read_edits(edits_file) if edits_file else shipped_tasks()
+    tasks = choose(tasks, names, FEW_EDITS if quick else None)
+    rows = methods_for(
+        recipes or (("default",) if quick else ("visii", "default")),
+        methods=methods,
+        pairs=sorted({*pairs}) or (1,),
+        known_words=True,
     )
-    from ..files import make_folder, replacing
-
-    subjects = choose(read_edits(edits_file) if edits_file else shipped_edits(), names, FEW_EDITS if quick else None)
-    methods = methods_for(recipes or (("default",) if quick else ("visii", "default")), sorted({*pairs}) or (1,))
-    examples = count_examples(methods)
-    chosen_seeds = range(seeds or (1 if quick else SEEDS))
+    examples, chosen_seeds = count_examples(rows), range(seeds or (1 if quick else SEEDS))
     make_folder(Path(output))
     conditions = {name: options[name] for name in ("clip", "dtype", "device")}
     editor = load_editor(options)
-    photos = read_photos(folder, count or (FEW_PHOTOS if quick else PHOTOS), editor.resolution, examples)
+    count = count or (FEW_PHOTOS if quick else PHOTOS)
+    photos = read_photos(folder, count, editor.resolution, examples, len(chosen_seeds), max_side)
     results = []
-    with progress("scoring", count_scores(subjects, methods, chosen_seeds)) as advance:
-        for result in run(editor, subjects, methods, photos, chosen_seeds, Path(output), conditions):
+    with progress("scoring", count_scores(tasks, rows, chosen_seeds)) as advance:
+        for result in run(editor, tasks, rows, photos, chosen_seeds, Path(output), conditions, max_side):
             results.append(result)
-            advance(f"{result.score.edit}: {result.score.method} {result.score.psnr:.2f} dB")
+            advance(f"{result.score.task}: {result.score.method} {result.score.values['psnr']:.2f} dB")
     scores = [result.score for result in results]
     facts = {
         "editor": f"{editor.name} ({editor.space.model}), weights {editor.space.fingerprint}",
@@ -114,17 +134,17 @@ def bench(
         **facts,
         "vii": __version__,
         "conditions": conditions,
-        "recipes": {method.name: asdict(method.recipe) for method in methods if method.recipe},
-        **report(scores),
-        "scores": [asdict(score) for score in scores],
+        "recipes": {row.name: asdict(row.recipe) for row in rows if row.recipe},
+        **conclusions(scores),
+        "scores": [score.plain() for score in scores],
     }
     files = {
         "report.json": json.dumps(record, indent=1),
         "page.html": page(
             "Editing by example, measured",
             facts,
-            subjects,
-            lambda subject: subject.source.task(photos, chosen_seeds[0], editor.resolution, examples),
+            tasks,
+            lambda task: split_of(task, photos, chosen_seeds[0], editor.resolution, examples, max_side),
             results,
         ),
     }
@@ -132,24 +152,16 @@ def bench(
         with replacing(Path(output) / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     if as_json:
-        click.echo(files["report.json"])
+        say(files["report.json"])
         return
-    click.echo("\n\n".join(table.markdown() for table in tables(scores)))
-    click.echo("\n" + "\n".join(str(Path(output) / name) for name in files))
+    say("\n\n".join(table.markdown() for table in benchmark_tables(scores)))
+    say("\n" + "\n".join(str(Path(output) / name) for name in files))
 
 
 def _speed(
     what: str, pixels: int, updates: int, recipes: Sequence[str], as_json: bool, options: dict[str, Any]
 ) -> None:
-    """Time the learning loop; see `vii.evaluation.benchmark.speed`."""
-    from dataclasses import asdict
-
-    from ..editors import space_kind
-    from ..editors.ip2p import Ip2pEditor
-    from ..errors import UsageError
-    from ..evaluation.benchmark.speed import compare, random_stable_diffusion, table
-    from ..inversion.recipes import load_recipe
-
+    """Time the learning loop and editing; see `vii.evaluation.speed` and `vii.evaluation.throughput`."""
     recipe = load_recipe(recipes[0] if recipes else "default")
     if what == "sd15":
         editor: Any = random_stable_diffusion(pixels, options["device"], options["dtype"], space_kind(options["space"]))
@@ -158,4 +170,10 @@ def _speed(
         if not isinstance(editor, Ip2pEditor):
             raise UsageError(f"--speed times editors of InstructPix2Pix's architecture, not '{editor.name}'")
     paces = compare(editor, recipe, updates)
-    click.echo(json.dumps([asdict(pace) for pace in paces]) if as_json else table(paces))
+    # Photos of twice the editor's size, so that scaling them down counts.
+    photos = torch.rand(4, 3, *2 * [2 * editor.resolution], generator=torch.Generator().manual_seed(0)).unbind()
+    editing: Sequence[Any] = throughputs(editor, photos, rounds=updates)
+    if as_json:
+        say(json.dumps([*map(asdict, paces), *map(asdict, editing)]))
+    else:
+        say(f"{speed_table(paces).markdown()}\n\n{throughput_table(editing)}")

@@ -1,13 +1,28 @@
 """`vii import` and `vii export`: from the authors' files, to plain arrays, and to textual inversions."""
 
-import json
-from pathlib import Path
+import dataclasses
 from typing import Any
 
 import click
 
-from ..errors import OutputError, UsageError
-from .common import edit_path, editor_of, editor_options, json_option, load_editor
+from ..edit_file import load_edit, save_edit
+from ..editors import AUTHORS_EDITOR
+from ..errors import UsageError
+from ..interop.prompt_embeds import export_npz, import_prompt_embeds, read_prompt_embeds
+from ..interop.textual_inversion import check_textual_inversion, export_textual_inversion
+from ..library import find_edit
+from .common import (
+    edit_path,
+    editor_of,
+    editor_options,
+    json_option,
+    load_editor,
+    outputs_of,
+    overwrite_option,
+    weighed,
+    written,
+)
+from .terminal import say, say_json
 
 FORMATS = ("npz", "diffusers-ti", "a1111", "comfyui")
 # Rows are written and compared as the text encoder gives them, which half precision would blur.
@@ -19,37 +34,30 @@ EXACT = {"device": "cpu", "dtype": "float32"}
 @click.option("--caption", metavar="TEXT", help="What learning started from (learned_prompt.txt); none: keep all rows.")
 @click.option("-o", "--output", required=True, metavar="EDIT", help="Where to write the edit file (.safetensors).")
 @click.option("--title", default="", help="A short name; the file's name if not given.")
+@overwrite_option
 @editor_options
 @json_option
-def import_(file: str, caption: str | None, output: str, title: str, as_json: bool, **options: Any) -> None:
+def import_(
+    file: str, caption: str | None, output: str, title: str, overwrite: bool, as_json: bool, **options: Any
+) -> None:
     """Make an edit file from a prompt_embeds_*.pt of the paper's own code.
 
     The editor is the one it was learned with, InstructPix2Pix if not named; it is loaded to check that the rows are
     its own. The file is read as weights only: one that holds code is refused.
     """
-    import dataclasses
-
-    from ..edit_file import save_edit
-    from ..editors import AUTHORS_EDITOR
-    from ..interop.prompt_embeds import import_prompt_embeds, read_prompt_embeds
-
-    path = edit_path(output)
+    outputs = outputs_of(overwrite)
+    outputs.reads(file)
+    path = edit_path(output, outputs)
     read_prompt_embeds(file)  # a bad file is found before gigabytes of weights are loaded
     editor = load_editor(_completed(options, {**EXACT, "editor": AUTHORS_EDITOR}))
     edit = dataclasses.replace(import_prompt_embeds(editor, file, caption), title=title or path.stem)
     save_edit(edit, path)
-    report = {
-        "path": str(path),
-        "bytes": path.stat().st_size,
-        "tokens": len(edit.tokens),
-        "init_text": edit.init_text,
-        "editor": edit.editor,
-    }
+    report = written(path) | {"tokens": len(edit.tokens), "init_text": edit.init_text, "editor": edit.editor}
     if as_json:
-        click.echo(json.dumps(report))
+        say_json(report)
         return
     kept = f"around them the caption '{edit.init_text}'" if edit.init_text else "all that follow the first"
-    click.echo(f"{path}   {path.stat().st_size / 1000:.0f} kB\n{len(edit.tokens)} rows, {kept}; for '{edit.editor}'")
+    say(f"{weighed(path)}\n{len(edit.tokens)} rows, {kept}; for '{edit.editor}'")
 
 
 @click.command()
@@ -58,6 +66,7 @@ def import_(file: str, caption: str | None, output: str, title: str, as_json: bo
 @click.option("-o", "--output", metavar="FILE", help="Where to write; if not given, a name made of EDIT's, here.")
 @click.option("--token-name", metavar="NAME", help="diffusers-ti: what stands for it in a prompt. [default: <title>]")
 @click.option("--any-model", is_flag=True, help="npz: accept an edit learned with other weights of the same shape.")
+@overwrite_option
 @editor_options
 @json_option
 def export(
@@ -66,6 +75,7 @@ def export(
     output: str | None,
     token_name: str | None,
     any_model: bool,
+    overwrite: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -75,33 +85,26 @@ def export(
     inversion, diffusers-ti, a1111 and comfyui, hold input embeddings of a text encoder, and are for edits learned with
     'vii learn --space input'; others are refused.
     """
-    from ..edit_file import load_edit
-    from ..files import check_writable
-    from ..interop.prompt_embeds import export_npz
-    from ..interop.textual_inversion import check_textual_inversion, export_textual_inversion
-    from ..library import find_edit
-
     source = find_edit(edit_file)
     edit = load_edit(source)
-    if kind != "npz":
-        check_textual_inversion(edit, kind)
-        path = Path(output or f"{source.stem}-embedding.safetensors")
-        if path.resolve() == source.resolve():
-            raise OutputError(f"{path} is the edit itself and would be overwritten; choose another place with -o")
-        check_writable(path)
-        prompt = export_textual_inversion(edit, path, kind, token_name)
-        report = {"path": str(path), "bytes": path.stat().st_size, "prompt": prompt}
-        size = f"{path}   {path.stat().st_size / 1000:.0f} kB"
-        click.echo(json.dumps(report) if as_json else f"{size}\nin a prompt: {prompt}")
-        return
-    if token_name is not None:
+    plain = kind == "npz"
+    if plain and token_name is not None:
         raise UsageError(f"--token-name is for --format diffusers-ti; npz has no prompt, got '{token_name}'")
-    path = Path(output or f"{source.stem}.npz")
-    check_writable(path)
-    editor = load_editor(_completed(editor_of(edit, options), EXACT))
-    export_npz(edit, editor, path, any_model=any_model)
-    report = {"path": str(path), "bytes": path.stat().st_size, "editor": editor.name}
-    click.echo(json.dumps(report) if as_json else f"{path}   {path.stat().st_size / 1000:.0f} kB")
+    if not plain:
+        check_textual_inversion(edit, kind)
+    outputs = outputs_of(overwrite)
+    outputs.reads(source)
+    path = outputs.claim(output or f"{source.stem}{'.npz' if plain else '-embedding.safetensors'}")
+    if plain:
+        editor = load_editor(_completed(editor_of(edit, options), EXACT))
+        export_npz(edit, editor, path, any_model=any_model)
+        more = {"editor": editor.name}
+    else:
+        more = {"prompt": export_textual_inversion(edit, path, kind, token_name)}
+    if as_json:
+        say_json(written(path) | more)
+    else:
+        say(weighed(path) if plain else f"{weighed(path)}\nin a prompt: {more['prompt']}")
 
 
 def _completed(options: dict[str, Any], defaults: dict[str, str]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """`vii doctor`: what is here and what is missing."""
 
-import json
 from typing import Any
 
 import click
 
+from ..doctor import examine
 from ..errors import EditorError
 from .common import json_option
+from .terminal import say, say_json
 
 
 @click.command()
@@ -16,15 +17,13 @@ def doctor(as_json: bool) -> None:
 
     Downloads nothing. Loads the embedded editor and takes a step with it: exit code 0 where that works, 1 where not.
     """
-    from ..doctor import examine
-
     found: dict[str, Any] = {}
     for section, findings in examine():
         found[section] = findings
         if not as_json:
-            click.echo("\n".join([section, *(f"  {line}" for line in PRINTERS[section](findings)), ""]))
+            say("\n".join([section, *(f"  {line}" for line in PRINTERS[section](findings)), ""]))
     if as_json:
-        click.echo(json.dumps(found))
+        say_json(found)
     if not found["embedded"]["runs"]:
         raise EditorError(f"the embedded editor does not run: {found['embedded']['problem']}")
 

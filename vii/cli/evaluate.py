@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
+from .. import __version__
+from ..edit_file import load_edit
+from ..evaluation import paper, report
+from ..evaluation.folders import read_folders
+from ..evaluation.methods import methods_for
+from ..evaluation.metric_models import load_metric_models
+from ..files import make_folder, replacing
+from ..images import save_image
+from ..library import find_edit
 from .common import editor_of, editor_options, fail, json_option, load_editor, progress, space_option
+from .terminal import say
 
 
 @click.command(name="eval")
@@ -47,55 +57,52 @@ def evaluate(
     Writes results.csv, results.json, contact sheets, and the edits and pictures, which a later run uses again. LPIPS
     and DINO are measured where their packages and weights are there; nothing is downloaded for them.
     """
-    from .. import __version__
-    from .. import evaluation as library
-    from ..edit_file import load_edit
-    from ..files import make_folder, replacing
-    from ..images import save_image
-    from ..library import find_edit
-
-    cases = library.read_cases(folder, examples)
+    tasks = read_folders(folder, examples)
     path = find_edit(edit_file) if edit_file else None
     edit = load_edit(path) if path else None
-    ways = library.ways_for(recipes, (path.stem, edit) if path and edit else None)
+    named = (path.stem, edit) if path and edit else None
+    methods = methods_for(recipes or (() if named else ("default",)), baselines=("no-edit",), edit=named)
     out = Path(output)
     make_folder(out)
     conditions = {name: options[name] for name in ("clip", "dtype", "device")}
     editor = load_editor(editor_of(edit, options))
-    truths = any(photo.truth for case in cases for photo in case.photos)
-    judges = library.load_judges(editor, measure_clip, dino, truths=truths, cycle=cycle, own_clip=options["clip"])
-    found = library.evaluate(
-        editor, cases, ways, judges, out, seed=seed, cycle=cycle, words=words, conditions=conditions
+    queries = [query for task in tasks for query in task.source.split({}, seed).queries]
+    truths = any(query.truth is not None for query in queries)
+    models = load_metric_models(editor, measure_clip, dino, truths=truths, cycle=cycle, own_clip=options["clip"])
+    found = paper.evaluate(
+        editor, tasks, methods, models, out, seed=seed, cycle=cycle, words=words, conditions=conditions
     )
-    rows = []
-    with progress("evaluating", len(ways) * sum(len(case.photos) for case in cases)) as advance:
-        for row in found:
-            rows.append(row)
-            advance(f"{row.case}: {row.way} on {row.photo.name}")
+    scores = []
+    with progress("evaluating", len(methods) * len(queries)) as advance:
+        for score in found:
+            scores.append(score)
+            advance(f"{score.task}: {score.method} on {score.photo}")
     facts = {
         "vii": __version__,
         "editor": f"{editor.name} ({editor.space.model}), weights {editor.space.fingerprint}",
         "space": editor.space.kind,
-        "cases": [case.name for case in cases],
+        "tasks": [task.name for task in tasks],
         "examples": examples,
         "words": words,
         "seed": seed,
         "conditions": conditions,
-        "ways": {way.name: way.identity() for way in ways},
+        "methods": {method.name: method.identity() for method in methods},
     }
-    record = library.report(rows, judges, facts)
-    files = {"results.csv": library.csv_text(rows, judges), "results.json": json.dumps(record, indent=1)}
+    files = {
+        "results.csv": report.paper_csv(scores, models),
+        "results.json": json.dumps(report.paper_record(scores, models, facts), indent=1),
+    }
     for name, text in files.items():
         with replacing(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
-    sheets = [out / ("contact-sheet.png" if len(cases) == 1 else f"contact-sheet-{case.name}.png") for case in cases]
-    for case, place in zip(cases, sheets, strict=True):
-        save_image(library.sheet(case, rows), place)
+    sheets = [out / ("contact-sheet.png" if len(tasks) == 1 else f"contact-sheet-{task.name}.png") for task in tasks]
+    for task, place in zip(tasks, sheets, strict=True):
+        save_image(report.paper_sheet(task, scores, out), place)
     if as_json:
-        click.echo(files["results.json"])
+        say(files["results.json"])
         return
-    click.echo(library.table(rows).markdown())
-    measured = [f"{network} measured with {name}" for network, name in judges.names.items()]
-    click.echo("\n" + "\n".join([*measured, *(str(out / name) for name in files), *map(str, sheets)]))
-    for sentence in judges.missing:
+    say(report.paper_table(scores).markdown())
+    measured = [f"{network} measured with {name}" for network, name in models.names.items()]
+    say("\n" + "\n".join([*measured, *(str(out / name) for name in files), *map(str, sheets)]))
+    for sentence in models.missing:
         fail(sentence)

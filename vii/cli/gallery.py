@@ -1,15 +1,20 @@
 """`vii gallery`: what the edits of a folder do, on one page."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..errors import OutputError, UsageError
-from .common import editor_of, editor_options, fail, json_option, load_editor, progress
+from ..files import make_folder, replacing
+from ..images import save_image
+from ..library import library_folder, read_folder
+from ..rendering.gallery import contact_sheets, gallery_page, gallery_photos, show_edits
+from .common import editor_of, editor_options, json_option, load_editor, outputs_of, overwrite_option
+from .progress import progress
+from .terminal import fail, say, say_json
 
-PHOTOS = 6
+PHOTOS, SHEET = 6, "contact-sheet-{}.png"
 
 
 @click.command()
@@ -20,6 +25,7 @@ PHOTOS = 6
 @click.option("--title", metavar="TEXT", help="Heading of the page.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Each photo starts from the same noise.")
 @click.option("--any-model", is_flag=True, help="Accept edits learned with other weights of the same shape.")
+@overwrite_option
 @editor_options
 @json_option
 def gallery(
@@ -30,6 +36,7 @@ def gallery(
     title: str | None,
     seed: int,
     any_model: bool,
+    overwrite: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -38,11 +45,6 @@ def gallery(
     Writes index.html, which needs no other file, and contact sheets. Each edit is shown with the editor that it was
     learned with; what cannot be used is listed on the page with the reason, and the others are shown.
     """
-    from ..files import make_folder, replacing
-    from ..images import save_image
-    from ..library import library_folder, read_folder
-    from ..rendering.gallery import contact_sheets, gallery_page, gallery_photos, show_edits
-
     source = Path(folder) if folder else library_folder()
     if folder and not source.is_dir():
         raise UsageError(f"{folder}: expected a folder of edit files (*.safetensors)")
@@ -50,8 +52,10 @@ def gallery(
     if not entries:
         raise UsageError(f"{source}: no edit files (*.safetensors) in this folder")
     photos, bad_photos = gallery_photos(photo_folder, count)
-    out = Path(output)
+    out, outputs = Path(output), outputs_of(overwrite)
     make_folder(out)
+    outputs.reads(source, *([photo_folder] if photo_folder else []))
+    path, first = outputs.claim(out / "index.html"), outputs.claim(out / SHEET.format(1))
     shown = []
     with progress("applying", len(entries)) as advance:
         for item in show_edits(
@@ -61,23 +65,19 @@ def gallery(
             advance(item.entry.name)
     heading = title or (f"Edits in {source.resolve().name}" if folder else "Edits in the library")
     page = gallery_page(heading, photos, shown, in_library=not folder, seed=seed, bad_photos=bad_photos)
-    path = out / "index.html"
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     sheets = []
     for number, sheet in enumerate(contact_sheets(photos, shown), start=1):
-        sheets.append(str(out / f"contact-sheet-{number}.png"))
-        save_image(sheet, sheets[-1])
+        place = first if number == 1 else outputs.claim(out / SHEET.format(number))
+        save_image(sheet, place)
+        sheets.append(str(place))
     problems = {item.entry.path.name: item.problem for item in shown if item.problem} | bad_photos
     if as_json:
         edits = [{**item.entry.describe(), "problem": item.problem} for item in shown]
-        click.echo(
-            json.dumps(
-                {"page": str(path), "sheets": sheets, "photos": list(photos), "edits": edits, "problems": problems}
-            )
-        )
+        say_json({"page": str(path), "sheets": sheets, "photos": list(photos), "edits": edits, "problems": problems})
     else:
-        click.echo("\n".join([str(path), *sheets]))
+        say("\n".join([str(path), *sheets]))
         for name, problem in problems.items():
             fail(f"not shown: {name}: {problem}")
     if all(item.problem for item in shown):

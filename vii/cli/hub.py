@@ -1,6 +1,5 @@
 """`vii push` and `vii pull`: edit files to and from the Hub."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,10 @@ from pathlib import Path
 import click
 
 from ..errors import UsageError
-from .common import edit_path, json_option, printable
+from ..interop import hub
+from ..library import find_edit
+from .common import edit_path, json_option, outputs_of, weighed, written
+from .terminal import say, say_json
 
 
 @click.command()
@@ -28,28 +30,28 @@ def push(
     dry_run: str | None,
     as_json: bool,
 ) -> None:
-    """Upload edits to a repository on the Hugging Face Hub, with a card that says how to use them.
+    """Upload edits to a repository on the Hugging Face Hub, with a card.
 
-    EDIT is a file, or the name of one in the library. The repository is made where there is none, and public unless
-    --private is given. Pictures are those in the edit files and those named with --picture, no others. The token is the
-    one of 'hf auth login' or HF_TOKEN.
+    The card says how to use them. EDIT is a file, or the name of one in the library. The repository is made where there
+    is none, and public unless --private is given. Pictures are those in the edit files and those named with --picture,
+    no others. The token is the one of 'hf auth login' or HF_TOKEN.
     """
-    from ..interop import hub
-    from ..library import find_edit
-
     files = hub.prepare([find_edit(edit) for edit in edits], repo, pictures)
     if dry_run:
         written = [str(path) for path in hub.write_files(files, Path(dry_run))]
-        click.echo(json.dumps({"paths": written}) if as_json else "\n".join(written))
+        if as_json:
+            say_json({"paths": written})
+        else:
+            say("\n".join(written))
         return
     pushed = hub.push(files, repo, private=private, force=force)
     if as_json:
         report = {"url": pushed.url, "commit": pushed.commit, "files": pushed.files, "card_kept": pushed.card_kept}
-        click.echo(json.dumps(report))
+        say_json(report)
         return
-    click.echo(f"{pushed.url}   {', '.join(pushed.files)}\nvii pull {repo}@{pushed.commit}")
+    say(f"{pushed.url}   {', '.join(pushed.files)}\nvii pull {repo}@{pushed.commit}")
     if pushed.card_kept:
-        click.echo("the card that was there has been kept; --force writes a new one", err=True)
+        say("the card that was there has been kept; --force writes a new one", err=True)
 
 
 @click.command()
@@ -65,23 +67,19 @@ def pull(reference: str, name: str | None, output: str | None, keep_as: str | No
     REV is a branch, tag or commit. The file is checked like any other edit file, and pinned: the command that fetches
     exactly it again is printed, and 'vii show' tells where an edit of the library came from.
     """
-    from ..interop import hub
-
     if output and keep_as:
         raise UsageError("give -o or --as, not both: --as names an edit in the library")
-    path = edit_path(output) if output else None
+    path = edit_path(output, outputs_of(force, "--force")) if output else None
     pulled = hub.pull(reference, path, name=name, keep_as=keep_as, force=force)
     if as_json:
-        report = {
-            "path": str(pulled.path),
-            "bytes": pulled.path.stat().st_size,
+        report = written(pulled.path) | {
             "repo": pulled.repo,
             "commit": pulled.commit,
             "file": pulled.file,
             "sha256": pulled.sha256,
         }
-        click.echo(json.dumps(report))
+        say_json(report)
         return
     chosen = f" --name {shlex.quote(pulled.file.removesuffix('.safetensors'))}"
-    click.echo(f"{pulled.path}   {pulled.path.stat().st_size / 1000:.0f} kB\n{pulled.source()}")
-    click.echo(printable(f"exactly this again: vii pull {pulled.repo}@{pulled.commit}{chosen}"))
+    say(f"{weighed(pulled.path)}\n{pulled.source()}")
+    say(f"exactly this again: vii pull {pulled.repo}@{pulled.commit}{chosen}")

@@ -1,23 +1,39 @@
-"""`vii learn` and `vii demo`: from a pair to an edit file."""
+"""`vii learn`: from a pair to an edit file."""
 
 import contextlib
-import json
+import dataclasses
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from ..errors import UsageError
-from .common import STARTED, edit_path, editor_options, json_option, load_editor, progress, space_option
-
-if TYPE_CHECKING:
-    from ..edit_file import Edit
-    from ..editor import Editor
-    from ..images import Pair
-    from ..inversion import InversionSettings, Step
-    from ..inversion.recipes import Recipe
+from ..edit_file import Edit, save_edit
+from ..editor import Editor
+from ..errors import OutputError, UsageError
+from ..images import Pair
+from ..inversion import LOW_EXPLAINED, InversionSettings, Step, invert_steps
+from ..inversion.recipes import Recipe, read_recipe
+from ..pairs import doubts, find_pairs
+from ..rendering.sheets import thumbnail_of
+from ..settings import override, parse
+from .common import (
+    edit_path,
+    editor_options,
+    json_option,
+    load_editor,
+    outputs_of,
+    overwrite_option,
+    space_option,
+    weighed,
+    written,
+)
+from .observe import Observers
+from .progress import progress
+from .signals import stoppable
+from .terminal import STARTED, say, say_json, warn
 
 
 @click.command()
@@ -48,6 +64,7 @@ if TYPE_CHECKING:
 @click.option("--plot", is_flag=True, help="Write EDIT.svg while learning: the losses as curves.")
 @click.option("--log-dir", metavar="DIR", help="Write logs for TensorBoard to DIR.")
 @space_option
+@overwrite_option
 @editor_options
 @json_option
 def learn(
@@ -67,102 +84,129 @@ def learn(
     plot: bool,
     log_dir: str | None,
     thumbnail: bool,
+    overwrite: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Learn an edit from a before/after pair and save it.
 
     BEFORE and AFTER show the same frame; where only their scale differs, AFTER is scaled to BEFORE. They may be left
-    out when the recipe names a pair. Ctrl-C stops early and keeps the best so far.
+    out when the recipe names a pair. Ctrl-C, SIGTERM and SIGHUP stop early and keep the best so far.
     """
-    import dataclasses
-
-    from ..edit_file import save_edit
-    from ..inversion.recipes import read_recipe
-    from ..rendering.sheets import thumbnail_of
-    from .observe import Observers
-
-    path = edit_path(output)
     chosen = read_recipe(recipe)
-    settings = _settings(chosen, assignments, init=init, captioner=captioner, tokens=tokens)
-    pairs, photos = _pairs(chosen, before, after, more, folders)
-    _warn_of_no_pairs(pairs)
+    settings = override(
+        override(chosen.settings, **parse(chosen.settings, assignments)), init=init, captioner=captioner, tokens=tokens
+    )
+    paths, photos = _pair_paths(chosen, before, after, more, folders)
+    outputs = outputs_of(overwrite)
+    outputs.reads(recipe, *folders, *(path for pair in paths for path in pair))
+    path = edit_path(output, outputs)
     labels = {name: options.pop(name) for name in ("description", "author", "tags")}
     labels |= {"license": options.pop("license_"), "title": title or path.stem}
-    with contextlib.closing(Observers(path, preview=preview, plot=plot, log_dir=log_dir)) as observers:
+    with contextlib.closing(Observers(path, outputs, preview=preview, plot=plot, log_dir=log_dir)) as observers:
+        pairs = [Pair.open(*pair) for pair in paths]
+        warn_of_no_pairs(pairs)
         editor = load_editor(options)
         startup = time.perf_counter() - STARTED
-        observers.start(editor, pairs[0], settings.max_train_steps, seed)
+        observers.start(editor, pairs[0], seed)
         started = time.perf_counter()
-        last, interrupted = _learn(editor, pairs, settings, seed, observers.see)
+        last, ended = learn_steps(editor, pairs, settings, seed, observers.see)
         edit = dataclasses.replace(last.best(), **labels, thumbnail=thumbnail_of(pairs[0]) if thumbnail else "")
         seconds = time.perf_counter() - started - observers.seconds
-        save_edit(edit, path)
+        save(edit, path)
         observers.finish(edit)
-    report = _learn_report(edit, path, last, interrupted, seconds=seconds, startup=startup) | observers.files
+    report = learn_report(edit, path, last, ended, seconds=seconds, startup=startup) | observers.files
     report |= {"left_out": photos} if photos else {}
     if as_json:
-        click.echo(json.dumps(report))
+        say_json(report)
     else:
-        _print_learned(report, edit)
+        print_learned(report, path)
+    if ended:
+        raise ended
 
 
-@click.command()
-@click.option("-o", "--output", default="vii-demo", show_default=True, metavar="FOLDER", help="Where to write.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@json_option
-def demo(output: str, seed: int, as_json: bool) -> None:
-    """Learn the shipped pair, apply it to the shipped photos, write one contact sheet."""
-    from ..application import apply as apply_edits
-    from ..demo import DEMO_EDIT, demo_pair, demo_photos
-    from ..edit_file import save_edit
-    from ..files import make_folder
-    from ..images import save_image
-    from ..inversion.recipes import read_recipe
-    from ..rendering.sheets import edit_sheet
+def learn_steps(
+    editor: Editor,
+    pairs: Sequence[Pair],
+    settings: InversionSettings,
+    seed: int,
+    see: Callable[[Step], None] = lambda step: None,
+) -> tuple[Step, BaseException | None]:
+    """Run the loop with a progress line, showing every step to `see`.
 
-    folder = Path(output)
-    make_folder(folder)
-    pair, photos = demo_pair(), demo_photos()
-    click.echo("learning the edit from one pair (about 15 seconds on two CPU cores) ...", err=True)
-    editor = load_editor({})
-    startup, started = time.perf_counter() - STARTED, time.perf_counter()
-    last, interrupted = _learn(editor, [pair], read_recipe("default").settings, seed)
-    seconds = time.perf_counter() - started
-    edit, path = last.best(), folder / f"{DEMO_EDIT}.safetensors"
-    save_edit(edit, path)
-    results = {}
-    with progress("applying", len(photos)) as advance:
-        for name, photo in photos.items():
-            results[name] = (photo, apply_edits(editor, edit, photo, seed=seed))
-            advance()
-    sheet = folder / "contact-sheet.png"
-    save_image(edit_sheet(pair, results), sheet)
-    report = _learn_report(edit, path, last, interrupted, seconds=seconds, startup=startup) | {"sheet": str(sheet)}
-    if as_json:
-        click.echo(json.dumps(report))
-        return
-    _print_learned(report, edit)
-    click.echo(f"{sheet}   the pair, and {len(photos)} photos it has never seen before and after")
+    Returns:
+        the last step, and what ended the loop early: the caller raises it when the best so far is saved.
+    """
+    with progress("looking for a starting text", None) as note:
+        steps = invert_steps(editor, pairs, settings, seed=seed, watch=note)
+        last = next(steps)
+    probe = last.probe  # as last looked at
+    with progress("learning", last.steps) as advance, stoppable():
+        try:
+            see(last)
+            for last in steps:
+                probe = last.probe if last.probe is not None else probe
+                advance(f"loss {last.loss:.3g} probe {probe:.3g} explained {last.explained:.0%}")
+                see(last)
+        except KeyboardInterrupt as stopped:
+            return last, stopped
+        except Exception as error:  # whatever it is, it must not cost the updates that went well
+            if not last.step:
+                raise
+            return last, error
+    return last, None
 
 
-def _settings(recipe: "Recipe", assignments: Sequence[str], **named: Any) -> "InversionSettings":
-    from ..settings import override, parse
+def save(edit: Edit, path: Path) -> None:
+    """Write what was learned; where that is not possible any more, to a temporary folder.
 
-    return override(override(recipe.settings, **parse(recipe.settings, assignments)), **named)
+    Raises:
+        OutputError: `path` cannot be written; it says where the edit is.
+    """
+    try:
+        save_edit(edit, path)
+    except OutputError as error:
+        kept = Path(tempfile.mkdtemp(prefix="vii-learned-")) / path.name
+        save_edit(edit, kept)
+        raise OutputError(f"{error}; what was learned is in {kept}") from None
 
 
-def _pairs(
-    recipe: "Recipe",
-    before: str | None,
-    after: str | None,
-    more: Sequence[tuple[str, str]],
-    folders: Sequence[str],
-) -> "tuple[list[Pair], list[str]]":
-    """The examples, and the photos in their folders that are half of none."""
-    from ..images import Pair
-    from ..pairs import find_pairs
+def learn_report(edit: Edit, path: Path, last: Step, ended: BaseException | None, **times: float) -> dict[str, Any]:
+    """What `--json` tells of a run; `times` are `seconds` and `startup`."""
+    finished = "finished" if last.step == last.steps else "early"
+    return written(path) | {
+        "seconds": round(times["seconds"], 3),
+        "startup_seconds": round(times["startup"], 3),
+        "steps": last.step,
+        "samples": last.samples,
+        "explained": edit.training["explained"],
+        "explained_start": edit.training["explained_start"],
+        "init_text": edit.init_text,
+        "init_caption": edit.training.get("init_caption", ""),
+        "stopped": finished if ended is None else "interrupted" if isinstance(ended, KeyboardInterrupt) else "failed",
+    }
 
+
+def print_learned(report: dict[str, Any], path: Path) -> None:
+    """The same for people."""
+    say(weighed(path))
+    say(
+        f"{report['steps']} steps in {report['seconds']:.1f} s ({report['stopped']}), start-up "
+        f"{report['startup_seconds']:.1f} s; explains {report['explained']:.0%} of what no instruction leaves, the "
+        f"starting text '{report['init_text']}' {report['explained_start']:.0%}"
+    )
+    for photo in report.get("left_out", ()):
+        say(f"{photo} was left out: it has no picture after, and is taken for a photo to try the edit on")
+    if full := report["init_caption"]:
+        say(f"the caption '{full}' was shortened to what the editor's text encoder takes")
+    if report["explained"] < LOW_EXPLAINED:
+        warn("little was explained; do the two pictures show one frame? Try --init or more steps")
+
+
+def _pair_paths(
+    recipe: Recipe, before: str | None, after: str | None, more: Sequence[tuple[str, str]], folders: Sequence[str]
+) -> tuple[list[tuple[str | Path, str | Path]], list[str]]:
+    """The files of the examples, and the photos in their folders that are half of none."""
     if before and not after:
         raise UsageError(f"{before} is the picture before the edit; the one after it is missing")
     paths: list[tuple[str | Path, str | Path]] = [(before, after)] if before and after else []
@@ -171,76 +215,11 @@ def _pairs(
     paths += [*more, *(pair for one in found for pair in one.pairs)]
     if not paths:
         raise UsageError("expected BEFORE and AFTER, two pictures of one frame, or a folder of such with --pairs")
-    return [Pair.open(*pair) for pair in paths], [photo for one in found for photo in one.photos]
+    return paths, [photo for one in found for photo in one.photos]
 
 
-def _warn_of_no_pairs(pairs: "Sequence[Pair]") -> None:
-    from ..pairs import doubts
-
+def warn_of_no_pairs(pairs: Sequence[Pair]) -> None:
+    """Say of pairs that do not look like one frame before and after an edit that they do not."""
     for number, pair in enumerate(pairs, 1):
         if doubt := doubts(pair):
-            which = f"pair {number} of {len(pairs)}: " if len(pairs) > 1 else ""
-            click.echo(f"warning: {which}{doubt}", err=True)
-
-
-def _learn(
-    editor: "Editor",
-    pairs: "Sequence[Pair]",
-    settings: "InversionSettings",
-    seed: int,
-    see: "Callable[[Step], None]" = lambda step: None,
-) -> "tuple[Step, bool]":
-    """Run the loop with a progress line, showing every step to `see`; True when Ctrl-C ended it early."""
-    from ..inversion import invert_steps
-
-    last: Step | None = None
-    probe: float | None = None  # as last looked at; always before the first update
-    with progress("looking for a starting text", None) as note:
-        steps = invert_steps(editor, pairs, settings, seed=seed, watch=note)
-    with progress("learning", settings.max_train_steps) as advance:
-        try:
-            for last in steps:
-                probe = last.probe if last.probe is not None else probe
-                if last.step:
-                    advance(f"loss {last.loss:.3g} probe {probe:.3g} explained {last.explained:.0%}")
-                see(last)
-        except KeyboardInterrupt:
-            if last is None:
-                raise
-            return last, True
-    assert last is not None  # the loop yields its starting point before anything else
-    return last, False
-
-
-def _learn_report(edit: "Edit", path: Path, last: "Step", interrupted: bool, **times: float) -> dict[str, Any]:
-    return {
-        "path": str(path),
-        "bytes": path.stat().st_size,
-        "seconds": round(times["seconds"], 3),
-        "startup_seconds": round(times["startup"], 3),
-        "steps": last.step,
-        "samples": last.samples,
-        "explained": edit.training["explained"],
-        "explained_start": edit.training["explained_start"],
-        "init_text": edit.init_text,
-        "stopped": "interrupted" if interrupted else "finished" if last.step == last.steps else "early",
-    }
-
-
-def _print_learned(report: dict[str, Any], edit: "Edit") -> None:
-    from ..inversion import LOW_EXPLAINED
-
-    click.echo(f"{report['path']}   {report['bytes'] / 1000:.0f} kB")
-    click.echo(
-        f"{report['steps']} steps in {report['seconds']:.1f} s ({report['stopped']}), start-up "
-        f"{report['startup_seconds']:.1f} s; explains {report['explained']:.0%} of what no instruction leaves, the "
-        f"starting text '{edit.init_text}' {report['explained_start']:.0%}"
-    )
-    for photo in report.get("left_out", ()):
-        click.echo(f"{photo} was left out: it has no picture after, and is taken for a photo to try the edit on")
-    if full := edit.training.get("init_caption"):
-        click.echo(f"the caption '{full}' was shortened to what the editor's text encoder takes")
-    if report["explained"] < LOW_EXPLAINED:
-        click.echo(
-            "warning: little was explained; do the two pictures show one frame? Try --init or more steps", err=True
-        )
+            warn((f"pair {number} of {len(pairs)}: " if len(pairs) > 1 else "") + doubt)

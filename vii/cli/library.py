@@ -1,22 +1,20 @@
 """`vii library`: the edits at hand, by name."""
 
-import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
-from .common import json_option, printable
-
-if TYPE_CHECKING:
-    from ..library import Entry
+from ..library import Entry, add_edits, library_folder, read_folder, remove_edits
+from .common import json_option
+from .terminal import say, say_json
 
 
 @click.group()
 def library() -> None:
-    """Keep edit files in one folder, where 'vii apply NAME' and 'vii show NAME' find them.
+    """Keep edit files in one folder, in which they are found by name.
 
-    The folder is VII_LIBRARY if that is set, else the platform's place for a user's data; 'vii library path' prints it.
+    'vii apply NAME', 'vii show NAME' and others take the name of an edit that is there. The folder is VII_LIBRARY if
+    that is set, else the platform's place for a user's data; 'vii library path' prints it.
     """
 
 
@@ -25,20 +23,16 @@ def library() -> None:
 @click.option("--name", metavar="NAME", help="Name to keep one edit under; its file's if not given.")
 def add(edit_files: Sequence[str], name: str | None) -> None:
     """Copy edit files into the library. Nothing that it holds is overwritten."""
-    from ..library import add_edits
-
     for entry in add_edits(edit_files, name):
-        click.echo(f"{entry.name}   {entry.path}")
+        say(f"{entry.name}   {entry.path}")
 
 
 @library.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def remove(names: Sequence[str]) -> None:
     """Delete edits from the library, and say which files these were."""
-    from ..library import remove_edits
-
     for path in remove_edits(names):
-        click.echo(f"removed {path}")
+        say(f"removed {path}")
 
 
 @library.command(name="list")
@@ -60,32 +54,26 @@ def search(words: Sequence[str], as_json: bool) -> None:
 @library.command()
 def path() -> None:
     """Print where the library is."""
-    from ..library import library_folder
-
-    click.echo(library_folder())
+    say(library_folder())
 
 
-def _entries() -> "list[Entry]":
-    from ..library import library_folder, read_folder
-
+def _entries() -> list[Entry]:
     return read_folder(library_folder())
 
 
-def _print(entries: "Sequence[Entry]", as_json: bool) -> None:
-    from ..library import library_folder
-
+def _print(entries: Sequence[Entry], as_json: bool) -> None:
     if as_json:
         told = {"library": str(library_folder()), "edits": [entry.describe() for entry in entries]}
-        click.echo(json.dumps(told))
+        say_json(told)
         return
     if not entries:
-        click.echo(f"no such edits in the library ({library_folder()})", err=True)
+        say(f"no such edits in the library ({library_folder()})", err=True)
     width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:
-        click.echo(printable(f"{entry.name:<{width}}  {_line(entry)}"))
+        say(" ".join(f"{entry.name:<{width}}  {_line(entry)}".splitlines()))
 
 
-def _line(entry: "Entry") -> str:
+def _line(entry: Entry) -> str:
     if entry.edit is None:
         return f"cannot be used: {entry.problem}"
     edit = entry.edit

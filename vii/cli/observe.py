@@ -1,94 +1,112 @@
 """What `vii learn` makes of a run while it goes on: a strip of pictures, a curve, logs."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from ..edit_file import Edit
-    from ..editor import Editor
-    from ..images import Pair
-    from ..inversion import Step
-    from ..rendering import EventLog, Preview
+from torch import Tensor
+
+from ..edit_file import Edit
+from ..editor import Editor
+from ..files import Outputs, mark, replacing
+from ..images import Pair
+from ..inversion import Step
+from ..rendering import EventLog, Preview, learning_curve
+from .terminal import warn
 
 
 class Observers:
-    """Those that were asked for.
+    """Those that were asked for. One that fails is warned of once and left out from then on; learning goes on.
 
     Attributes:
         files: what is written besides the edit file, by option.
         seconds: what observing took; no part of learning.
     """
 
-    def __init__(self, path: Path, *, preview: bool = False, plot: bool = False, log_dir: str | None = None) -> None:
+    def __init__(
+        self, path: Path, outputs: Outputs, *, preview: bool = False, plot: bool = False, log_dir: str | None = None
+    ) -> None:
         """Find out before the work begins whether all of it can be written.
 
         Args:
             path: of the edit file; pictures lie beside it.
+            outputs: what the run reads and writes.
             preview: whether to sample pictures while learning.
             plot: whether to draw a curve.
             log_dir: where to write logs for TensorBoard.
 
         Raises:
             UsageError: `tensorboard` is not installed.
-            OutputError: a file cannot be written.
+            OutputError: a file may not or cannot be written.
         """
-        from ..files import check_writable
-
         self.seconds = 0.0
-        self.files: dict[str, str] = {}
-        self._curve = path.with_suffix(".svg") if plot else None
-        self._picture = path.with_suffix(".png") if preview else None
-        for name, file in (("plot", self._curve), ("preview", self._picture)):
-            if file:
-                check_writable(file)
-                self.files[name] = str(file)
-        self._steps: list[Step] = []
-        self._title = path.stem
-        self._preview: Preview | None = None
-        self._log: EventLog | None = None
+        self._running: dict[str, Any] = {}
+        if plot:
+            self._running["plot"] = _Curve(outputs.claim(path.with_suffix(".svg")), path.stem)
+        self._picture = outputs.claim(path.with_suffix(".png")) if preview else None
         if log_dir:
-            from .. import rendering as progress
+            self._running["log_dir"] = EventLog(Path(log_dir))
+        told = {"plot": plot and path.with_suffix(".svg"), "preview": self._picture, "log_dir": log_dir}
+        self.files = {name: str(file) for name, file in told.items() if file}
+        self._last: Step | None = None
 
-            self._log, self.files["log_dir"] = progress.EventLog(Path(log_dir)), log_dir
+    def start(self, editor: Editor, pair: Pair, seed: int) -> None:
+        """A run begins, of an editor that learns from `pair`."""
+        self._run = editor, pair, seed
 
-    def start(self, editor: "Editor", pair: "Pair", steps: int, seed: int) -> None:
-        """What only an editor can show: `steps` updates at most, learned from `pair`."""
-        from ..rendering import Preview
-
-        if self._picture:
-            show = self._log.picture if self._log else None
-            self._preview = Preview(editor, pair, self._picture, steps, seed=seed, show=show)
-
-    def see(self, step: "Step") -> None:
-        """Show a step to all of them."""
+    def see(self, step: Step) -> None:
+        """Show a step to all of them; the first one is that of the starting text."""
         started = time.perf_counter()
-        try:
-            self._steps.append(step)
-            if self._log:
-                self._log.see(step)
-            if self._curve and step.probe is not None:
-                self._draw(self._curve)
-            if self._preview:
-                self._preview.see(step)
-        finally:
-            self.seconds += time.perf_counter() - started
+        if self._picture and self._last is None:
+            editor, pair, seed = self._run
+            show = self._log_picture if "log_dir" in self._running else None
+            self._running["preview"] = Preview(editor, pair, self._picture, step.steps, seed=seed, show=show)
+        self._last = step
+        for name in list(self._running):
+            self._try(name, "see", step)
+        self.seconds += time.perf_counter() - started
 
-    def finish(self, edit: "Edit") -> None:
-        """The run has ended with this edit."""
-        if self._curve:
-            self._draw(self._curve)
-        if self._preview:
-            self._preview.finish(edit, self._steps[-1])
+    def finish(self, edit: Edit) -> None:
+        """The run has ended with this edit, which is saved."""
+        for name in ("plot", "preview"):
+            self._try(name, "finish", edit, self._last)
 
     def close(self) -> None:
         """Also where the run failed: keep what was logged."""
-        if self._log:
-            self._log.close()
+        self._try("log_dir", "close")
 
-    def _draw(self, path: Path) -> None:
-        from ..files import replacing
-        from ..rendering import learning_curve
+    def _log_picture(self, image: Tensor, step: int) -> None:
+        self._try("log_dir", "picture", image, step)
 
-        with replacing(path) as temporary:
-            temporary.write_text(learning_curve(self._steps, self._title), encoding="utf-8")
+    def _try(self, name: str, what: str, *arguments: Any) -> None:
+        if name not in self._running:
+            return
+        observe: Callable[..., None] = getattr(self._running[name], what)
+        try:
+            observe(*arguments)
+        except Exception as error:  # a full disk, memory: nothing that it is could be worth the edit
+            del self._running[name]
+            option = f"--{name.replace('_', '-')}"
+            warn(f"{option} failed and is left out from here on; learning goes on ({type(error).__name__}: {error})")
+
+
+class _Curve:
+    """The losses as a drawing, made anew with every look at the probe set."""
+
+    def __init__(self, path: Path, title: str) -> None:
+        self.path, self.title = path, title
+        self.steps: list[Step] = []
+
+    def see(self, step: Step) -> None:
+        self.steps.append(step)
+        if step.probe is not None:
+            self._draw()
+
+    def finish(self, edit: Edit, last: Step) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        with replacing(self.path) as temporary:
+            drawing = f"{mark('.svg')}\n{learning_curve(self.steps, self.title)}"
+            temporary.write_text(drawing, encoding="utf-8")

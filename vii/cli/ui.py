@@ -5,7 +5,10 @@ from typing import Any
 
 import click
 
+from ..editors import DEFAULT_EDITOR
+from ..ui.server import check_installed, serve, token_for
 from .common import editor_options, load_editor
+from .terminal import say
 
 
 @click.command()
@@ -24,12 +27,7 @@ def ui(port: int | None, host: str, token_file: Path | None, no_token: bool, no_
     opens it needs the token that is part of the address that is printed: a new one each time, or what the variable
     VII_TOKEN or a file holds.
     """
-    from ..ui.server import check_installed
-
     check_installed()
-    from ..editors import DEFAULT_EDITOR
-    from ..ui.server import serve, token_for
-
     name = options.get("editor") or DEFAULT_EDITOR
     serve(
         name,
@@ -38,5 +36,5 @@ def ui(port: int | None, host: str, token_file: Path | None, no_token: bool, no_
         port=port,
         token=token_for(host, file=token_file, off=no_token),
         browser=not no_browser,
-        tell=lambda line: click.echo(line),
+        tell=say,
     )

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ..diffusion import guidance_weights
 from ..editor import ENCODER_OUTPUT
+from ..settings import setting
 from .controlnet_files import CONTROLNET, MODEL, check_fit, read_controlnet
-from .family import SamplingSettings, StableDiffusionEditor
+from .family import MAX_SCALE, SamplingSettings, StableDiffusionEditor
 from .loading import local_name
 from .stable_diffusion import BOTH, StableDiffusion
 
@@ -32,7 +33,7 @@ class ControlnetSettings(SamplingSettings):
         controlnet_conditioning_scale: factor on what the ControlNet adds; 1 as it was trained, 0 the photo is not seen.
     """
 
-    controlnet_conditioning_scale: float = 1.0
+    controlnet_conditioning_scale: float = setting(1.0, label="ControlNet scale", least=-MAX_SCALE, most=MAX_SCALE)
 
 
 class ControlnetEditor(StableDiffusionEditor[ControlnetSettings]):

@@ -7,7 +7,7 @@ three functions that a subclass of `StableDiffusionEditor` writes.
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
 import torch
@@ -17,7 +17,7 @@ from ..diffusion import NEGLIGIBLE, Noise, guided
 from ..editor import JointSpace, Space
 from ..errors import EditorError, UsageError, unknown_name
 from ..instruction import Instruction
-from ..settings import check_numbers, override
+from ..settings import check, override, setting
 from .loading import MANIFEST
 from .stable_diffusion import StableDiffusion, read_model
 
@@ -37,26 +37,17 @@ class SamplingSettings:
 
     Attributes:
         num_inference_steps: denoising steps, from 1 to `MAX_STEPS` and no more than the model has noise levels.
-        guidance_scale: s_T, how far to go along the instruction; 1 = off.
         scheduler: a key of `SCHEDULERS`, or "model" for the one in the model's own folder.
+        guidance_scale: s_T, how far to go along the instruction; 1 = off. At most `MAX_SCALE` either way, as any scale.
     """
 
-    num_inference_steps: int = 20
-    guidance_scale: float = 7.5
-    scheduler: str = "model"
+    num_inference_steps: int = setting(20, label="Steps", least=1, most=MAX_STEPS)
+    scheduler: str = setting("model", label="Sampler")
+    guidance_scale: float = setting(7.5, label="CFG scale", least=-MAX_SCALE, most=MAX_SCALE)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled."""
-        check_numbers(self)
-        if not 1 <= self.num_inference_steps <= MAX_STEPS:
-            raise UsageError(f"num_inference_steps must be from 1 to {MAX_STEPS}, got {self.num_inference_steps}")
-        for field in fields(self):
-            if field.name.endswith("_scale"):
-                value = getattr(self, field.name)
-                if abs(value) > MAX_SCALE:
-                    raise UsageError(
-                        f"{field.name} must be a finite number from -{MAX_SCALE:g} to {MAX_SCALE:g}, got {value}"
-                    )
+        check(self)
         if self.scheduler != "model" and self.scheduler not in SCHEDULERS:
             raise UsageError(unknown_name("scheduler", self.scheduler, ["model", *SCHEDULERS]))
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from ..diffusion import guidance_weights
 from ..editor import ENCODER_OUTPUT
 from ..errors import EditorError
-from .family import SamplingSettings, StableDiffusionEditor
+from ..settings import setting
+from .family import MAX_SCALE, SamplingSettings, StableDiffusionEditor
 from .stable_diffusion import StableDiffusion
 
 
@@ -26,7 +27,7 @@ class Ip2pSettings(SamplingSettings):
         image_guidance_scale: s_I, how far to keep to the photo; 1 = off.
     """
 
-    image_guidance_scale: float = 1.5
+    image_guidance_scale: float = setting(1.5, label="Image CFG scale", least=-MAX_SCALE, most=MAX_SCALE)
 
 
 class Ip2pEditor(StableDiffusionEditor[Ip2pSettings]):

@@ -16,7 +16,7 @@ from ..editor import Space
 from ..errors import UsageError
 from ..images import resize
 from ..instruction import Instruction
-from ..settings import check_numbers
+from ..settings import check, setting
 
 WIDTH = 3
 
@@ -29,11 +29,11 @@ class ToySettings:
         guidance_scale: multiplies every instruction's weight; 1 = off.
     """
 
-    guidance_scale: float = 1.0
+    guidance_scale: float = setting(1.0, label="CFG scale", least=-100, most=100)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled."""
-        check_numbers(self)
+        check(self)
 
 
 @dataclass(frozen=True, eq=False)

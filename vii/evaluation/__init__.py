@@ -1,32 +1,8 @@
-"""How well an edit carries over to photos for which there may be no right answer: the paper's own measures.
+"""How good is it: edits with a known right answer, and the paper's own measures where there is none.
 
-`cases` reads the authors' folders: examples, test photos, truths where there are any. `ways` are what is compared:
-edits learned by recipes, an edit file, no edit. `run` learns, applies and measures (`measures`, with the networks of
-`judges`); `store` keeps edits and pictures, so that a run that was stopped goes on; `report` makes tables, CSV, JSON
-and contact sheets of it.
+`tasks` says what is to be learned, from which examples and on which photos it is judged: formulas (`synthetic`), edits
+of one's own (`edits_file`), folders of pictures (`folders`). `methods` are what is compared, from `vii.methods`.
+`benchmark` scores every method on every edit (`vii bench`), and `paper` measures as the paper does (`vii eval`), with
+the metrics of `metric_table` (`metrics`, and the networks of `metric_models`). `scores` and `results` keep what was
+made, so that a run that was stopped goes on; `statistics` draws the conclusions, `report` and `page` write them down.
 """
-
-from .cases import Case, Photo, read_cases
-from .judges import Judges, load_judges
-from .measures import MEASURES, Measure
-from .report import csv_text, report, sheet, table
-from .run import Row, evaluate
-from .ways import Way, ways_for
-
-__all__ = [
-    "MEASURES",
-    "Case",
-    "Judges",
-    "Measure",
-    "Photo",
-    "Row",
-    "Way",
-    "csv_text",
-    "evaluate",
-    "load_judges",
-    "read_cases",
-    "report",
-    "sheet",
-    "table",
-    "ways_for",
-]

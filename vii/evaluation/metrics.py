@@ -81,6 +81,25 @@ def direction(joint: JointSpace, image: Tensor, photo: Tensor, truth: Tensor) ->
     return float(torch.cosine_similarity(result - start, goal - start, dim=0))
 
 
+def similarity(first: Tensor, second: Tensor) -> float:
+    """Cosine of two features `(p,)`."""
+    return float(torch.cosine_similarity(_exact(first), _exact(second), dim=0))
+
+
+def change(before: Tensor, after: Tensor, *, normalised: bool) -> Tensor:
+    """From `(n, p)` features before to those after, mean over rows, `(p,)`, float64.
+
+    Args:
+        before: one row a picture or text.
+        after: likewise.
+        normalised: bring every feature to length 1 before the difference is taken.
+    """
+    before, after = _exact(before), _exact(after)
+    if normalised:
+        before, after = F.normalize(before, dim=1), F.normalize(after, dim=1)
+    return (after - before).mean(0)
+
+
 def leakage(results: Sequence[Tensor], tests: Sequence[Pair], example: Pair) -> float | None:
     """How much of the example's own content turns up in the results, in [-1, 1]; about 0 where none does.
 
@@ -121,7 +140,7 @@ def leakage(results: Sequence[Tensor], tests: Sequence[Pair], example: Pair) -> 
 
 def _fine_structure(*images: Tensor) -> Tensor:
     """Images -> `(3 * h * w, n)`, float64: each without what a gaussian passes, mirrored at the border."""
-    stack = torch.stack(images).detach().cpu().double()
+    stack = _exact(torch.stack(images))
     sigma = COARSE * min(stack.shape[-2:])
     radius = min(round(3 * sigma), min(stack.shape[-2:]) - 1)
     offsets = torch.arange(-radius, radius + 1, dtype=stack.dtype)
@@ -163,4 +182,9 @@ def _comparable(image: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         raise UsageError(
             f"expected two images (3, h, w) of one size, got {tuple(image.shape)} and {tuple(truth.shape)}"
         )
-    return image.detach().cpu().double(), truth.detach().cpu().double()
+    return _exact(image), _exact(truth)
+
+
+def _exact(values: Tensor) -> Tensor:
+    """As float64 on the CPU, in this order: not every device has float64."""
+    return values.detach().cpu().double()

@@ -1,125 +1,179 @@
-"""The rows as a table, as CSV, as JSON and as contact sheets."""
+"""What is written of a run: tables, JSON, CSV and contact sheets."""
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from torch import Tensor
 
 from ..images import load_image, spread
 from ..rendering.sheets import contact_sheet
-from .benchmark.report import NOTHING, Table
-from .cases import Case
-from .judges import Judges
-from .measures import MEASURES, Measure
-from .run import Row
+from .metric_models import MetricModels
+from .metric_table import BENCHMARK, FULL_PSNR, PAPER, PSNR, Metric
+from .scores import Score
+from .statistics import GROUPS, QUALITY, Mean, conclusions, mean_of, unique
+from .table import NOTHING, Table, number
+from .tasks import Task
 
+# What tables call the edits that words say exactly, and the others.
+LABELS = dict(zip(GROUPS, ("said", "unsaid", "all"), strict=True))
 # Photos on one contact sheet.
 SHOWN = 8
 
 
-def report(rows: Sequence[Row], judges: Judges, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything, ready for JSON.
+def benchmark_tables(scores: Sequence[Score]) -> list[Table]:
+    """The scores of `vii bench`, and what `conclusions` draws from them, as tables."""
+    found = conclusions(scores)
+    compared, against, seeds = found["compared"], found["against"], len({score.seed for score in scores})
+    over = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    # The photos' own size is the editor's unless they were kept larger.
+    full = any(score.values.get(FULL_PSNR.name) is not None for score in scores)
+    metrics = [metric for metric in BENCHMARK if full or not metric.name.startswith("full_")]
+    quality = [metric for metric in QUALITY if metric in metrics]
+    comparisons = f", corrected for {len(against)} comparisons by Holm's method" if len(against) > 1 else ""
+
+    def share(row: Mapping[str, Any]) -> str:
+        part = f" ({row['at_least_as_good'] / row['edits']:.0%})" if row["edits"] else ""
+        return f"{row['at_least_as_good']} of {row['edits']}{part}"
+
+    return [
+        *(_by_task(scores, metric, over) for metric in (PSNR, FULL_PSNR) if metric in metrics),
+        means_table(scores, f"All measures, mean over all edits; {over}", metrics),
+        Table(
+            f"{compared} against the others, PSNR",
+            ["method", "edits at least as good", *(f"dB better, {label}" for label in LABELS.values())],
+            [
+                [other, share(row), *(number(row["db_better"][group], "+.2f") for group in GROUPS)]
+                for other, row in against.items()
+            ],
+        ),
+        Table(
+            f"{compared} minus the others: mean over edits ± its standard error (p of Wilcoxon's test{comparisons})",
+            ["method", *(metric.label for metric in quality)],
+            [
+                [other, *(_difference_text(row["difference"][metric.name], metric.digits) for metric in quality)]
+                for other, row in against.items()
+            ],
+        ),
+        Table(
+            f"How soon is {compared} as good as another recipe is in the end?",
+            ["method", "its PSNR", "its seconds", f"seconds until {compared} is as good", "ratio"],
+            [
+                [other, number(row["psnr"], ".2f"), *(number(row[f], ".1f") for f in ("seconds", "reached", "ratio"))]
+                for other, row in found["as_good_as"].items()
+            ],
+        ),
+        Table(
+            "Does explained foretell the gain over no edit?",
+            ["method", "rank correlation", "p", "edits"],
+            [
+                [method, number(row["rank_correlation"], "+.2f"), number(row["p"], ".3f"), str(row["n"])]
+                for method, row in found["explained"].items()
+            ],
+        ),
+    ]
+
+
+def means_table(scores: Sequence[Score], caption: str, metrics: Sequence[Metric]) -> Table:
+    """Means by method, a metric a line."""
+    methods = unique(score.method for score in scores)
+    return Table(caption, ["measure", *methods], [[m.label, *_means(scores, methods, m)] for m in metrics])
+
+
+def paper_table(scores: Sequence[Score]) -> Table:
+    """The scores of `vii eval`; every task counts the same, whatever its number of photos."""
+    tasks, photos = len({score.task for score in scores}), len({(score.task, score.photo) for score in scores})
+    over = f"{photos} photos" if tasks == 1 else f"{tasks} tasks with {photos} photos"
+    return means_table(scores, f"Means over {over}", _measured(scores))
+
+
+def paper_record(scores: Sequence[Score], models: MetricModels, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """All of `vii eval`, ready for JSON.
 
     Args:
-        rows: of the whole run.
-        judges: what measured.
+        scores: of the whole run, each of one photo.
+        models: what measured.
         facts: what was run, in names and values.
 
     Returns:
-        the facts; `measures`, each with its meaning and the network that measured it; `missing`, what could not be
-        measured and why; `means`, way -> measure -> mean over cases of the means over their photos; and `rows`.
+        the facts; `metrics`, each with its meaning and the network that measured it; `missing`, what could not be
+        measured and why; `means`, method -> metric -> mean over tasks of the means over their photos; and `rows`.
     """
-    used = _used(rows)
+    measured, methods = _measured(scores), unique(score.method for score in scores)
+    means = {method: [score for score in scores if score.method == method] for method in methods}
     return {
         **facts,
-        "measures": {
-            measure.name: {"meaning": measure.meaning, "measured_with": judges.names.get(measure.network)}
-            for measure in used
+        "metrics": {
+            metric.name: {"meaning": metric.meaning, "measured_with": models.names.get(metric.network)}
+            for metric in measured
         },
-        "missing": list(judges.missing),
-        "means": {way: {measure.name: _mean(rows, way, measure) for measure in used} for way in _ways(rows)},
-        "rows": [_plain(row, used) for row in rows],
+        "missing": list(models.missing),
+        "means": {
+            method: {m.name: round(mean.mean, 6) if (mean := mean_of(own, m.name)) else None for m in measured}
+            for method, own in means.items()
+        },
+        "rows": [_plain(score, measured) for score in scores],
     }
 
 
-def csv_text(rows: Sequence[Row], judges: Judges) -> str:
-    """A line a row, and a heading; the last columns say which networks measured."""
-    used = _used(rows)
-    networks = {f"{name}_model": model for name, model in judges.names.items()}
-    text = io.StringIO()
-    plain = [{**_plain(row, used), **networks} for row in rows]
-    writer = csv.DictWriter(text, fieldnames=list(plain[0]), lineterminator="\n")
+def paper_csv(scores: Sequence[Score], models: MetricModels) -> str:
+    """A line a score, and a heading; the last columns say which networks measured."""
+    networks = {f"{name}_model": model for name, model in models.names.items()}
+    text, rows = io.StringIO(), [{**_plain(score, _measured(scores)), **networks} for score in scores]
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(plain)
+    writer.writerows(rows)
     return text.getvalue()
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """Means by way, a measure a line."""
-    ways, cases = _ways(rows), len({row.case for row in rows})
-    photos = len({(row.case, row.photo.name) for row in rows})
-    over = f"{photos} photos" if cases == 1 else f"{cases} cases with {photos} photos"
-    lines = [
-        [measure.label, *(_text(_mean(rows, way, measure), measure.digits) for way in ways)] for measure in _used(rows)
-    ]
-    return Table(f"Means over {over}", ["measure", *ways], lines)
-
-
-def sheet(case: Case, rows: Sequence[Row], cell: int = 160) -> Tensor:
-    """The examples of a case, then its photos, `SHOWN` at most: the photo, its truth where known, every result."""
-    pictures = [[("before", load_image(before)), ("after", load_image(after))] for before, after in case.examples]
-    for photo in spread(case.photos, SHOWN):
-        line = [(photo.name, load_image(photo.path))]
-        if photo.truth:
-            line.append(("truth", load_image(photo.truth)))
-        line += [
-            (row.way, load_image(row.result))
-            for row in rows
-            if row.case == case.name and row.photo == photo and row.result
-        ]
-        pictures.append(line)
+def paper_sheet(task: Task, scores: Sequence[Score], folder: Path, cell: int = 160) -> Tensor:
+    """The examples of a task, then its photos, `SHOWN` at most: the photo, its truth where known, every result."""
+    split = task.source.split({}, 0)
+    pictures = [[("before", pair.before), ("after", pair.after)] for pair in split.examples]
+    for query in spread(split.queries, SHOWN):
+        photo, truth = query.read()
+        line = [(query.name, photo)] + ([("truth", truth)] if truth is not None else [])
+        own = [score for score in scores if (score.task, score.photo) == (task.name, query.name) and score.picture]
+        pictures.append(line + [(score.method, load_image(folder / score.picture)) for score in own])
     return contact_sheet(pictures, cell)
 
 
-def _used(rows: Sequence[Row]) -> list[Measure]:
-    """The measures that any row has."""
-    return [measure for measure in MEASURES if any(row.measures[measure.name] is not None for row in rows)]
+def _by_task(scores: Sequence[Score], metric: Metric, over: str) -> Table:
+    methods, tasks = unique(score.method for score in scores), unique(score.task for score in scores)
+    rows = [[task, *_means([score for score in scores if score.task == task], methods, metric)] for task in tasks]
+    for group, chosen in GROUPS.items():
+        rows.append([f"mean, {LABELS[group]}", *_means(list(filter(chosen, scores)), methods, metric)])
+    return Table(f"{metric.label}; {over}", ["edit", *methods], rows)
 
 
-def _ways(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row.way for row in rows))
+def _means(scores: Sequence[Score], methods: Sequence[str], metric: Metric) -> list[str]:
+    means = (mean_of([score for score in scores if score.method == method], metric.name) for method in methods)
+    return [_mean_text(mean, metric.digits) for mean in means]
 
 
-def _mean(rows: Sequence[Row], way: str, measure: Measure) -> float | None:
-    """Every case counts the same, whatever its number of photos."""
-    values: dict[str, list[float]] = {}
-    for row in rows:
-        value = row.measures[measure.name]
-        if row.way == way and value is not None:
-            values.setdefault(row.case, []).append(value)
-    return round(fmean(map(fmean, values.values())), 6) if values else None
+def _measured(scores: Sequence[Score]) -> list[Metric]:
+    """The paper's metrics that any score has."""
+    return [metric for metric in PAPER if any(score.values.get(metric.name) is not None for score in scores)]
 
 
-def _plain(row: Row, used: Sequence[Measure]) -> dict[str, Any]:
-    values = {measure.name: row.measures[measure.name] for measure in used}
-    return {
-        "case": row.case,
-        "way": row.way,
-        "photo": row.photo.name,
-        "result": _file(row.result),
-        "explained": row.explained,
-        **{name: None if value is None else round(value, 6) for name, value in values.items()},
-    }
+def _plain(score: Score, measured: Sequence[Metric]) -> dict[str, Any]:
+    place = {"task": score.task, "method": score.method, "photo": score.photo, "result": score.picture or None}
+    values = {name: score.values.get(name) for name in ("explained", *(metric.name for metric in measured))}
+    return {**place, **values}
 
 
-def _file(path: Path | None) -> str | None:
-    """Relative to the folder of the results."""
-    return None if path is None else f"{path.parent.name}/{path.name}"
+def _mean_text(mean: Mean | None, digits: int) -> str:
+    if mean is None:
+        return NOTHING
+    return f"{mean.mean:.{digits}f}" + (f" ± {mean.spread:.{digits}f}" if mean.spread is not None else "")
 
 
-def _text(value: float | None, digits: int) -> str:
-    return NOTHING if value is None else f"{value:.{digits}f}"
+def _difference_text(found: Mapping[str, Any], digits: int) -> str:
+    if found["mean"] is None:
+        return NOTHING
+    text = f"{found['mean']:+.{digits}f}"
+    if found["standard_error"] is not None:
+        text += f" ± {found['standard_error']:.{digits}f}"
+    return text + (f" ({found['p_holm']:.3f})" if found["p_holm"] is not None else "")

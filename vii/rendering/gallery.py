@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..application import apply
+from ..application import Application
 from ..demo import demo_photos
 from ..edit_file import Edit
 from ..editor import Editor
@@ -102,11 +102,9 @@ def show_edits(
             continue
         for entry, edit in group:
             try:
-                results = {
-                    name: _at_most(apply(editor, edit, photo, seed=seed, any_model=any_model), SHOWN_SIDE)
-                    for name, photo in photos.items()
-                }
-                yield Shown(entry, results)
+                plan = Application(editor, edit, seed=seed, any_model=any_model)
+                pictures = (_at_most(picture, SHOWN_SIDE) for picture in plan.many(photos.values()))
+                yield Shown(entry, dict(zip(photos, pictures, strict=True)))
             except ViiError as error:
                 yield Shown(entry, problem=str(error))
         del editor  # before the next one is loaded

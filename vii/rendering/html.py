@@ -5,19 +5,16 @@ characters are taken out on the same way (`printable`), so that no template can 
 """
 
 import functools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
-from torch import Tensor
 
 from ..text import printable
 from .sheets import data_url
 
 QUALITY = 88
-PARTS = "rendering/templates/parts.html.j2"
 # Characters of a text from somebody's file that a page shows.
 MAX_SHOWN = 600
 
@@ -58,31 +55,3 @@ def _shown(value: Any) -> Any:
 def short(text: str) -> str:
     """A text of somebody's file, cut where it is long."""
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
-
-
-# The page of the benchmark still puts its HTML together itself; these go when it is a template.
-
-
-def document(title: str, body: str, style: str = "") -> str:
-    """A whole page of HTML that is there already, with CSS after the pages' own."""
-    return str(render("rendering/templates/document.html.j2", title=title, body=Markup(body), style=Markup(style)))
-
-
-def listed(facts: Mapping[str, str]) -> str:
-    """Names and values as a list."""
-    return str(macro(PARTS, "listed")(facts))
-
-
-def contents(label: str, heading: str, links: Mapping[str, str]) -> str:
-    """Links to the sections of the page."""
-    return str(macro(PARTS, "contents")(label, heading, links))
-
-
-def picture(image: Tensor, alt: str) -> str:
-    """A picture `(3, h, w)` in [0, 1] inside the page."""
-    return str(macro(PARTS, "picture")(image, alt))
-
-
-def wide(label: str, content: str) -> str:
-    """A region that scrolls sideways."""
-    return str(macro(PARTS, "wide")(label, caller=lambda: Markup(content)))

@@ -21,6 +21,7 @@ STYLE = """
 @media (max-width: 640px) {
   #shelf .grid-wrap { max-height: none !important }
   #shelf .grid-container, #photos .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) }
+  #search, #edit { min-width: 100% !important }
 }
 .say { margin: .25rem 0; line-height: 1.5 }
 .say.error { border-left: 4px solid #c62828; padding-left: .6rem }

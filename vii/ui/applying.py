@@ -2,18 +2,16 @@
 
 import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from ..application import apply, recommended_settings, reuses_noise
-from ..editor import Editor
+from ..application import Application
 from ..errors import UsageError, ViiError
 from ..images import load_image, resize, save_image
-from ..record import chunks, record
 from ..rendering.sheets import inside
 from .jobs import Job
 from .studio import Studio
@@ -89,50 +87,52 @@ def check_photos(photos: Sequence[Path]) -> None:
 
 
 def apply_to(job: Job, studio: Studio, photos: Sequence[Path], wish: Wish) -> Applied:
-    """Edit photos one by one, telling `job.progress`, until all are done or the job is stopped.
+    """Edit photos, telling `job.progress`, until all are done or the job is stopped.
 
     Raises:
         ViiError: not one of them could be edited.
     """
     check_photos(photos)
     editor, folder = studio.editor(), studio.folder_for(job)
-    edit = _editing(editor, wish)
+    edits = [(edit, weight) for _, weight, edit in wish.edits]
+    plan = Application(
+        editor, edits, text=wish.words, seed=wish.seed, full_size=wish.full_size, **(wish.settings or {})
+    )
+    names = [name for name, _, _ in wish.edits]
+    under_way: deque[tuple[str, Tensor]] = deque()
     results: list[Result] = []
-    problems: list[str] = []
-    for path, name in zip(photos, result_names(photos), strict=True):
-        if job.stopping:
-            break
+    problems = [plain(UsageError(warning), studio.folder) for warning in plan.warnings]
+
+    def read() -> Iterator[Tensor]:
+        for path, name in zip(photos, result_names(photos), strict=True):
+            if job.stopping:
+                return
+            try:
+                photo = load_image(path)
+            except ViiError as error:
+                if len(photos) == 1:
+                    raise
+                problems.append(plain(error, studio.folder))
+                continue
+            under_way.append((name, photo))
+            yield photo
+
+    for edited in plan.many(read(), wish.mask):
+        name, photo = under_way.popleft()
+        out = folder / f"{name}.png"
         try:
-            photo = load_image(path)
-            edited, text = edit(photo)
-            out = folder / f"{name}.png"
-            save_image(edited, out, text=text)
+            save_image(edited, out, text=plan.chunks(edited, wish.mask, names=names))
             results.append(Result(name, out, *_shown(folder / "shown" / name, photo, edited)))
         except ViiError as error:
-            if len(photos) == 1:
-                raise
             problems.append(plain(error, studio.folder))
         job.progress = Applied(tuple(results), tuple(problems), False, len(photos))
+        if job.stopping:
+            break
     if problems and not results and not job.stopping:
         raise UsageError("; ".join(problems))
-    stopped = len(results) + len(problems) < len(photos)
+    failed = len(problems) - len(plan.warnings)
+    stopped = len(results) + failed < len(photos)
     return Applied(tuple(results), tuple(problems), stopped, len(photos), _files(folder, results))
-
-
-def _editing(editor: Editor, wish: Wish) -> Callable[[Tensor], tuple[Tensor, dict[str, str]]]:
-    """What edits a photo, and gives the text that its PNG holds."""
-    weighted = [(edit, weight) for _, weight, edit in wish.edits]
-    used = recommended_settings(editor, weighted[0][0] if weighted else None, **wish.settings)
-    asked: dict[str, Any] = {"text": wish.words, "seed": wish.seed, "full_size": wish.full_size}
-    asked["reuse_noise"] = reuses_noise(weighted, None)
-
-    def edit(photo: Tensor) -> tuple[Tensor, dict[str, str]]:
-        edited = apply(editor, weighted, photo, mask=wish.mask, **asked, **wish.settings)
-        region = None if wish.mask is None else "mask"
-        made = record(editor, wish.edits, used, region=region, size=(edited.shape[2], edited.shape[1]), **asked)
-        return edited, chunks(made)
-
-    return edit
 
 
 def _shown(folder: Path, photo: Tensor, edited: Tensor) -> tuple[Path, Path]:

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import ImageError, UsageError
-from ..images import Pair, load_image, resize
-from ..pictures import ASPECT_TOLERANCE
+from ..images import Pair, from_array, load_image, resize
+from ..pictures import ASPECT_TOLERANCE, read_picture
 from ..rendering.sheets import inside as inside_square
 from ..text import printable
 from .bodies import inside
@@ -36,28 +36,29 @@ def plain(error: Exception, folder: Path) -> str:
 
 
 def look_at(path: Path, side: int) -> Tensor:
-    """An upload at no more than `side` pixels, which is all that a page shows of it; errors as `load_image`."""
-    image = load_image(path)
+    """An upload at no more than `side` pixels a side, decoded no larger than that takes; errors as `load_image`."""
+    image = load_image(path, around=side * side)
     return inside_square(image, side) if max(image.shape[-2:]) > side else image
 
 
-def open_pair(before: Path, after: Path, side: int = 0) -> Pair:
+def open_pair(before: Path, after: Path, side: int | None = None) -> Pair:
     """A pair from two uploads; errors as `Pair.open`, in words that fit the page.
 
     Args:
         before: an upload.
         after: likewise.
-        side: for a look, pixels at most; 0 for the pictures as they are.
+        side: for a look: about so many pixels a side are enough; None for the pictures as they are.
 
     Raises:
         ImageError: a picture cannot be used, or their shapes differ.
     """
-    first, second = (look_at(path, side) if side else load_image(path) for path in (before, after))
-    ratios = [image.shape[2] / image.shape[1] for image in (first, second)]
+    first, second = (read_picture(path, around=side and side * side) for path in (before, after))
+    ratios = [picture.size[0] / picture.size[1] for picture in (first, second)]
     if abs(ratios[0] / ratios[1] - 1) > ASPECT_TOLERANCE:
-        shapes = [f"{ratio:.2f} times as wide as high" for ratio in ratios]
+        sizes = [" x ".join(map(str, picture.size)) for picture in (first, second)]
         raise ImageError(
-            f"the picture before is {shapes[0]}, the one after {shapes[1]}: a pair shows the same frame twice, so both "
+            f"the picture before is {sizes[0]}, the one after {sizes[1]}: a pair shows the same frame twice, so both "
             "need the same shape; crop them alike"
         )
-    return Pair(first, resize(second, *first.shape[-2:]))
+    image = from_array(first.pixels)
+    return Pair(image, resize(from_array(second.pixels), *image.shape[-2:]))

@@ -1,4 +1,4 @@
-"""One score a row, kept in a file: what was measured once under the same conditions is not measured again."""
+"""Scores, and the file that keeps them: what was measured once under the same conditions is not measured again."""
 
 import dataclasses
 import json
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import OutputError
-from ...files import replacing
+from ..errors import OutputError
+from ..files import replacing
 
-# Raised when a measure changes its meaning, so that rows of before are measured again.
-VERSION = 2
+# Raised when the file changes its form.
+VERSION = 3
 
 
 @dataclass(frozen=True)
 class Point:
-    """How good a method that learns is at a moment of learning; see `Score` for the figures."""
+    """How good a method that learns is at a moment of learning; see `metric_table` for the figures."""
 
     seconds: float
     samples: int
@@ -25,45 +25,35 @@ class Point:
 
 @dataclass(frozen=True)
 class Score:
-    """One method on one edit under one seed; measures are means over the test photos.
+    """One method on one task under one seed, on one photo or as means over all of them.
 
     Attributes:
-        edit: name of the edit.
-        said: whether a short instruction says it exactly.
+        task: name of the task.
         method: name of the method.
-        seed: of the choice of the example, of learning and of sampling.
-        psnr: dB to the truth.
-        ssim: to the truth, in [-1, 1].
-        direction: see `vii.evaluation.metrics.direction`; None where the editor has no joint space.
-        preserved: see `vii.evaluation.metrics.preserved`; None where the edit changes (nearly) everything in every
-            photo.
-        leakage: see `vii.evaluation.metrics.leakage`; None where there is one test photo only.
-        learn_seconds: from the pair to the edit, choice of a starting text included; 0 where nothing is learned.
-        apply_seconds: a photo.
-        samples: images through the UNet while learning.
-        kilobytes: of the edit file, in thousands of bytes.
-        explained: see `Step.explained`; None where nothing is learned.
+        seed: of the choice of the examples, of learning and of sampling.
+        values: name of a metric -> its value, None where there is none; see `metric_table`.
+        describable: whether a short instruction says the edit exactly.
+        photo: name of the photo; empty for means over the photos of the task.
+        picture: file of the result, relative to the folder of the run, where it is kept.
         init_text: the starting text, or the words used.
         curve: the starting text, and every look at the probe set, up to the finished edit; empty where nothing is
             learned.
     """
 
-    edit: str
-    said: bool
+    task: str
     method: str
     seed: int
-    psnr: float
-    ssim: float
-    direction: float | None
-    preserved: float | None
-    leakage: float | None
-    learn_seconds: float = 0.0
-    apply_seconds: float = 0.0
-    samples: int = 0
-    kilobytes: float = 0.0
-    explained: float | None = None
+    values: Mapping[str, Any]
+    describable: bool = False
+    photo: str = ""
+    picture: str = ""
     init_text: str = ""
     curve: Sequence[Point] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """All of it as values that JSON can hold, those of the metrics among the others."""
+        fields = dataclasses.asdict(self)
+        return {**fields, **fields.pop("values")}
 
 
 class Scores:
@@ -104,5 +94,5 @@ def _read(path: Path) -> dict[str, Score]:
         return {key: Score(**{**row, "curve": tuple(Point(**point) for point in row["curve"])}) for key, row in rows}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise OutputError(
-            f"{path}: not scores that this version has written ({error}); delete it, or choose another folder with -o"
+            f"{path}: not scores that this version has written ({error}); delete it, or choose another folder"
         ) from None

@@ -1,4 +1,4 @@
-"""The networks that measure.
+"""The networks that metrics are computed with.
 
 CLIP is that of the editor or one that is named. LPIPS and DINO are used where their packages and weights are already
 there; nothing is downloaded for them.
@@ -20,7 +20,7 @@ from ..editor import Editor, JointSpace
 from ..errors import EditorError
 from ..libraries import load_weights, quiet
 from ..preprocessing import Preprocessing
-from .measures import CLIP, DINO, LPIPS
+from .metric_table import CLIP, DINO, LPIPS
 
 DINO_MODEL = "facebook/dino-vits16"
 # The statistics of ImageNet, for folders without a preprocessor_config.json.
@@ -28,14 +28,14 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, eq=False)
-class Judges:
-    """What measures, and what could not be had.
+class MetricModels:
+    """Networks to measure with, and what could not be had.
 
     Attributes:
         clip: the joint space, or None.
         lpips: two pictures `(3, h, w)` in [0, 1] of one size -> their distance, or None.
         dino: pictures `(3, h, w)` in [0, 1] -> class tokens `(n, p)`, or None.
-        names: network, as in `Measure.network` -> which one it is.
+        names: network, as in `Metric.network` -> which one it is.
         missing: for each that could not be had, one sentence that says why and what to do.
     """
 
@@ -46,7 +46,7 @@ class Judges:
     missing: tuple[str, ...] = ()
 
 
-def load_judges(
+def load_metric_models(
     editor: Editor,
     clip: str | None = None,
     dino: str | None = None,
@@ -54,7 +54,7 @@ def load_judges(
     truths: bool = True,
     cycle: bool = False,
     own_clip: str | None = None,
-) -> Judges:
+) -> MetricModels:
     """The networks to measure with.
 
     Args:
@@ -93,7 +93,7 @@ def load_judges(
             missing.append(why)
         else:
             names[DINO] = dino or DINO_MODEL
-    return Judges(joint, distance, tokens, names, tuple(missing))
+    return MetricModels(joint, distance, tokens, names, tuple(missing))
 
 
 def _lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] | None, str]:

@@ -3,7 +3,7 @@
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...editor import ENCODER_OUTPUT
-from ...editors.ip2p import Ip2pEditor, Ip2pSettings
-from ...editors.loading import EMBEDDED_MODEL, pick_device, pick_dtype
-from ...editors.stable_diffusion import assemble
-from ...errors import UsageError
-from ...images import Pair
-from ...inversion import InversionSettings, invert_steps
-from ...inversion.recipes import load_recipe
+from ..editor import ENCODER_OUTPUT
+from ..editors.ip2p import Ip2pEditor, Ip2pSettings
+from ..editors.loading import EMBEDDED_MODEL, pick_device, pick_dtype
+from ..editors.stable_diffusion import assemble
+from ..errors import UsageError
+from ..images import Pair
+from ..inversion import InversionSettings, invert_steps
+from ..inversion.recipes import load_recipe
+from .table import Table
 
 WORDS = "make it look like a watercolor painting"
 # The first updates allocate memory and choose algorithms.
@@ -135,19 +136,25 @@ def compare(editor: Ip2pEditor, recipe: InversionSettings, updates: int) -> list
     ]
 
 
-def table(paces: list[Pace]) -> str:
-    """A Markdown table; ratios are to the first row, by sample."""
-    lines = [
-        "| loop | batch | UNet passes a sample | seconds an update | samples/s | time a sample, ratio | peak GB |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for pace in paces:
-        ratio = paces[0].samples_per_second / pace.samples_per_second
-        lines.append(
-            f"| {pace.name} | {pace.batch_size} | {pace.branches} | {pace.seconds:.3f} | "
-            f"{pace.samples_per_second:.2f} | {ratio:.2f} | {pace.peak_gigabytes:.2f} |"
-        )
-    return "\n".join(lines)
+def table(paces: Sequence[Pace]) -> Table:
+    """The paces as a table; ratios are to the first row, by sample."""
+    columns = "loop|batch|UNet passes a sample|seconds an update|samples/s|time a sample, ratio|peak GB"
+    return Table(
+        "",
+        columns.split("|"),
+        [
+            [
+                pace.name,
+                str(pace.batch_size),
+                str(pace.branches),
+                f"{pace.seconds:.3f}",
+                f"{pace.samples_per_second:.2f}",
+                f"{paces[0].samples_per_second / pace.samples_per_second:.2f}",
+                f"{pace.peak_gigabytes:.2f}",
+            ]
+            for pace in paces
+        ],
+    )
 
 
 def _pace(

@@ -1,0 +1,95 @@
+"""Edits of one's own for `vii bench`, from a TOML file."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError, unknown_name
+from ..images import find_images
+from .synthetic import SyntheticEdit, compose, make
+from .tasks import ByFiles, ByFormula, Query, Task, refuse_doubles
+
+# What an entry may hold: always a name, and then pictures or a formula. `said` is the older name of `describable`.
+COMMON = {"name", "words", "describable", "said"}
+PICTURES, FORMULA = {"before", "after", "photos", "truths"}, {"parts"}
+
+
+def read_edits(path: str | Path) -> list[Task]:
+    """Edits from a TOML file; the README of this folder says what it holds. Pictures are opened when they are needed.
+
+    Raises:
+        UsageError: the file cannot be read, or an entry is not right.
+        ImageError: a picture or a folder that it names does not exist.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid TOML ({error})") from None
+    entries = content.get("edit")
+    if set(content) != {"edit"} or not isinstance(entries, list) or not all(isinstance(x, dict) for x in entries):
+        raise UsageError(f"{path}: expected [[edit]] entries and nothing else, found {', '.join(content) or 'nothing'}")
+    tasks = [_task(entry, path, f"{path}: edit {number}") for number, entry in enumerate(entries, start=1)]
+    names = [task.name for task in tasks]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{path}: two edits are called '{name}'; each needs a name of its own")
+    return tasks
+
+
+def _task(entry: Mapping[str, Any], file: Path, where: str) -> Task:
+    for key in entry:
+        if key not in COMMON | PICTURES | FORMULA:
+            raise UsageError(f"{where}: {unknown_name('key', key, COMMON | PICTURES | FORMULA)}")
+    types: dict[str, type] = dict.fromkeys({"name", "words"} | PICTURES, str)
+    types |= {"parts": list, "said": bool, "describable": bool}
+    for key, kind in types.items():
+        if not isinstance(entry.get(key, kind()), kind):
+            raise UsageError(f"{where}: {key} must be of type {kind.__name__}, got {entry[key]!r}")
+    name, words = entry.get("name", ""), entry.get("words", "")
+    describable = entry.get("describable", entry.get("said", False))
+    if not name:
+        raise UsageError(f"{where}: expected a name")
+    if describable and not words:
+        raise UsageError(f"{where}: 'describable' means that the words say it exactly; expected words")
+    if set(entry) - COMMON == PICTURES:
+        before, after, photos, truths = (file.parent / entry[key] for key in ("before", "after", "photos", "truths"))
+        find_images([before, after])
+        return Task(name, ByFiles(((before, after),), _matched(photos, truths)), words, describable)
+    if set(entry) - COMMON == FORMULA:
+        return Task(name, ByFormula(_formula(entry["parts"], where)), words, describable)
+    raise UsageError(
+        f"{where}: expected either before, after, photos and truths (pictures) or parts (a formula), "
+        f"found {', '.join(sorted(set(entry) - COMMON)) or 'neither'}"
+    )
+
+
+def _formula(parts: Sequence[Any], where: str) -> SyntheticEdit:
+    try:
+        for part in parts:
+            if not isinstance(part, dict) or not isinstance(part.get("family"), str):
+                raise UsageError(f"each of parts is {{ family = NAME, parameter = value, ... }}, found {part!r}")
+        edits = [make(part["family"], **{key: part[key] for key in part if key != "family"}) for part in parts]
+        return edits[0] if len(edits) == 1 else compose(*edits)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def _matched(photos: Path, truths: Path) -> tuple[Query, ...]:
+    """Photos and their truths: files of the same name in two folders, whatever their suffix."""
+    found = []
+    for folder in (photos, truths):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder}: expected a folder of pictures, found a file")
+        paths = find_images([folder])
+        refuse_doubles(paths, str(folder))
+        found.append({path.stem: path for path in paths})
+    first, second = found
+    for stem in [*first, *second]:
+        if stem not in first or stem not in second:
+            has, lacks = (photos, truths) if stem in first else (truths, photos)
+            raise UsageError(f"{has} holds '{stem}' and {lacks} does not; every photo needs a truth of the same name")
+    return tuple(Query(stem, path, second[stem]) for stem, path in first.items())

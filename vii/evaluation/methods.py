@@ -1,0 +1,123 @@
+"""What is compared: the baselines, an edit learned before, methods of `vii.methods`, and recipes of inversion."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..edit_file import Edit, to_bytes
+from ..editor import Editor
+from ..errors import UsageError
+from ..images import Pair
+from ..inversion import InversionSettings
+from ..inversion.recipes import KNOWN_WORDS, load_recipe
+from ..methods import Learned, MethodEntry, find_method, load_method, prepare
+from ..methods.inversion import AppliedEdit
+
+# What `vii bench` always has beside the recipes -> what tables call it.
+BASELINES: Mapping[str, str] = {"no-edit": "no edit", "pixel-delta": "pixel delta", "words": "true words"}
+NO_EDIT = BASELINES["no-edit"]
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A row of the comparison.
+
+    Attributes:
+        name: what tables call it.
+        method: its name in `vii.methods`.
+        options: for its builder, besides the editor and the words.
+        pairs: how many pairs it looks at.
+        edit: learned before, and applied instead of what `method` would do.
+    """
+
+    name: str
+    method: str = "inversion"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    pairs: int = 1
+    edit: Edit | None = None
+
+    @property
+    def entry(self) -> MethodEntry:
+        """Its row in the table of methods."""
+        return find_method(self.method)
+
+    @property
+    def recipe(self) -> InversionSettings | None:
+        """How it learns, where a recipe says so."""
+        return self.options.get("recipe")
+
+    @property
+    def needs_words(self) -> bool:
+        """Whether there is nothing it could do with an edit that has no words."""
+        return "text" in self.entry.needs or (self.recipe is not None and self.recipe.init_text == KNOWN_WORDS)
+
+    @property
+    def looks_at_the_pair(self) -> bool:
+        """Whether another example gives another result; where not, one run is enough for every seed."""
+        return self.entry.pairs and self.edit is None
+
+    def prepare(self, editor: Editor, words: str, pairs: Sequence[Pair], seed: int) -> Learned:
+        """Make it ready for one edit: learn from the pairs, from the words on where the recipe says so."""
+        if self.edit:
+            return Learned(AppliedEdit(editor, self.edit), self.edit)
+        options = dict(self.options)
+        if self.recipe and self.recipe.init_text == KNOWN_WORDS:
+            options["recipe"] = replace(self.recipe, init_text=words)
+        options |= {name: value for name, value in (("editor", editor), ("text", words)) if name in self.entry.needs}
+        return prepare(load_method(self.method, **options), pairs, seed=seed)
+
+    def identity(self, words: str = "") -> dict[str, Any]:
+        """All that its results depend on besides the code, the editor, the pictures and the seed."""
+        plain = {name: asdict(value) if name == "recipe" else value for name, value in self.options.items()}
+        edit = {"edit": hashlib.sha256(to_bytes(self.edit)).hexdigest()} if self.edit else {}
+        return {"method": self.method, **plain, "words": words if self.needs_words else None, **edit}
+
+
+def methods_for(
+    recipes: Sequence[str] = (),
+    *,
+    baselines: Sequence[str] = tuple(BASELINES),
+    methods: Sequence[str] = (),
+    edit: tuple[str, Edit] | None = None,
+    pairs: Sequence[int] = (1,),
+    known_words: bool = False,
+) -> list[Method]:
+    """The rows of a comparison: baselines, an edit, methods by name, and one for each recipe and number of pairs.
+
+    Args:
+        recipes: names, paths of recipe files, and folders, which stand for the recipe files in them, sorted by name.
+        baselines: keys of `BASELINES`.
+        methods: names in `vii.methods`.
+        edit: name of an edit and the edit.
+        pairs: numbers of pairs to learn from.
+        known_words: whether the edits have words, for recipes that start from them.
+
+    Raises:
+        RecipeError: there is no such recipe.
+        UsageError: no such method, two rows of one name, or a folder without recipes.
+    """
+    found = [Method(BASELINES[name], name) for name in baselines]
+    found += [Method(edit[0], edit=edit[1])] if edit else []
+    named: list[tuple[str, str, dict[str, Any]]] = [(name, name, {}) for name in methods]
+    for recipe in [file for text in recipes for file in _files(text)]:
+        options = {"recipe": load_recipe(recipe, known_words=known_words)}
+        named.append((Path(recipe).stem if recipe.endswith(".toml") else recipe, "inversion", options))
+    for name, method, options in named:
+        for n in pairs if find_method(method).pairs else (1,):
+            label = f"{name}, {n} pairs" if n > 1 else name
+            if label in [row.name for row in found]:
+                kind = "recipe" if options else "method"
+                raise UsageError(f"{kind} {name}: something called '{label}' is compared already; rename the file")
+            found.append(Method(label, method, options, n))
+    return found
+
+
+def _files(recipe: str) -> list[str]:
+    if not Path(recipe).is_dir():
+        return [recipe]
+    found = sorted(map(str, Path(recipe).glob("*.toml")))
+    if not found:
+        raise UsageError(f"recipe {recipe}: no recipe files (*.toml) in this folder")
+    return found

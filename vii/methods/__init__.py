@@ -1,0 +1,144 @@
+"""The methods of editing by example, by name: those in here, and those that other packages offer by entry points.
+
+A package adds a method through the group `vii.methods`, whose values are `MethodEntry` objects:
+
+    [project.entry-points."vii.methods"]
+    analogist = "my_package.analogist:ENTRY"
+"""
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn
+
+from ..errors import UsageError, unknown_name
+from ..plugins import Plugin, plugins
+from .method import Learned, Learner, Moment, Transfer, prepare
+
+__all__ = [
+    "METHODS",
+    "Learned",
+    "Learner",
+    "MethodEntry",
+    "Moment",
+    "Transfer",
+    "find_method",
+    "load_method",
+    "prepare",
+]
+GROUP = "vii.methods"
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A row of the table.
+
+    Attributes:
+        build: makes the method from the keywords in `needs` and `takes`; a function or a class, or
+            `package.module:name` of one, which is then imported only when the method is loaded.
+        description: one sentence.
+        needs: keywords without which it cannot be built: `editor`, an editor of `vii.editors`; `text`, words that say
+            the edit.
+        takes: keywords that may be left out: `recipe`, how to learn (`InversionSettings`); `text`; and of a method that
+            loads weights of its own `model`, `revision`, `device` and `dtype`, which mean what they do for an editor.
+        pairs: whether it looks at the pairs.
+        learns: whether it learns from them first, so that `build` gives a `Learner`.
+    """
+
+    build: Callable[..., Transfer] | str
+    description: str
+    needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    pairs: bool = True
+    learns: bool = False
+
+    def builder(self) -> Callable[..., Transfer]:
+        """The function or class behind `build`.
+
+        Raises:
+            UsageError: it cannot be imported.
+        """
+        if not isinstance(self.build, str):
+            return self.build
+        try:
+            builder: Callable[..., Transfer] = pkgutil.resolve_name(self.build)
+            return builder
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UsageError(f"'{self.build}' cannot be imported ({error})") from None
+
+
+OWN: Mapping[str, MethodEntry] = {
+    "inversion": MethodEntry(
+        "vii.methods.inversion:Inversion",
+        "learns instruction tokens for a frozen editor by a recipe, then applies them (Visual Instruction Inversion)",
+        needs=("editor",),
+        takes=("recipe", "text"),
+        learns=True,
+    ),
+    "words": MethodEntry(
+        "vii.methods.baselines:Words",
+        "gives the editor an instruction in words",
+        needs=("editor", "text"),
+        pairs=False,
+    ),
+    "pixel-delta": MethodEntry("vii.methods.baselines:pixel_delta_method", "adds the difference of the pair"),
+    "no-edit": MethodEntry("vii.methods.baselines:no_edit_method", "leaves the photo as it is", pairs=False),
+}
+
+
+def _offered(plugin: Plugin) -> MethodEntry:
+    """The row of a method that another package offers; of one that cannot be used, a row that says why."""
+    problem = plugin.problem
+    if not problem and plugin.name in OWN:
+        problem = f"the package {plugin.package} offers a method of the name '{plugin.name}', which vii has itself"
+    if not problem and not isinstance(plugin.value, MethodEntry):
+        kind = type(plugin.value).__name__
+        problem = f"the entry point '{plugin.name}' of {plugin.package} must be a MethodEntry, got a {kind}"
+    if not problem:
+        entry: MethodEntry = plugin.value
+        return entry
+    return MethodEntry(partial(_refuse, problem), f"not usable: {problem}")
+
+
+def _refuse(problem: str, **_options: Any) -> NoReturn:
+    raise UsageError(problem)
+
+
+METHODS: Mapping[str, MethodEntry] = {**OWN, **{one.name: _offered(one) for one in plugins(GROUP)}, **OWN}
+
+
+def find_method(name: str) -> MethodEntry:
+    """The entry of a method.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    if name not in METHODS:
+        raise UsageError(unknown_name("method", name, METHODS))
+    return METHODS[name]
+
+
+def load_method(name: str, **options: Any) -> Transfer:
+    """Build a method.
+
+    Args:
+        name: a key of `METHODS`.
+        options: see `MethodEntry.needs` and `MethodEntry.takes`; those that are None count as not given.
+
+    Raises:
+        UsageError: no such method, an option that it does not take, or one that it needs is missing.
+    """
+    entry = find_method(name)
+    given = {key: value for key, value in options.items() if value is not None}
+    for key in given:
+        if key not in entry.needs + entry.takes:
+            raise UsageError(f"the method '{name}' does not take {key}; it takes {_listed(entry.needs + entry.takes)}")
+    for key in entry.needs:
+        if key not in given:
+            raise UsageError(f"the method '{name}' needs {key}; got {_listed(tuple(given))}")
+    return entry.builder()(**given)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "nothing"
