@@ -173,10 +173,16 @@ class Application:
         return chunks(self.record(picture, mask, names=names), self.settings)
 
     def _resolve(self, given: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
-        """The settings: those given, over those of the first edit, over those of the model; and what is not done."""
+        """The settings: those given, over those of the first edit, over those of the model; and what is not done.
+
+        An edit that was learned on a relative of the editor's model brings its tokens and no settings.
+        """
         chosen, refused = self.editor.settings, []
         known = {field.name for field in dataclasses.fields(chosen)}
-        recommended = self.edits[0][0].settings if self.edits else {}
+        edit = self.edits[0][0] if self.edits else None
+        # What a model is sampled with says nothing of the one that was distilled from it.
+        related = edit is not None and self.editor.space.is_related_to(edit.space)
+        recommended = edit.settings if edit is not None and not related else {}
         for name, value in recommended.items():
             if name in known and given.get(name) is None:
                 try:

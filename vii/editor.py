@@ -49,7 +49,9 @@ class JointSpace(Protocol):
         captions: descriptions of pictures that it knows, to look for a starting text among; may be empty.
     """
 
-    captions: Sequence[str]
+    @property
+    def captions(self) -> Sequence[str]:
+        """See above."""
 
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
         """Images `(3, h, w)` in [0, 1], of any sizes -> `(n, p)`."""
