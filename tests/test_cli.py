@@ -19,8 +19,8 @@ from PIL import Image
 
 import vii
 from vii.cli import main
-from vii.cli.group import in_options
 from vii.cli.signals import SIGNALS, Stopped, stoppable
+from vii.cli.terminal import in_options
 
 LEARN_FAST = ["--set", "steps=2", "--set", "batch_size=2", "--set", "probe_size=2", "--init", "make it night"]
 
@@ -289,8 +289,8 @@ def test_bad_input_to_learn_is_refused_in_one_line_and_nothing_is_written(tmp_pa
         ([], "expected BEFORE and AFTER"),
         ([before, after, "--recipe", "defualt"], "did you mean 'default'"),
         ([before, after, "--editor", "embeded"], "did you mean 'embedded'"),
-        ([before, after, "--set", "stepz=3"], "did you mean 'steps'"),
-        ([before, after, "--set", "steps=-3"], "from 1 to 1000"),
+        ([before, after, "--set", "patienc=3"], "did you mean 'patience'"),
+        ([before, after, "--set", "steps=-3"], "a whole number from 1 to 1"),
         ([before, after, "--tokens", "99"], "room for"),
         ([before, after, "--init", "night " * 60], "takes 30"),
         ([before, after, "--seed", "-1"], "seed"),
@@ -535,11 +535,13 @@ def test_whatever_is_raised_is_one_line(monkeypatch, error, line):
 def test_what_somebody_wrote_does_not_reach_the_terminal_as_it_is(tmp_path, toy_edit, photo_file):
     """Escape sequences in a file and in a name; an encoding without the letters; a name that is no UTF-8."""
     path = tmp_path / os.fsdecode("\udcff夏.safetensors".encode("utf-8", "surrogateescape"))
-    vii.save_edit(dataclasses.replace(toy_edit, title="\x1b]0;owned\x07夏"), path)
+    vii.save_edit(dataclasses.replace(toy_edit, title="t" * 20), path)
+    evil = tmp_path / "evil\x1b]0;owned\x07.safetensors"
+    evil.write_bytes(path.read_bytes().replace(b"t" * 20, rb"\u001b]0;owned\u0007"))
     for encoding in ("ascii", "cp1252", "utf-8"):
         environment = os.environ | {"PYTHONIOENCODING": encoding, "FORCE_COLOR": "1", "VII_DEBUG": "0"}
         out = tmp_path / f"{encoding}-夏.png"
-        for command in (["show", path], ["apply", path, photo_file, "-o", out], ["show", f"{path}x"]):
+        for command in (["show", path], ["apply", path, photo_file, "-o", out], ["show", evil]):
             done = subprocess.run([sys.executable, "-m", "vii", *command], env=environment, capture_output=True)
             told = done.stdout + done.stderr
             assert done.returncode == (command[-1] != path and command[0] == "show"), told

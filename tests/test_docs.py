@@ -31,6 +31,7 @@ def commands(group=main, prefix=""):
     """Full name -> command, those inside groups too."""
     found = {}
     for name, command in group.commands.items():
+        command = main.load(name) if group is main else command
         found[prefix + name] = command
         if isinstance(command, click.Group):
             found |= commands(command, f"{prefix}{name} ")

@@ -22,6 +22,8 @@ from vii.images import save_image, to_pil
 
 LAYERS = (1, 2, 3)
 TEXT = "make it snow"
+# The editor's own picture.
+BARE = {"finish": "none", "size": "editor"}
 OPTIONS = {**EXACT, "clip": "none", "resolution": 64}
 QUICK = vii.InversionSettings(init="text", init_text=TEXT, tokens=0, max_train_steps=8, probe_every=4, probe_size=4)
 
@@ -190,7 +192,7 @@ def test_the_spread_is_that_of_words_alone(base):
 def test_a_zero_change_is_the_text(base, learned):
     photo = picture(5, 48, 80)
     same = replace(learned, tokens=base.instruct(TEXT).tokens)
-    quick = {"num_inference_steps": 2}
+    quick = {"num_inference_steps": 2, **BARE}
     assert torch.equal(vii.apply(base, same, photo, **quick), vii.apply(base, None, photo, text=TEXT, **quick))
     assert not torch.equal(vii.apply(base, learned, photo, **quick), vii.apply(base, same, photo, **quick))
 
@@ -198,10 +200,10 @@ def test_a_zero_change_is_the_text(base, learned):
 def test_halves_of_an_edit_are_the_edit(base, distilled, learned):
     photo = picture(5)
     for editor in (base, distilled):
-        whole = vii.apply(editor, learned, photo, num_inference_steps=3)
-        halves = vii.apply(editor, [(learned, 0.5), (learned, 0.5)], photo, num_inference_steps=3)
+        whole = vii.apply(editor, learned, photo, num_inference_steps=3, **BARE)
+        halves = vii.apply(editor, [(learned, 0.5), (learned, 0.5)], photo, num_inference_steps=3, **BARE)
         torch.testing.assert_close(halves, whole, rtol=0, atol=1e-5)
-        other = vii.apply(editor, learned, photo, text="at night", num_inference_steps=3)
+        other = vii.apply(editor, learned, photo, text="at night", num_inference_steps=3, **BARE)
         assert (other - whole).abs().max() > 1e-5
 
 

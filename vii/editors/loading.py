@@ -49,7 +49,7 @@ def locate(model: str, revision: str | None, parts: Sequence[str] = PARTS) -> tu
             raise EditorError(f"{model}: no model_index.json; expected a folder in diffusers' layout")
         return Path(model), ""
     wanted = ["model_index.json", MANIFEST, "*.txt", *(f"{part}/*" for part in parts)]
-    return fetch(model, revision, wanted, "model", "--model, or use the editor 'embedded', which needs no download")
+    return fetch(model, revision, wanted, "model", "`model`, or use the editor 'embedded', which needs no download")
 
 
 def fetch(repository: str, revision: str | None, wanted: Sequence[str], what: str, advice: str) -> tuple[Path, str]:
