@@ -15,7 +15,8 @@ import vii
 from vii.cli import main
 from vii.clip import Beside
 from vii.diffusion import Noise
-from vii.editors.klein import SPREAD_TEXTS, KleinEditor
+from vii.editors.flow import SPREAD_TEXTS
+from vii.editors.klein import KleinEditor
 from vii.editors.turns import Turns
 from vii.errors import EditorError, EditorMismatch, UsageError
 from vii.images import save_image, to_pil

@@ -125,7 +125,8 @@ class Edit:
             start: the editor's instruction for `init_text`.
         """
         span = (self.start, self.start + self.num_tokens)
-        return start.with_span(*span).with_tokens(self.tokens.to(start.rows))
+        made = start.with_span(*span).with_tokens(self.tokens.to(start.rows))
+        return made.with_pooled(self.pooled.to(start.rows)) if len(self.arrays()["pooled"]) else made
 
     def check_space(self, space: Space, *, any_model: bool = False) -> None:
         """Refuse an editor in whose space the tokens mean nothing.

@@ -9,7 +9,7 @@ The level of noise `t` is in [0, 1], 1 being noise: `x_t = (1 - t) x_0 + t e`, a
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -27,6 +27,17 @@ from ..settings import check, setting
 MAX_STEPS, MAX_SCALE = 1000, 100.0
 # Levels are told apart to a thousandth where one is looked up in a noise bank; the networks are told `t` itself.
 NUM_TIMESTEPS = 1000
+# Texts whose words tell how far each feature of a row spreads.
+SPREAD_TEXTS = (
+    "make it snow",
+    "turn the photo into a watercolor painting",
+    "change the season to autumn",
+    "remove the background",
+    "add a red hat",
+    "make it look like night, lit by street lamps",
+    "black and white, high contrast",
+    "give the house a blue door",
+)
 # (instruction, weight of its branch)
 Weighted = tuple[Instruction, float]
 
@@ -219,11 +230,6 @@ class FlowEditor(ABC, Generic[Settings]):
         if abs(null) > NEGLIGIBLE:
             plan.insert(0, (null, self.instruct(self.null).encoded()))
         return guided(plan, lambda some: [self.predict(noisy, t, image, each, settings) for each in some])
-
-
-def with_spread(instruction: Instruction, spread: Tensor) -> Instruction:
-    """The instruction with a scale for each feature; see `Instruction.spread`."""
-    return replace(instruction, spread=spread)
 
 
 def spread_of(words: Sequence[Tensor]) -> Tensor:

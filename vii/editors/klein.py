@@ -16,68 +16,38 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..editor import ENCODER_OUTPUT, Space
-from ..errors import EditorError, UsageError
+from ..errors import UsageError
 from ..images import fit
 from ..instruction import Instruction
-from ..libraries import load_weights, quiet
-from ..settings import override
-from .fingerprint import files_fingerprint
-from .flow import FlowEditor, FlowEncoding, GuidedSettings, StepSettings, spread_of
-from .loading import (
-    MANIFEST,
-    Manifest,
-    check_index,
-    joint_space,
-    loading,
-    local_name,
-    locate,
-    pick_device,
-    pick_dtype,
-    read_config,
-    read_manifest,
-    read_phrases,
-)
+from ..libraries import load_weights
+from .flow import SPREAD_TEXTS, FlowEditor, FlowEncoding, GuidedSettings, StepSettings, spread_of
+from .flow_files import read_flow
 from .turns import Turns
 
 OWNER, BASE, DISTILLED = "black-forest-labs/", "FLUX.2-klein-base-{}", "FLUX.2-klein-{}"
 SIZES = ("4B", "9B")
 PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
-# What the model was trained on: rows of a text, and pixels a side.
-LENGTH, RESOLUTION = 512, 1024
+# Rows of a text, whatever it is.
+LENGTH = 512
 # Pixels a side of a token: 8 of a latent, which are taken 2 x 2.
 PATCH = 2
 # Where on the first axis of the transformer's positions the photo stands; the result stands at 0.
 PHOTO_TIME = 10
 # Rows of texts that are kept: of 512 x 7680 numbers each.
 KEPT_TEXTS = 16
-# Texts whose words tell how far each feature of a row spreads.
-SPREAD_TEXTS = (
-    "make it snow",
-    "turn the photo into a watercolor painting",
-    "change the season to autumn",
-    "remove the background",
-    "add a red hat",
-    "make it look like night, lit by street lamps",
-    "black and white, high contrast",
-    "give the house a blue door",
-)
 
 
 class KleinText:
     """The text encoder: Qwen3 within its chat template.
 
     Attributes:
-        layers: after how many layers the hidden states are taken: a quarter, half and three quarters of all.
-        width: features of a row, those of the layers together.
+        layers: see `layers_of`.
     """
 
     def __init__(self, tokenizer: Any, model: Any, turns: Turns) -> None:
         """Take a `Qwen2TokenizerFast`, a frozen `Qwen3ForCausalLM`, and the turns in which it comes to the device."""
         self.tokenizer, self.model, self.turns = tokenizer, model, turns
-        depth = model.config.num_hidden_layers
-        self.layers = (depth // 4, depth // 2, depth * 3 // 4)
-        self.width = len(self.layers) * model.config.hidden_size
+        self.layers = layers_of(model.config)
         self.head, _, self.tail = self._chat("words").partition("words")
         # Learning asks for the same few texts again and again.
         self.instruct = lru_cache(KEPT_TEXTS)(self._instruct)
@@ -149,7 +119,7 @@ class KleinEditor(FlowEditor[Any]):
         self.distilled, self.dtype = distilled, dtype
         if checkpointing:
             self.transformer.enable_gradient_checkpointing()
-        super().__init__(scheduler=parts["scheduler"], **known)
+        super().__init__(**known)
 
     def instruct(self, text: str, source: FlowEncoding | None = None) -> Instruction:
         """See `Editor`; the text encoder does not see the photo."""
@@ -237,84 +207,59 @@ def load_klein(
     resolution: int | None = None,
     checkpointing: bool = True,
 ) -> KleinEditor:
-    """Read a FLUX.2 [klein] model, base or distilled, of any size.
+    """Read a FLUX.2 [klein] model, base or distilled, of any size; see `read_flow` for what is not said here.
 
     Args:
         name: see `Editor`.
         model: folder in diffusers' layout, or hub id.
         revision: branch, tag or commit on the hub.
-        device: "cuda", "mps" or "cpu"; by default the first of these there is.
-        dtype: "float32", "bfloat16" or "float16"; by default bfloat16 where the device computes in it, else float32.
-        clip: a CLIP beside the model, to look for a starting text with; see `vii.clip.load_clip`; "none" for none.
-        resolution: pixels a side, 1024 unless given: what the model was trained at.
+        device: where it runs.
+        dtype: of the transformer and the text encoder.
+        clip: a CLIP beside the model.
+        resolution: pixels a side.
         checkpointing: whether learning trades a third more time for a tenth of the memory.
-
-    Raises:
-        EditorError: the model cannot be found, is not of this architecture, or is not complete.
-        UsageError: an unknown device or precision, or a resolution out of range.
     """
-    where = pick_device(device)
-    precision = pick_dtype(dtype, where)
-    folder, commit = locate(model, revision, PARTS)
-    manifest = read_manifest(folder, Manifest(resolution=resolution or RESOLUTION))
-    with quiet(), loading(model, "FLUX.2 [klein] model"):
-        index = read_config(folder / "model_index.json")
-        check_index(index)
-        if index.get("_class_name") != "Flux2KleinPipeline":
-            raise ValueError(f"its pipeline is {str(index.get('_class_name'))[:60]!r}, expected 'Flux2KleinPipeline'")
-        distilled = index.get("is_distilled") is True
-        parts = _read_parts(folder, precision)
-        fingerprint = files_fingerprint(folder, ("text_encoder", "transformer", "vae"))
-    text = KleinText(parts["tokenizer"], parts["text_encoder"], Turns(torch.device("cpu"), parts["text_encoder"]))
-    if text.width != (wanted := parts["transformer"].config.joint_attention_dim):
-        raise EditorError(f"{model}: the transformer reads rows of {wanted}, the text encoder gives {text.width}")
-    called = manifest.name or local_name(model)
-    space = Space(
-        ENCODER_OUTPUT,
-        " ".join([type(parts["text_encoder"]).__name__, *map(str, text.layers)]),
-        text.width,
-        LENGTH,
-        called,
-        fingerprint,
-        commit,
-        relatives=relatives_of(called),
-    )
-    settings: StepSettings = StepSettings() if distilled else GuidedSettings()
-    try:
-        settings = override(settings, **manifest.settings)
-    except UsageError as error:
-        raise EditorError(f"{model}: {MANIFEST}: {error}") from None
+    where = {"revision": revision, "device": device, "dtype": dtype, "clip": clip}
+    files = read_flow(model, "Flux2KleinPipeline", PARTS, _read_parts, **where, resolution=resolution)
+    distilled = files.index.get("is_distilled") is True
+    encoder = files.parts["text_encoder"]
+    layers = layers_of(encoder.config)
     return KleinEditor(
-        parts,
+        files.parts,
         distilled=distilled,
-        dtype=precision,
+        dtype=files.dtype,
         checkpointing=checkpointing,
         name=name,
-        space=space,
-        device=where,
-        settings=settings,
-        resolution=resolution or manifest.resolution,
-        phrases=read_phrases(folder, manifest),
-        clip=joint_space(folder, manifest, clip),
+        space=files.space(
+            " ".join([type(encoder).__name__, *map(str, layers)]),
+            len(layers) * encoder.config.hidden_size,
+            files.parts["transformer"].config.joint_attention_dim,
+            LENGTH,
+            relatives_of(files.called),
+        ),
+        settings=files.settings(StepSettings() if distilled else GuidedSettings()),
+        **files.common,
     )
 
 
 def _read_parts(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """The parts, frozen, on the CPU; the autoencoder in float32, for it runs once a picture."""
+    """The parts; the autoencoder in float32, for it runs once a picture."""
     from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
     from transformers import Qwen2TokenizerFast, Qwen3ForCausalLM
 
-    parts = {
+    return {
         "transformer": load_weights(Flux2Transformer2DModel, folder / "transformer", torch_dtype=dtype),
         "vae": load_weights(AutoencoderKLFlux2, folder / "vae", torch_dtype=torch.float32),
         "text_encoder": load_weights(Qwen3ForCausalLM, folder / "text_encoder", dtype=dtype),
-    }
-    for module in parts.values():
-        module.eval().requires_grad_(False)
-    return parts | {
         "tokenizer": Qwen2TokenizerFast.from_pretrained(folder / "tokenizer", local_files_only=True),
         "scheduler": FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
     }
+
+
+def layers_of(config: Any) -> tuple[int, int, int]:
+    """After how many layers of Qwen3 the hidden states are taken: a quarter, half and three quarters of all."""
+    depth = config.num_hidden_layers
+    return depth // 4, depth // 2, depth * 3 // 4
 
 
 def relatives_of(model: str) -> tuple[str, ...]:

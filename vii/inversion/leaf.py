@@ -6,12 +6,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ..errors import EditorError
+from ..errors import EditorError, UsageError
 from ..instruction import Instruction
 
 NO_GRADIENT = (
-    "the loss of the editor '{}' does not depend on the tokens: its gradient is exactly zero, and nothing would be "
-    "learned. Likely causes: weights quantised by a kind that passes none (int8 with dynamic activations, SVDQuant, "
+    "the loss of the editor '{}' does not depend on what is to be learned: its gradient is exactly zero, and nothing "
+    "would be learned. Likely causes: weights quantised by a kind that passes none (int8 with dynamic activations, SVDQuant, "
     "scaled fp8 or fp4 matrix products, the CUDA kernels of GGUF), of which bfloat16, bitsandbytes int8 and nf4 and "
     "weight-only kinds are free; float16, in which small gradients vanish (dtype='bfloat16'); or an editor that "
     "computes its prediction under no_grad"
@@ -38,9 +38,9 @@ class Leaf:
     scale: float | Tensor
 
     @classmethod
-    def of(cls, instruction: Instruction) -> Self:
-        """The leaf for the free rows of a starting text."""
-        tokens, scale = instruction.tokens.detach(), instruction.scale
+    def of(cls, tokens: Tensor, scale: float | Tensor) -> Self:
+        """The leaf for the free rows of a starting text, or for its pooled vector `(p,)`."""
+        tokens = tokens.detach()
         if isinstance(scale, Tensor):
             return cls(torch.zeros_like(tokens).requires_grad_(True), tokens, scale)
         return cls(tokens.clone().requires_grad_(True), None, scale)
@@ -55,13 +55,51 @@ class Leaf:
         """What a learning rate is multiplied by."""
         return 1.0 if isinstance(self.scale, Tensor) else self.scale
 
-    def backward(self, loss: Tensor, editor: str) -> None:
-        """Differentiate the loss.
+
+@dataclass(frozen=True, eq=False)
+class Leaves:
+    """What is learned of an instruction: its free rows, and its pooled vector where that is asked for.
+
+    Attributes:
+        start: the instruction of the starting text.
+        tokens: the rows.
+        pooled: the vector, in units of the size of its entries at the start; None to keep it.
+    """
+
+    start: Instruction
+    tokens: Leaf
+    pooled: Leaf | None = None
+
+    @classmethod
+    def of(cls, start: Instruction, pooled: bool = False) -> Self:
+        """The leaves of a starting text.
 
         Raises:
-            EditorError: the tokens have no part in it.
+            UsageError: the pooled vector is to be learned, and there is none.
         """
-        if loss.requires_grad:
-            loss.backward()
-        if self.values.grad is None or not self.values.grad.any():
+        tokens = Leaf.of(start.tokens, start.scale)
+        if not pooled:
+            return cls(start, tokens)
+        if start.pooled is None:
+            raise UsageError("learn_pooled: this editor's networks read no pooled vector; leave it out")
+        return cls(start, tokens, Leaf.of(start.pooled, start.pooled.detach().std().expand_as(start.pooled)))
+
+    @property
+    def instruction(self) -> Instruction:
+        """What is told now, differentiable in the parameters."""
+        told = self.start.with_tokens(self.tokens.tokens)
+        return told if self.pooled is None else told.with_pooled(self.pooled.tokens)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """What the optimiser is given."""
+        return [leaf.values for leaf in (self.tokens, self.pooled) if leaf is not None]
+
+    def check_gradient(self, editor: str) -> None:
+        """Refuse a loss in which what is learned has no part; to be called after the first backward pass.
+
+        Raises:
+            EditorError: the gradient of a leaf is exactly zero.
+        """
+        if not all(values.grad is not None and values.grad.any() for values in self.parameters):
             raise EditorError(NO_GRADIENT.format(editor))

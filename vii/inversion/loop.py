@@ -18,7 +18,7 @@ from ..instruction import Instruction
 from ..losses import direction_term, edit_direction
 from .examples import Examples
 from .finishing import with_finish
-from .leaf import Leaf
+from .leaf import Leaves
 from .settings import InversionSettings, learning_rate_at
 from .start import Start, choose_start, free
 
@@ -103,15 +103,16 @@ def invert_steps(
         raise UsageError("expected at least one before/after pair")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {seed}")
-    free(editor.instruct(settings.init_text), settings)  # refuses what there is no room for
+    # Refuses what there is no room for, and what there is not.
+    Leaves.of(free(editor.instruct(settings.init_text), settings), settings.learn_pooled)
     return _steps(editor, tuple(pairs), settings, sampling_settings(editor, settings), seed, watch)
 
 
 @dataclass(frozen=True, eq=False)
 class _Best:
-    """The tokens with the least probe loss so far, and after which update they were found."""
+    """What was told with the least probe loss so far, and after which update it was found."""
 
-    tokens: Tensor
+    instruction: Instruction
     step: int
     loss: float
 
@@ -141,32 +142,33 @@ def _steps(
         finished = partial(_finished, editor, pairs, settings, seed, learned)
         return Step(step, last, loss, mse, clip, probed, 1 - best.loss / null_loss, samples, rate, learned, finished)
 
-    leaf = Leaf.of(start.instruction)
-    optimizer = torch.optim.AdamW([leaf.values], lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    best, stale = _Best(start.instruction.tokens.detach().clone(), 0, start.loss), 0
+    leaves = Leaves.of(start.instruction, settings.learn_pooled)
+    optimizer = torch.optim.AdamW(leaves.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    best, stale = _Best(start.instruction, 0, start.loss), 0
     yield report(0, math.nan, math.nan, None, best.loss, math.nan)
     for step, batch in enumerate(examples.draws(settings, seed), start=1):
-        rate = optimizer.param_groups[0]["lr"] = learning_rate_at(step - 1, settings) * leaf.unit
-        instruction = start.instruction.with_tokens(leaf.tokens).encoded()  # once for both terms of the loss
+        rate = optimizer.param_groups[0]["lr"] = learning_rate_at(step - 1, settings) * leaves.tokens.unit
+        instruction = leaves.instruction.encoded()  # once for both terms of the loss
         mse = examples.loss(batch, instruction, guidance).mean()
         loss, clip = settings.mse_weight * mse, None
         if direction is not None and isinstance(editor.joint, RowSpace):
             clip = direction_term(editor.joint.project(instruction.rows), direction, settings.clip_cap)
             loss = loss - settings.clip_weight * clip.to(loss.device)
         optimizer.zero_grad()
-        if step == 1 and settings.mse_weight:
-            leaf.backward(loss, editor.name)
-        else:
+        if loss.requires_grad:
             loss.backward()
+        if step == 1 and settings.mse_weight:
+            leaves.check_gradient(editor.name)
         optimizer.step()
 
         probed = None
         if step % settings.probe_every == 0 or step == last:
-            tokens = leaf.tokens.detach()
-            probed = probe(start.instruction.with_tokens(tokens))
+            with torch.no_grad():
+                told = leaves.instruction
+            probed = probe(told)
             stale = 0 if probed < best.loss * (1 - settings.min_improvement) else stale + 1
             if probed < best.loss:
-                best = _Best(tokens.clone(), step, probed)
+                best = _Best(told, step, probed)
         yield report(step, loss.item(), mse.item(), None if clip is None else clip.item(), probed, rate)
         if settings.patience and stale >= settings.patience:
             return
@@ -215,7 +217,8 @@ def _edit(
         "explained": round(1 - best.loss / null_loss, 4),
     }
     return Edit(
-        tokens=best.tokens.float().cpu(),
+        tokens=best.instruction.tokens.float().cpu(),
+        pooled=best.instruction.pooled if settings.learn_pooled else (),
         space=editor.space,
         editor=editor.name,
         init_text=start.text,

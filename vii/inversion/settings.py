@@ -30,6 +30,7 @@ class InversionSettings:
         pez_steps: updates of that search.
         pez_target: whether the prompt is to describe the picture "after", or to point in the "direction" of the edit.
         tokens: rows to learn; 0 for as many as the starting text has.
+        learn_pooled: learn the pooled vector too, of an editor whose networks read one besides the rows.
         max_train_steps: updates.
         batch_size: noisy samples an update.
         learning_rate: of AdamW, at its highest, in units of the size of a row's entries: 1 after CLIP, the standard
@@ -72,6 +73,7 @@ class InversionSettings:
     pez_steps: int = 3000
     pez_target: str = "after"
     tokens: int = 20
+    learn_pooled: bool = False
     max_train_steps: int = 100
     batch_size: int = 4
     learning_rate: float = 0.1
