@@ -11,10 +11,10 @@ from ..instruction import Instruction
 
 NO_GRADIENT = (
     "the loss of the editor '{}' does not depend on what is to be learned: its gradient is exactly zero, and nothing "
-    "would be learned. Likely causes: weights quantised by a kind that passes none (int8 with dynamic activations, SVDQuant, "
-    "scaled fp8 or fp4 matrix products, the CUDA kernels of GGUF), of which bfloat16, bitsandbytes int8 and nf4 and "
-    "weight-only kinds are free; float16, in which small gradients vanish (dtype='bfloat16'); or an editor that "
-    "computes its prediction under no_grad"
+    "would be learned. Likely causes: weights quantised by a kind that passes none (int8 with dynamic activations, "
+    "SVDQuant, scaled fp8 or fp4 matrix products, the CUDA kernels of GGUF), of which bfloat16, bitsandbytes int8 and "
+    "nf4 and weight-only kinds are free; float16, in which small gradients vanish (dtype='bfloat16'); or an editor "
+    "that computes its prediction under no_grad"
 )
 
 
