@@ -328,6 +328,10 @@ def test_the_command_line_learns_applies_and_stacks(folders, tmp_path):
     model[3] = str(folders / "FLUX.2-klein-4B")
     run(["apply", f"{edit}:0.5", f"{edit}:0.5", photo, "-o", two, *model])
     assert vii.load_image(one).shape == vii.load_image(two).shape == (3, 64, 64)
+    learn[learn.index("--model") + 1] = model[3]
+    result = CliRunner().invoke(main, [*learn, "--overwrite"])
+    assert result.exit_code == 0, result.output
+    assert "learn on the base model" in result.stderr
 
 
 def run(arguments):

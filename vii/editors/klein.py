@@ -7,7 +7,6 @@ position, so that the order of rows means something. There is no pooled vector a
 Edits are learned on a base model and applied with it or with the model distilled from it, which reads the same rows.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -33,6 +32,11 @@ LENGTH = 512
 PATCH = 2
 # Where on the first axis of the transformer's positions the photo stands; the result stands at 0.
 PHOTO_TIME = 10
+# Against learning on a distilled model.
+ADVICE = (
+    "this model is distilled to few steps: it does not predict the mean velocity that the loss asks for, so that what "
+    "is learned is biased; learn on the base model, and apply the edit with this one"
+)
 # Rows of texts that are kept: of 512 x 7680 numbers each.
 KEPT_TEXTS = 16
 
@@ -116,7 +120,7 @@ class KleinEditor(FlowEditor[Any]):
         self.transformer, self.vae = parts["transformer"], parts["vae"].to(known["device"])
         self.turns = Turns(known["device"], parts["text_encoder"], self.transformer)
         self.text = KleinText(parts["tokenizer"], parts["text_encoder"], self.turns)
-        self.distilled, self.dtype = distilled, dtype
+        self.dtype, self.advice = dtype, ADVICE if distilled else ""
         if checkpointing:
             self.transformer.enable_gradient_checkpointing()
         super().__init__(**known)
@@ -162,8 +166,6 @@ class KleinEditor(FlowEditor[Any]):
         settings: StepSettings | None,
     ) -> Tensor:
         """See `FlowEditor`."""
-        if self.distilled and instruction.requires_grad and torch.is_grad_enabled():
-            _warn_of_distilled()
         b, _, h, w = noisy.shape
         photo = image.latents.expand(b, -1, -1, -1)
         sequence = torch.cat([noisy.flatten(2), photo.flatten(2)], dim=2).transpose(1, 2)
@@ -185,15 +187,6 @@ def _positions(time: int = 0, rows: int = 1, columns: int = 1, texts: int = 1, *
     """Positions `(n, 4)` of tokens: time, row, column, place in the text."""
     axes = [torch.tensor([time]), torch.arange(rows), torch.arange(columns), torch.arange(texts)]
     return torch.cartesian_prod(*axes).to(device)
-
-
-@lru_cache(1)
-def _warn_of_distilled() -> None:
-    warnings.warn(
-        "learning on a model distilled to few steps: it does not predict the mean velocity that the loss asks for, so "
-        "that what is learned is biased; learn on the base model, and apply the edit with this one",
-        stacklevel=4,
-    )
 
 
 def load_klein(

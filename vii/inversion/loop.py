@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -103,6 +104,8 @@ def invert_steps(
         raise UsageError("expected at least one before/after pair")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {seed}")
+    if advice := learning_advice(editor):
+        warnings.warn(advice, stacklevel=2)
     # Refuses what there is no room for, and what there is not.
     Leaves.of(free(editor.instruct(settings.init_text), settings), settings.learn_pooled)
     return _steps(editor, tuple(pairs), settings, sampling_settings(editor, settings), seed, watch)
@@ -234,6 +237,11 @@ def _finished(
     editor: Editor, pairs: Sequence[Pair], settings: InversionSettings, seed: int, learned: Callable[[], Edit]
 ) -> Edit:
     return with_finish(editor, pairs, learned(), seed=seed) if settings.finish == "auto" else learned()
+
+
+def learning_advice(editor: Editor) -> str:
+    """A sentence against learning with this editor, which some have as `advice`; empty where nothing speaks against it."""
+    return str(getattr(editor, "advice", ""))
 
 
 def sampling_settings(editor: Editor, settings: InversionSettings) -> Any:
