@@ -142,7 +142,7 @@ def test_a_sampled_picture_is_that_of_the_pipeline(base, distilled, pipelines, n
         generator=torch.Generator().manual_seed(7),
     ).images
     assert ours.shape == (1, 3, height, width)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-5)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
 def test_the_loss_is_that_of_flow_matching(base):

@@ -96,7 +96,7 @@ def test_a_sampled_picture_is_that_of_the_pipeline(editor, pipeline, true_cfg, h
         generator=torch.Generator().manual_seed(7),
     ).images
     assert ours.shape == (1, 3, height, width)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-5)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
     assert editor.num_branches([1.0], settings) == (1 if true_cfg == 1 else 2)
 
 

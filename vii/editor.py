@@ -61,8 +61,8 @@ class JointSpace(Protocol):
 
 
 @runtime_checkable
-class RowSpace(JointSpace, Protocol):
-    """A joint space whose text tower is the editor's own text encoder, so that learned rows have a place in it."""
+class RowSpace(Protocol):
+    """What a `JointSpace` can besides whose text tower is the editor's own: learned rows have a place in it."""
 
     def project(self, rows: Tensor) -> Tensor:
         """Encoder-output rows `(n, d)` -> `(p,)`: the text projection of their mean (the authors' pooling).

@@ -124,7 +124,7 @@ OWN: Mapping[str, EditorEntry] = {
     "klein": EditorEntry(
         "vii.editors.klein:load_klein",
         "FLUX.2 [klein] base 4B at 1024 px; base or distilled, 4B or 9B, by id or folder (--model)",
-        "16 GB of weights, downloaded once; a GPU with 12 GB",
+        "16 GB of weights, downloaded once; a GPU with 16 GB",
         model="black-forest-labs/FLUX.2-klein-base-4B",
         options={"name": "klein", "model": "black-forest-labs/FLUX.2-klein-base-4B"},
         files=Needs(models={"black-forest-labs/FLUX.2-klein-base-4B": "the editor itself", **CLIP}),
