@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -15,6 +16,7 @@ from vii.diffusion import Noise
 from vii.errors import EditorMismatch, UsageError
 from vii.images import save_image
 from vii.instruction import join
+from vii.interop.prompt_embeds import export_npz
 
 TEXT = "make it snow"
 # The editor's own picture.
@@ -157,6 +159,18 @@ def test_the_pooled_vector_is_learned_saved_and_applied(editor, learned, tmp_pat
     with_it, without = (vii.apply(editor, one, photo, **BARE) for one in (loaded, replace(loaded, pooled=())))
     assert not torch.equal(with_it, without)
     assert torch.equal(join(loaded.instruction(start), editor.instruct("at night")).pooled, edit.pooled)
+
+
+def test_arrays_for_diffusers_make_the_same_picture(editor, pipeline, learned, tmp_path):
+    """The whole way of a user of diffusers: `vii export --format npz`, then the stock pipeline."""
+    export_npz(learned, editor, tmp_path / "edit.npz")
+    with np.load(tmp_path / "edit.npz") as arrays:
+        told = {name: torch.from_numpy(arrays[name]) for name in ("prompt_embeds", "pooled_prompt_embeds")}
+    options = {"height": 96, "width": 96, "max_area": 96 * 96, "_auto_resize": False, "num_inference_steps": 3}
+    generator, photo = torch.Generator().manual_seed(0), picture(5, 96, 96)
+    made = pipeline(image=photo[None], **told, **options, guidance_scale=2.5, output_type="pt", generator=generator)
+    ours = vii.apply(editor, learned, photo, **BARE)
+    torch.testing.assert_close(ours, made.images[0], rtol=0, atol=1e-5)
 
 
 def test_bfloat16_is_near_float32(editor, folder):

@@ -240,7 +240,7 @@ def _finished(
 
 
 def learning_advice(editor: Editor) -> str:
-    """A sentence against learning with this editor, which some have as `advice`; empty where nothing speaks against it."""
+    """A sentence against learning with this editor, which some have as `advice`; else empty."""
     return str(getattr(editor, "advice", ""))
 
 
