@@ -1,5 +1,6 @@
 """Small models and pictures shared by the tests. Nothing here needs a network, a GPU or more than a few seconds."""
 
+import json
 import os
 import signal
 import struct
@@ -13,10 +14,14 @@ from vii.cores import share_cores
 share_cores()  # before torch is imported
 os.environ["VII_DEBUG"] = "1"  # a fault of the program is a traceback, and a test fails
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
 import vii
+from vii.edit import stored
+from vii.edit_file import to_bytes
+from vii.editors.fingerprint import fingerprint
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.editors.toy import ToyEditor
 
@@ -121,6 +126,22 @@ def tiny_controlnet_pipeline(prediction_type: str = "epsilon"):
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def weights_of(*modules: torch.nn.Module) -> str:
+    """What tells the weights of these modules from any others, as they are now."""
+    return fingerprint({str(index): module.state_dict() for index, module in enumerate(modules)})
+
+
+def strange_file(edit: vii.Edit, path: Path, **fields: str | None) -> Path:
+    """An edit file of somebody who does not use `vii`: with other header fields (dots as __), None for left out."""
+    data = to_bytes(edit)
+    own = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    changed = own | {name.replace("__", "."): value for name, value in fields.items()}
+    arrays = {name: torch.from_numpy(array) for name, array in stored(edit).items()}
+    kept = {name: value for name, value in changed.items() if value is not None}
+    path.write_bytes(safetensors.torch.save(arrays, kept))
+    return path
 
 
 @pytest.fixture(scope="session")

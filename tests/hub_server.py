@@ -43,12 +43,14 @@ class Hub:
         requests: (method, path) of all that was asked, in order.
         upload_mode: what preupload answers for files that are not text: "regular" or "lfs".
         fail: a status to answer everything with, or None.
+        nonsense: (status, body, headers) to answer everything with, or None.
         meanwhile: called while a push is under way, before its commit.
     """
 
     def __init__(self):
         self.repos, self.requests, self.blobs = {}, [], {}
         self.upload_mode, self.fail, self.meanwhile = "regular", None, lambda: None
+        self.nonsense = None
         hub = self
 
         class Handler(_Handler):
@@ -87,6 +89,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.hub.requests.append((self.command, path))
         if self.hub.fail:
             return self.answer(self.hub.fail, {"error": "on purpose"})
+        if self.hub.nonsense:
+            status, body, headers = self.hub.nonsense
+            return self.answer(status, body, **headers)
         for method, pattern, action in ROUTES:
             if self.command in method and (match := re.fullmatch(pattern, path)):
                 return action(self, *map(urllib.parse.unquote, match.groups()))
@@ -142,6 +147,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self.answer(
             200, {"id": name, "modelId": name, "sha": found[0], "private": repo.private, "tags": [], "siblings": files}
         )
+
+    def tree(self, name, revision):
+        if not (repo := self.repo(name)):
+            return None
+        if not (found := repo.at(revision)):
+            return self.refuse(404, "RevisionNotFound")
+        files = [{"type": "file", "path": path, "size": len(data), "oid": oid(data)} for path, data in found[1].items()]
+        return self.answer(200, files)
 
     def validate(self):
         content = json.loads(self.body)["content"]
@@ -230,6 +243,7 @@ ROUTES = [
     ("POST", "/api/repos/create", _Handler.create),
     ("GET", f"/api/models/{NAME}", _Handler.info),
     ("GET", f"/api/models/{NAME}/revision/{PART}", _Handler.info),
+    ("GET", f"/api/models/{NAME}/tree/{PART}", _Handler.tree),
     ("POST", "/api/validate-yaml", _Handler.validate),
     ("POST", f"/api/models/{NAME}/preupload/{PART}", _Handler.preupload),
     ("POST", f"/{NAME}\\.git/info/lfs/objects/batch", _Handler.batch),

@@ -7,6 +7,7 @@ import json
 import pickle
 import struct
 
+import numpy as np
 import pytest
 import safetensors
 import safetensors.torch
@@ -15,9 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vii
+import vii.edit_file
+from vii.edit import check_labels
 from vii.edit_file import MAX_BYTES, describe_edit, from_bytes, to_bytes
 from vii.editor import Space
-from vii.errors import EditFileError, OutputError
+from vii.errors import EditFileError, OutputError, UsageError
+from vii.library import edit_files
 
 FULL = vii.Edit(
     tokens=torch.tensor([[1.0, -2.5, 3e-7], [0.1, 65504.0, -0.0]]) / 7,
@@ -52,7 +56,7 @@ def test_round_trip_keeps_every_field_and_every_bit(tmp_path):
     loaded = vii.load_edit(path)
     assert torch.equal(loaded.tokens.view(torch.int32), FULL.tokens.view(torch.int32))
     for field in dataclasses.fields(vii.Edit):
-        if field.name != "tokens":
+        if field.name not in ("tokens", "pooled"):
             assert getattr(loaded, field.name) == getattr(FULL, field.name), field.name
     assert path.stat().st_size < 4000
 
@@ -67,12 +71,168 @@ def test_golden_bytes():
         f'"modelspec.hash_sha256":"0x{hashlib.sha256(data).hexdigest()}",'
         '"modelspec.implementation":"vii","modelspec.resolution":"8x8","modelspec.sai_model_spec":"1.0.1",'
         '"vii.base_model":"m","vii.base_model_fingerprint":"f","vii.editor":"e","vii.encoder":"E",'
-        '"vii.format_version":"1","vii.init_text":"w","vii.length":"4","vii.pairs":"[]","vii.settings":"{}",'
-        '"vii.space":"encoder_output","vii.start":"1","vii.training":"{}"},'
+        '"vii.format_version":"2","vii.init_text":"w","vii.length":"4","vii.pairs":"[]","vii.settings":"{}",'
+        '"vii.space":"encoder_output","vii.start":"1","vii.tags":"[]","vii.training":"{}"},'
         '"tokens":{"data_offsets":[0,8],"dtype":"F32","shape":[1,2]}}'
     ).encode()
     header += b" " * (-len(header) % 8)
     assert to_bytes(edit) == struct.pack("<Q", len(header)) + header + data
+
+
+def version_1(edit=None, **fields):
+    """The bytes that vii 0.1 wrote: one tensor, tags as one text, another fingerprint."""
+    edit = FULL if edit is None else edit
+    own = {"vii.format_version": "1", "vii.base_model_fingerprint": "875c5a4851a5bc13306dbb2345d20a35", **fields}
+    return rebuilt({**own, "vii.tags": None})
+
+
+def test_version_1_by_hand():
+    """Its bytes written out, and what they are read as."""
+    data = struct.pack("<2f", 1.0, -2.0)
+    header = (
+        '{"__metadata__":{"modelspec.architecture":"e/visual-instruction",'
+        f'"modelspec.hash_sha256":"0x{hashlib.sha256(data).hexdigest()}",'
+        '"modelspec.implementation":"vii","modelspec.resolution":"8x8","modelspec.sai_model_spec":"1.0.1",'
+        '"modelspec.tags":"blue, cold","modelspec.title":"a\\u001b[2Jb","vii.base_model":"m",'
+        '"vii.base_model_fingerprint":"f","vii.editor":"e","vii.encoder":"E","vii.format_version":"1",'
+        '"vii.init_text":"w","vii.length":"4","vii.pairs":"[\\"00\\"]","vii.settings":"{\\"steps\\": 3}",'
+        '"vii.space":"encoder_output","vii.start":"1","vii.training":"{}"},'
+        '"tokens":{"data_offsets":[0,8],"dtype":"F32","shape":[1,2]}}'
+    ).encode()
+    header += b" " * (-len(header) % 8)
+    edit = from_bytes(struct.pack("<Q", len(header)) + header + data)
+    assert edit.tokens.tolist() == [[1.0, -2.0]]
+    assert edit.space == Space("encoder_output", "E", 2, 4, "m", "f")
+    assert (edit.editor, edit.init_text, edit.start, edit.resolution) == ("e", "w", 1, 8)
+    assert (edit.settings, edit.pairs, edit.tags) == ({"steps": 3}, ("00",), ("blue", "cold"))
+    assert (edit.title, edit.format_version, edit.finish) == ("a [2Jb", 1, None)
+
+
+def test_what_version_1_does_not_have_is_refused_in_it():
+    with pytest.raises(EditFileError, match="one tensor named 'tokens'"):
+        from_bytes(rebuilt({"vii.format_version": "1"}, {"tokens": FULL.tokens, "pooled": torch.zeros(3)}))
+    assert from_bytes(version_1()).tags == ("blue", "cold")
+
+
+def test_version_1_becomes_version_2_when_it_is_saved():
+    old = from_bytes(version_1())
+    new = from_bytes(to_bytes(old))
+    assert (old.format_version, new.format_version) == (1, 2)
+    assert (new.sha256(), new.space, new.tags) == (old.sha256(), old.space, old.tags)
+
+
+FINISH = vii.edit_file.Finish({"color": np.linspace(0, 1, 12, dtype=np.float32).reshape(4, 3)}, {"chosen": "color"})
+
+
+def test_a_finish_goes_with_tokens_or_alone(tmp_path):
+    for edit in (
+        dataclasses.replace(FULL, finish=FINISH, pooled=torch.arange(4.0)),
+        vii.Edit(finish=FINISH, title="L"),
+    ):
+        vii.save_edit(edit, tmp_path / "f.safetensors")
+        loaded = vii.load_edit(tmp_path / "f.safetensors")
+        assert np.array_equal(loaded.finish.tensors["color"], FINISH.tensors["color"])
+        assert loaded.finish.fields == {"chosen": "color"}
+        assert torch.equal(loaded.tokens, edit.tokens.reshape(loaded.tokens.shape))
+        assert torch.equal(loaded.pooled, edit.pooled)
+        assert loaded.sha256() == edit.sha256()
+        loaded.check_space(FULL.space)
+        assert json.dumps(describe_edit(loaded))
+    assert (loaded.num_tokens, loaded.editor, loaded.title) == (0, "", "L")
+
+
+def test_golden_bytes_of_a_finish():
+    data = struct.pack("<2f", 0.5, 2.0)
+    edit = vii.Edit(finish=vii.edit_file.Finish({"b": np.array([0.5, 2.0], np.float32)}, {"k": 1}), title="t")
+    header = (
+        '{"__metadata__":{"modelspec.architecture":"vii/visual-instruction",'
+        f'"modelspec.hash_sha256":"0x{hashlib.sha256(data).hexdigest()}",'
+        '"modelspec.implementation":"vii","modelspec.sai_model_spec":"1.0.1","modelspec.title":"t",'
+        '"vii.finish":"{\\"k\\": 1}","vii.format_version":"2","vii.pairs":"[]","vii.tags":"[]","vii.training":"{}"},'
+        '"finish.b":{"data_offsets":[0,8],"dtype":"F32","shape":[2]}}'
+    ).encode()
+    header += b" " * (-len(header) % 8)
+    assert to_bytes(edit) == struct.pack("<Q", len(header)) + header + data
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"finish.a": torch.tensor([float("nan")])}, "not finite"),
+        ({"finish.a": torch.zeros(1, 1, 1, 1, 1)}, "at most 4 axes"),
+        ({"finish.a": torch.zeros(2, dtype=torch.float16)}, "must be float32"),
+        ({"finish.A": torch.zeros(1)}, "expected tensors"),
+        ({f"finish.a{i}": torch.zeros(1) for i in range(20)}, "at most 16"),
+        ({"pooled": torch.zeros(3)}, "expected tensors"),
+        ({"pooled": torch.zeros(3), "finish.a": torch.zeros(1)}, "belongs to tokens"),
+        ({"tokens": torch.zeros(1, 3), "pooled": torch.full((3,), 1e6)}, "longer than"),
+    ],
+)
+def test_a_finish_that_is_not_as_specified_is_refused(tensors, message):
+    with pytest.raises(EditFileError, match=message):
+        from_bytes(rebuilt(tensors=tensors))
+
+
+def test_every_flipped_byte_of_the_tensors_is_noticed():
+    data = to_bytes(FULL)
+    for position in range(8 + int.from_bytes(data[:8], "little"), len(data)):
+        changed = bytearray(data)
+        changed[position] ^= 1
+        with pytest.raises(EditFileError, match=r"damaged|finite|longer"):
+            from_bytes(bytes(changed))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"title": "x" * 70_000}, "at most 64,000"),
+        ({"title": "\udce9t\udce9"}, "no text"),
+        ({"description": "a\x00b"}, "control characters"),
+        ({"author": "a\x1b[31m"}, "control characters"),
+        ({"license": "a\u202eb"}, "direction"),
+        ({"title": 3}, "must be text"),
+        ({"tags": "one"}, "must be a list"),
+        ({"tags": ["a", " "]}, "must not be empty"),
+        ({"tags": ["a"] * 101}, "at most 100"),
+        ({"thumbnail": "data:text/html;base64,AAAA"}, "data: URL"),
+    ],
+)
+def test_labels_that_could_not_be_read_again_are_refused_beforehand(labels, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        FULL.labelled(**labels)
+    if "tags" not in labels or labels["tags"] != "one":
+        with pytest.raises(EditFileError, match="cannot be saved"):
+            vii.save_edit(dataclasses.replace(FULL, **labels), tmp_path / "x.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_survive_as_they_are():
+    kept = {"title": "夏 🧑\u200d🎨", "description": "two\nlines\tand a tab", "tags": ("a, b", "c"), "author": "é"}
+    loaded = from_bytes(to_bytes(FULL.labelled(**kept)))
+    assert {name: getattr(loaded, name) for name in kept} == kept
+    assert torch.equal(loaded.tokens, FULL.tokens)
+
+
+def test_a_thousand_pairs_and_a_loss_that_overflowed_lose_nothing():
+    pairs = tuple(hashlib.sha256(bytes([i % 256, i // 256])).hexdigest() for i in range(1500))
+    training = {"loss": float("nan"), "losses": [1.0, float("inf")], "explained": 0.5}
+    loaded = from_bytes(to_bytes(dataclasses.replace(FULL, pairs=pairs, training=training)))
+    assert loaded.pairs == pairs
+    assert loaded.training == {"loss": None, "losses": [1.0, None], "explained": 0.5}
+    with pytest.raises(UsageError, match="at most 10,000 pairs"):
+        check_labels(pairs=["00" * 32] * 10_001)
+
+
+def test_names_in_capitals_are_edit_files_too(tmp_path):
+    vii.save_edit(FULL, tmp_path / "A.SAFETENSORS")
+    assert vii.load_edit(tmp_path / "A.SAFETENSORS").title == "Blue"
+    assert list(edit_files(tmp_path)) == ["A"]
+
+
+def test_names_that_no_system_has_are_one_line():
+    for name in ("x" * 300 + ".safetensors", "a\0b.safetensors", "/root/" * 2000):
+        with pytest.raises(EditFileError, match="no such edit file"):
+            vii.load_edit(name)
 
 
 def test_other_tools_read_the_file(tmp_path):
@@ -92,7 +252,7 @@ def test_files_of_the_safetensors_library_are_read_too():
     ("metadata", "message"),
     [
         ({"vii.format_version": None}, "not an edit file"),
-        ({"vii.format_version": "2"}, "newer than this vii reads"),
+        ({"vii.format_version": "3"}, "newer than this vii reads"),
         ({"vii.format_version": "0"}, "not a number from 1 on"),
         ({"vii.format_version": "one"}, "not a number from 1 on"),
         ({"vii.space": None}, "no vii.space"),
@@ -105,6 +265,17 @@ def test_files_of_the_safetensors_library_are_read_too():
         ({"vii.settings": '{"a": NaN}'}, "not valid JSON"),
         ({"vii.settings": "[" * 50_000}, "not valid JSON"),
         ({"vii.settings": "[]"}, "must be a JSON dict"),
+        ({"vii.settings": '{"steps": ' + "1" * 5000 + "}"}, "5,000 digits"),
+        ({"vii.settings": '{"guidance_scale": 1e400}'}, "not finite"),
+        ({"vii.training": '{"explained": ' + "9" * 400 + "}"}, "400 digits"),
+        ({"vii.training": '{"recipe": "\\ud800"}'}, "not valid JSON"),
+        ({"vii.start": "\u0661"}, "whole number"),
+        ({"vii.tags": "[1]"}, "list of texts"),
+        ({"vii.editor": "a\x1b[2J"}, "control characters"),
+        ({"modelspec.title": "a\x1b]0;owned\x07"}, "control characters"),
+        ({"modelspec.title": "gpj\u202egnp"}, "turn the direction"),
+        ({"modelspec.thumbnail": "http://elsewhere/x.png"}, "data: URL"),
+        ({"modelspec.hash_sha256": "0x" + "0" * 64}, "damaged"),
         ({"vii.pairs": "{}"}, "must be a JSON list"),
         ({"modelspec.resolution": "wide"}, "must be like 512x512"),
         ({"modelspec.description": "x" * 70_000}, "at most 64,000"),
@@ -126,8 +297,8 @@ def test_headers_that_are_not_as_specified_are_refused(metadata, message):
         ({"tokens": torch.zeros(0, 3)}, "must be float32"),
         ({"tokens": torch.zeros(3, 0)}, "must be float32"),
         ({"tokens": torch.zeros(2000, 3)}, "must be float32"),
-        ({"tokens": torch.zeros(1, 3), "more": torch.zeros(1)}, "one tensor named 'tokens'"),
-        ({"emb_params": torch.zeros(1, 3)}, "one tensor named 'tokens'"),
+        ({"tokens": torch.zeros(1, 3), "more": torch.zeros(1)}, "expected tensors 'tokens'"),
+        ({"emb_params": torch.zeros(1, 3)}, "expected tensors 'tokens'"),
     ],
 )
 def test_tensors_that_are_not_as_specified_are_refused(tensors, message):
@@ -192,7 +363,7 @@ def test_saving_is_whole_or_not_at_all(tmp_path):
     vii.save_edit(FULL, path)
     before = path.read_bytes()
     broken = dataclasses.replace(FULL, settings={"guidance_scale": float("nan")})
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(EditFileError, match="JSON"):
         vii.save_edit(broken, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import picture
+from conftest import picture, weights_of
 
 import vii
 from vii.diffusion import Noise
 from vii.editor import stack
 from vii.editors import EDITORS
-from vii.editors.loading import fingerprint, pick_dtype
+from vii.editors.loading import pick_dtype
 from vii.errors import EditorError, UsageError
 
 NAMES = ["toy", "tiny", "tiny_controlnet", "embedded"]
@@ -139,7 +139,7 @@ def test_a_cpu_uses_bfloat16_where_it_has_instructions_for_it(monkeypatch, capab
 def test_a_fingerprint_reads_tables_of_stable_diffusions_size_to_their_last_number():
     """float32 cannot tell the places of 49408 x 768 numbers apart, and rounds the last one past the end."""
     table = torch.nn.Embedding(49408, 768, dtype=torch.float16, _weight=torch.zeros(49408, 768, dtype=torch.float16))
-    before = fingerprint(table)
+    before = weights_of(table)
     with torch.no_grad():
         table.weight[-1, -1] = 1
-    assert fingerprint(table) != before
+    assert weights_of(table) != before

@@ -361,11 +361,13 @@ def test_pipelines_that_do_not_fit_are_refused(tiny_folder, night, tiny):
     pipeline = diffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained(tiny_folder, safety_checker=None)
     with pytest.raises(EditorMismatch, match="Load the editor it was learned with"):
         prompt_embeds(night, pipeline)
-    with pytest.raises(UsageError, match="expected a pipeline with tokenizer, text_encoder, unet, got a Linear"):
+    with pytest.raises(UsageError, match="expected a pipeline with tokenizer, text_encoder, unet, vae, got a Linear"):
         prompt_embeds(night, torch.nn.Linear(1, 1))
     edit = vii.Edit(torch.randn(4, 32), tiny.space, "ip2p", "make it red", 1, 512)
     assert prompt_embeds(edit, pipeline).shape == (1, 77, 32)
     half = pipeline.to(dtype=torch.bfloat16)
-    with pytest.raises(UsageError, match="any_model=True if it is the model"):
-        prompt_embeds(edit, half)
-    assert prompt_embeds(edit, half, any_model=True).dtype == torch.bfloat16
+    assert prompt_embeds(edit, half).dtype == torch.bfloat16  # recognised in half precision too
+    old = dataclasses.replace(edit, space=dataclasses.replace(tiny.space, fingerprint=tiny.space.version_1[0]))
+    with pytest.raises(UsageError, match=r"format version 1.*any_model=True if it is the one"):
+        prompt_embeds(old, half)
+    assert prompt_embeds(old, half, any_model=True).dtype == torch.bfloat16

@@ -5,12 +5,12 @@ import dataclasses
 import diffusers
 import pytest
 import torch
-from conftest import picture, tiny_pipeline
+from conftest import picture, tiny_pipeline, weights_of
 
 import vii
 from vii.diffusion import Noise
 from vii.editors.ip2p import Ip2pEditor, Ip2pSettings, load_ip2p
-from vii.editors.loading import EMBEDDED_MODEL, fingerprint
+from vii.editors.loading import EMBEDDED_MODEL
 from vii.editors.stable_diffusion import assemble
 from vii.errors import EditorError, UsageError
 
@@ -208,13 +208,13 @@ def test_guided_loss_gradient_equals_one_with_gradient_through_every_branch(tiny
 
 
 def test_frozen_models_are_unchanged(tiny):
-    before = fingerprint(tiny.parts.text_encoder, tiny.parts.unet)
+    before = weights_of(tiny.parts.text_encoder, tiny.parts.unet)
     whole = {name: value.clone() for name, value in tiny.parts.unet.state_dict().items()}
     pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
     vii.invert(
         tiny, [pair], vii.InversionSettings(init="text", init_text="red", max_train_steps=2, batch_size=2, probe_size=2)
     )
-    assert fingerprint(tiny.parts.text_encoder, tiny.parts.unet) == before
+    assert weights_of(tiny.parts.text_encoder, tiny.parts.unet) == before
     assert all(torch.equal(value, whole[name]) for name, value in tiny.parts.unet.state_dict().items())
 
 
@@ -318,11 +318,11 @@ def test_every_setting_changes_the_picture(tiny):
     ("manifest", "message"),
     [
         ("[1]", "expected a JSON object"),
-        ("{", "not a valid vii.json"),
-        ("[" * 10000, "not a valid vii.json"),
+        ("{", "not (a )?valid"),
+        ("[" * 10000, "not (a )?valid"),
         ('{"phrases": "../../../../etc/hostname"}', "phrases must lie in the model's folder"),
         ('{"phrases": "/etc/hostname"}', "phrases must lie in the model's folder"),
-        ('{"phrases": "none.txt"}', "phrases cannot be read"),
+        ('{"phrases": "none.txt"}', "not in its folder"),
         ('{"phrases": 3}', "phrases must be a text"),
         ('{"clip": "../other"}', "clip must lie in the model's folder"),
         ('{"resolution": "512"}', "resolution must be a whole number"),

@@ -4,15 +4,28 @@ import ast
 import functools
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import vii
+import vii.errors
 from vii.editors import EDITORS
 
 PACKAGE = Path(vii.__file__).parent
 # A module imports only from rows above its own; modules of one row do not know each other.
 LAYERS = [
-    {"errors", "background", "libraries", "plugins", "text", "cores", "editors.needs", "editors.options"},
+    {
+        "errors",
+        "background",
+        "libraries",
+        "plugins",
+        "text",
+        "space",
+        "strict",
+        "cores",
+        "editors.needs",
+        "editors.options",
+    },
     {"paths", "settings", "preprocessing"},
     {"files", "pictures.png", "pictures.colour", "pictures.metadata"},
     {"pictures.formats", "pictures.samples"},
@@ -20,13 +33,15 @@ LAYERS = [
     {"pictures.masks", "pictures.writing"},
     {"pictures"},
     {"images", "instruction", "diffusion", "losses"},
-    {"editor", "pairs", "region"},
-    {"edit_file", "clip"},
+    {"editor", "pairs", "region", "edit"},
+    {"edit_format", "clip"},
+    {"edit_file", "editors.fingerprint"},
     {"editors.loading", "library", "record", "edit_list"},
     {"editors.stable_diffusion"},
     {"editors.family", "editors.controlnet_files"},
     {"editors.toy", "editors.ip2p", "editors.controlnet"},
     {"editors"},
+    {"editors.trust"},
     {"captions.worker", "captions.lavis_worker", "captions.blip", "captions.pez"},
     {"captions.retrieval", "captions.lavis"},
     {"captions.starting"},
@@ -135,11 +150,34 @@ def test_only_editors_know_which_editor_they_are():
 
 
 def test_public_names_are_sorted_and_exist():
-    assert set(vii.__all__) == set(vii._HOMES)
-    assert len(vii.__all__) <= 19
+    assert vii.__all__ == sorted(vii.__all__)
+    assert len(vii.__all__) <= 30
+    known = vars(vii.errors).items()
+    errors = {name for name, kind in known if isinstance(kind, type) and issubclass(kind, vii.ViiError)}
+    assert errors <= set(vii.__all__)
+    assert vii.__version__[0].isdigit()
     for name in vii.__all__:
         assert getattr(vii, name).__doc__ or name == "EDITORS"
     assert not hasattr(vii, "no_such_name")
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_edit_files_are_read_and_written_without_torch():
+    code = """
+import sys
+import tempfile
+from pathlib import Path
+from vii.edit_file import describe_edit, load_edit, save_edit
+path = next(Path("learned_instructions").glob("*.safetensors"))
+save_edit(load_edit(path).labelled(title="other"), sys.argv[1])
+assert describe_edit(load_edit(sys.argv[1]))["token_norm"] > 0
+assert "torch" not in sys.modules and "diffusers" not in sys.modules
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-c", code, f"{folder}/x.safetensors"], check=True, cwd=PACKAGE.parent)
 
 
 def test_import_vii_loads_nothing_heavy():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import strange_file
 from test_cli import refused, run
 
 import vii
@@ -173,11 +174,12 @@ def test_listing_and_searching(library, toy_file, toy_edit, tmp_path):
 
 
 def test_texts_of_strangers_do_not_reach_the_terminal_as_they_are(toy_edit, tmp_path):
-    path = tmp_path / "evil.safetensors"
-    vii.save_edit(dataclasses.replace(toy_edit, description="a\x1b[2Jb\nc"), path)
-    add_edits([path])
+    evil = {"modelspec__description": "a\x1b[2Jb\nc", "vii__format_version": "1"}
+    add_edits([strange_file(toy_edit, tmp_path / "evil.safetensors", **evil)])
     for command in (["library", "list"], ["show", "evil"]):
         assert "\x1b" not in run(*command)[0]
+    with pytest.raises(EditFileError, match="control characters"):
+        vii.save_edit(dataclasses.replace(toy_edit, description="a\x1b[2Jb"), tmp_path / "e.safetensors")
     assert len(run("library", "list")[0].splitlines()) == 1
 
 

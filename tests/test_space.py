@@ -7,7 +7,7 @@ import diffusers
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import EXACT, picture, tiny_pipeline
+from conftest import EXACT, picture, tiny_pipeline, weights_of
 from safetensors.torch import load_file
 
 import vii
@@ -15,7 +15,7 @@ from vii.cli import main
 from vii.diffusion import Noise
 from vii.editor import INPUT_EMBEDDING, SPACES
 from vii.editors.ip2p import Ip2pSettings
-from vii.editors.loading import EMBEDDED_MODEL, fingerprint
+from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditorMismatch, OutputError, UsageError
 from vii.instruction import join
 from vii.interop.prompt_embeds import export_npz, import_prompt_embeds, prompt_embeds
@@ -174,7 +174,7 @@ def test_half_precision_learns_float32_tokens(tiny_folder, pair):
 @pytest.mark.parametrize("name", ["before", "before_controlnet"])
 def test_learning_lowers_the_loss_and_changes_no_model(request, name, pair):
     editor = request.getfixturevalue(name)
-    frozen = fingerprint(editor.parts.unet)
+    frozen = weights_of(editor.parts.unet)
     settings = vii.InversionSettings(
         init="text", init_text=TEXT, tokens=4, max_train_steps=25, batch_size=4, probe_size=8, learning_rate=0.5
     )
@@ -182,7 +182,7 @@ def test_learning_lowers_the_loss_and_changes_no_model(request, name, pair):
     assert learned.training["loss"] < learned.training["loss_start"]
     assert learned.space.kind == INPUT_EMBEDDING
     assert learned.tokens.shape == (4, 32)
-    assert fingerprint(editor.parts.unet) == frozen
+    assert weights_of(editor.parts.unet) == frozen
     result = vii.apply(editor, learned, picture(3, 32, 32), num_inference_steps=2)
     assert torch.isfinite(result).all()
 

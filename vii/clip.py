@@ -1,7 +1,6 @@
 """Joint image-text spaces: CLIP through transformers (a folder or an id) or through open_clip."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from . import strict
 from .editor import JointSpace
 from .errors import EditorError, UsageError
 from .files import replacing
-from .libraries import quiet
+from .libraries import load_weights, quiet
 from .preprocessing import of_open_clip, of_transformers
 
 TEXT_BATCH = 256
@@ -82,15 +82,15 @@ class TransformersClip:
         from transformers import CLIPModel, CLIPTokenizer
 
         with quiet():
-            # All the small files at once: without a network this fails at once, the loaders would try for minutes.
-            small = ["*.json", "*.txt"]
-            folder = Path(name) if Path(name).is_dir() else Path(snapshot_download(name, allow_patterns=small))
-            model: Any = CLIPModel.from_pretrained(name, dtype=torch.float32)
+            # All files at once: without a network this fails at once, the loaders would try for minutes.
+            files = ["*.json", "*.txt", "model*.safetensors"]
+            folder = Path(name) if Path(name).is_dir() else Path(snapshot_download(name, allow_patterns=files))
+            model = load_weights(CLIPModel, folder, dtype=torch.float32)
             self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder)
         self.model = model.eval().requires_grad_(False).to(device)
         self.device = torch.device(device)
         processor, known = folder / "preprocessor_config.json", folder / "captions.txt"
-        told = json.loads(processor.read_text(encoding="utf-8")) if processor.is_file() else {}
+        told = strict.loads(processor.read_bytes()) if processor.is_file() else {}
         self.preprocess = of_transformers(told, model.config.vision_config.image_size)
         self.captions: Sequence[str] = known.read_text(encoding="utf-8").splitlines() if known.is_file() else ()
         self._known_texts = folder / KNOWN_TEXTS

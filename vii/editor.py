@@ -1,8 +1,7 @@
 """The seam between the method and the models: what an editor must offer."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -10,34 +9,17 @@ from torch import Tensor
 
 from .diffusion import Noise
 from .instruction import Instruction
+from .space import ENCODER_OUTPUT, INPUT_EMBEDDING, SPACES, Space
 
-ENCODER_OUTPUT, INPUT_EMBEDDING = "encoder_output", "input_embedding"
-# What an editor with a text encoder can be asked for -> kind of its instruction space.
-SPACES: Mapping[str, str] = {"output": ENCODER_OUTPUT, "input": INPUT_EMBEDDING}
-
-
-@dataclass(frozen=True)
-class Space:
-    """Identity of an instruction space; written into edit files and checked when they are used.
-
-    Attributes:
-        kind: where the learned rows live: `encoder_output`, what the networks read, or `input_embedding`, what the
-            text encoder reads in place of its table of tokens, without position embeddings.
-        encoder: class of the text encoder.
-        width: d, features of a row.
-        length: n, rows of an instruction.
-        model: id or folder name of the base model.
-        fingerprint: hash over samples of the model's weights; the same whatever precision it is loaded in.
-        revision: of the model on a hub, where there is one.
-    """
-
-    kind: str
-    encoder: str
-    width: int
-    length: int
-    model: str
-    fingerprint: str
-    revision: str = ""
+__all__ = [
+    "ENCODER_OUTPUT",
+    "INPUT_EMBEDDING",
+    "SPACES",
+    "Editor",
+    "Encoding",
+    "JointSpace",
+    "Space",
+]
 
 
 class Encoding(Protocol):

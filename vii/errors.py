@@ -6,6 +6,7 @@
     - EditFileError        a file that is not a valid edit file
     - EditorError          an editor that cannot be loaded
         - EditorMismatch   an edit that was learned for another instruction space
+        - ModelNotNamed    an edit whose model is used only when the user names it
     - CaptionerError       a captioner that cannot be loaded or set up, or that fails
     - OutputError          a place that cannot be written to
     - HubError             a repository on the Hub that cannot be reached, read or written to
@@ -38,6 +39,19 @@ class EditorError(ViiError):
 
 class EditorMismatch(EditorError):  # noqa: N818 (the name is part of the sentence that reports it)
     """An edit that was learned for another instruction space."""
+
+
+class ModelNotNamed(EditorError):  # noqa: N818 (likewise)
+    """An edit whose model is neither at hand nor its editor's own: the user is to name it.
+
+    Attributes:
+        reason: the sentence without what to do.
+        model: what to name.
+    """
+
+    def __init__(self, reason: str, model: str) -> None:
+        super().__init__(f"{reason}: model={model!r}")
+        self.reason, self.model = reason, model
 
 
 class CaptionerError(ViiError):

@@ -99,7 +99,7 @@ def edit_files(folder: Path) -> dict[str, Path]:
         UsageError: it is no folder, or cannot be read.
     """
     try:
-        paths = [path for path in folder.iterdir() if path.suffix == SUFFIX and not path.name.startswith(".")]
+        paths = [path for path in folder.iterdir() if path.suffix.lower() == SUFFIX and not path.name.startswith(".")]
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -196,7 +196,7 @@ def find_edit(text: str) -> Path:
 
 def written_as_path(text: str) -> bool:
     """Whether a text names a file whatever the library holds: it has a folder in it, or ends as edit files do."""
-    return Path(text).name != text or text.endswith(SUFFIX)
+    return Path(text).name != text or text.lower().endswith(SUFFIX)
 
 
 def _known(name: str, known: Mapping[str, Path]) -> Path:
@@ -217,7 +217,7 @@ def safe_name(name: str, option: str = "--name") -> str:
         UsageError: it is too long, or some system could not store it or would take it for something else.
     """
     name = _normal(name)
-    if len(name) > MAX_NAME or not NAME.fullmatch(name) or RESERVED.fullmatch(name) or name.endswith(SUFFIX):
+    if len(name) > MAX_NAME or not NAME.fullmatch(name) or RESERVED.fullmatch(name) or name.lower().endswith(SUFFIX):
         raise UsageError(
             f"'{name}' cannot be the name of an edit: expected at most {MAX_NAME} letters, digits, spaces and "
             f"_ - + . that begin with a letter, a digit or _, and no {SUFFIX}; choose one with {option}"

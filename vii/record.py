@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import __version__, strict
 from .edit_file import Edit
 from .editor import Editor
 from .errors import ImageError
@@ -89,7 +89,7 @@ def chunks(made: Mapping[str, Any], settings: Any) -> dict[str, str]:
     }
     line = ", ".join(f"{key}: {_quoted(value)}" for key, value in parameters.items() if value is not None)
     text = made["text"]
-    return {"parameters": f"{text}\n{line}" if text else line, "vii": json.dumps(dict(made), allow_nan=False)}
+    return {"parameters": f"{text}\n{line}" if text else line, "vii": strict.dumps(dict(made), sort_keys=False)}
 
 
 def _quoted(value: Any) -> str:
@@ -115,8 +115,8 @@ def read_record(path: str | Path) -> dict[str, Any]:
             return {"parameters": found["parameters"]}
         raise ImageError(f"{path}: it does not say how it was made; expected a PNG written by 'vii apply'")
     try:
-        made = json.loads(found["vii"])
-    except (ValueError, RecursionError):
+        made = strict.loads(found["vii"])
+    except ValueError:
         raise ImageError(f"{path}: its record of how it was made is not valid JSON") from None
     if not isinstance(made, dict) or not isinstance(made.get("schema"), int):
         raise ImageError(f"{path}: its record of how it was made has no schema number")

@@ -9,6 +9,8 @@ from typing import TypeVar
 from .errors import UsageError, unknown_name
 
 Settings = TypeVar("Settings")
+# More than any setting can mean, and few enough for a C int.
+MAX_NUMBER = 1_000_000_000
 
 
 def override(settings: Settings, /, **changes: object) -> Settings:
@@ -69,13 +71,35 @@ def _plain(hint: object) -> type:
     return typing.cast(type, hint)
 
 
+def _check_value(name: str, value: object, wanted: type) -> None:
+    if wanted not in (int, float, str, bool):
+        return
+    if not isinstance(value, wanted if wanted is not float else float | int) or isinstance(value, bool) is not (
+        wanted is bool
+    ):
+        raise UsageError(f"{name} must be of type {wanted.__name__}, got {_short(value)}")
+    if wanted in (int, float) and not abs(value) <= MAX_NUMBER:  # type: ignore[arg-type]
+        raise UsageError(f"{name} must be a finite number of at most {MAX_NUMBER:,}, got {_short(value)}")
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{name} holds bytes that are no text: {_short(value)}") from None
+
+
+def _short(value: object) -> str:
+    """A value as an error shows it."""
+    if isinstance(value, int) and abs(value) > 10**40:
+        return "a number of more than 40 digits"
+    return repr(value)[:80]
+
+
 def _checked(name: str, value: object, hint: object) -> object:
     wanted = _plain(hint)
-    if wanted is float and type(value) is int and abs(value) < 2**53:  # larger ones are not exact, or not even a float
-        return float(value)
-    if type(value) is not wanted:
-        raise UsageError(f"{name} must be of type {wanted.__name__}, got {value!r}")
-    return value
+    if type(value) is not wanted and not (wanted is float and type(value) is int):
+        raise UsageError(f"{name} must be of type {wanted.__name__}, got {_short(value)}")
+    _check_value(name, value, wanted)
+    return float(value) if wanted is float else value  # type: ignore[arg-type]
 
 
 def _converted(name: str, text: str, wanted: type) -> object:
@@ -83,8 +107,8 @@ def _converted(name: str, text: str, wanted: type) -> object:
         if wanted is bool:
             return {"true": True, "false": False}[text.lower()]
         return wanted(text)
-    except (ValueError, KeyError):
-        raise UsageError(f"{name} must be of type {wanted.__name__}, got '{text}'") from None
+    except (ValueError, KeyError, OverflowError):
+        raise UsageError(f"{name} must be of type {wanted.__name__}, got '{text[:80]}'") from None
 
 
 def setting(
@@ -107,8 +131,12 @@ def check(settings: typing.Any) -> None:
     Raises:
         UsageError: names the first such field, its limits and its value.
     """
+    types_of = typing.get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
+        value, wanted = getattr(settings, field.name), _plain(types_of[field.name])
+        if value is None and wanted is not types_of[field.name]:
+            continue
+        _check_value(field.name, value, wanted)
         if not isinstance(value, int | float) or isinstance(value, bool):
             continue
         least, most = field.metadata.get("least"), field.metadata.get("most")
@@ -124,7 +152,7 @@ def check_seed(seed: object) -> int:
         UsageError: it is not.
     """
     if type(seed) is not int or not 0 <= seed < 2**63:
-        raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {seed!r}")
+        raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {_short(seed)}")
     return seed
 
 

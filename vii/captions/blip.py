@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..editors.loading import fetch
 from ..errors import CaptionerError, EditorError
-from ..libraries import quiet
+from ..libraries import load_weights, quiet
 
 DEFAULT_MODEL = "Salesforce/blip-image-captioning-base"
 FILES = ("*.json", "*.txt", "*.safetensors")
@@ -42,9 +42,7 @@ class BlipCaptioner:
         try:
             with quiet():
                 self.processor: Any = BlipProcessor.from_pretrained(folder)
-                loaded: Any = BlipForConditionalGeneration.from_pretrained(
-                    folder, use_safetensors=True, dtype=torch.float32
-                )
+                loaded = load_weights(BlipForConditionalGeneration, folder, dtype=torch.float32)
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise CaptionerError(

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 import click
 
 from .. import editors
-from ..edit_file import Edit
-from ..editor import INPUT_EMBEDDING, Editor
-from ..errors import OutputError
+from ..edit_file import Edit, is_edit_name
+from ..editor import Editor
+from ..editors.trust import options_for
+from ..errors import EditorError, ModelNotNamed, OutputError
 from ..files import Outputs
 from .progress import progress as progress
 from .terminal import STARTED as STARTED
@@ -53,18 +54,11 @@ def load_editor(options: dict[str, Any]) -> Editor:
 
 
 def editor_of(edit: Edit | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Editor options, completed from an edit: the editor, the space and the weights it was learned with."""
-    if edit is None:
-        return options
-    if edit.space.kind == INPUT_EMBEDDING and not options.get("space"):
-        options = options | {"space": "input"}
-    if options.get("editor"):
-        return options
-    own: dict[str, Any] = {"editor": edit.editor}
-    # A hub id can be fetched again; the name of somebody's folder cannot.
-    if "/" in edit.space.model and not options.get("model"):
-        own |= {"model": edit.space.model, "revision": edit.space.revision or None}
-    return {**options, **own}
+    """Editor options, completed from an edit as `vii.editors.trust` allows it."""
+    try:
+        return options_for(edit, options)
+    except ModelNotNamed as error:
+        raise EditorError(f"{error.reason} with --model {error.model}") from None
 
 
 def outputs_of(overwrite: bool, consent: str = "--overwrite") -> Outputs:
@@ -78,7 +72,7 @@ def edit_path(output: str, outputs: Outputs) -> Path:
     Raises:
         OutputError: the name does not end in `.safetensors`, it may not be replaced, or nothing can be written there.
     """
-    if Path(output).suffix != ".safetensors":
+    if not is_edit_name(output):
         raise OutputError(f"{output}: edit files are named *.safetensors")
     return outputs.claim(output)
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from ..editor import ENCODER_OUTPUT, SPACES, Editor
 from ..errors import EditorError, UsageError, unknown_name
+from ..libraries import downloads
 from ..plugins import Plugin, Table
 from .loading import EMBEDDED_MODEL
 from .needs import Measured, Needs
@@ -29,6 +30,7 @@ class EditorEntry:
             when the editor is loaded. Its keyword arguments are the options that `load_editor` takes for it.
         description: one line.
         needs: what it needs, in a few words.
+        model: what its own model is called in edit files; edits that name another are used only on the user's word.
         options: arguments that it is built with unless others are given.
         files: what it needs, for `vii doctor`; None where nobody says.
         pipeline: ids on the hub of the models of an edit, none for the editor's own -> Python lines that make a
@@ -38,6 +40,7 @@ class EditorEntry:
     build: Callable[..., Editor] | str
     description: str
     needs: str = "nothing"
+    model: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     files: Needs | None = None
     pipeline: Callable[[Sequence[str]], str] = lambda _models: ""
@@ -78,6 +81,7 @@ OWN: Mapping[str, EditorEntry] = {
     DEFAULT_EDITOR: EditorEntry(
         "vii.editors.ip2p:load_ip2p",
         "a small InstructPix2Pix at 128 px that ships inside the package",
+        model="vii-embedded-3",
         options={"name": "embedded", "model": str(EMBEDDED_MODEL)},
         files=Needs(
             folder=EMBEDDED_MODEL,
@@ -96,6 +100,7 @@ OWN: Mapping[str, EditorEntry] = {
         "vii.editors.ip2p:load_ip2p",
         "InstructPix2Pix at 512 px, or any model of that architecture by id or folder (--model)",
         "2 to 5 GB of weights, downloaded once; a GPU for comfort",
+        model="timbrooks/instruct-pix2pix",
         options={"name": "ip2p", "model": "timbrooks/instruct-pix2pix"},
         files=Needs(models={"timbrooks/instruct-pix2pix": "the editor itself", **CLIP}),
         pipeline=_ip2p_pipeline,
@@ -105,6 +110,7 @@ OWN: Mapping[str, EditorEntry] = {
         "Stable Diffusion 1.5 with ControlNet 1.1 ip2p at 512 px, or others of these architectures (--model, "
         "--controlnet)",
         "4 to 7 GB of weights, downloaded once; a GPU for comfort",
+        model="stable-diffusion-v1-5/stable-diffusion-v1-5+lllyasviel/control_v11e_sd15_ip2p",
         options={"name": "controlnet"},
         files=Needs(
             models={
@@ -118,6 +124,7 @@ OWN: Mapping[str, EditorEntry] = {
     "toy": EditorEntry(
         "vii.editors.toy:ToyEditor",
         "moves the colours of horizontal bands; for tests and for writing editors",
+        model="toy",
         files=Needs(),
     ),
 }
@@ -140,13 +147,16 @@ def _refuse(problem: str, **_options: Any) -> NoReturn:
 EDITORS: Mapping[str, EditorEntry] = Table(GROUP, OWN, _offered)
 
 
-def load_editor(name: str = DEFAULT_EDITOR, *, space: str | None = None, **options: Any) -> Editor:
+def load_editor(
+    name: str = DEFAULT_EDITOR, *, space: str | None = None, download: bool = True, **options: Any
+) -> Editor:
     """Load an editor, frozen, on the best device there is.
 
     Args:
         name: a key of `EDITORS`.
         space: where instructions are learned: in the "output" of the text encoder, which is what the networks read
             (the default), or in its "input" embeddings, whose edits other programs load as textual inversions.
+        download: False to take a model from this machine or not at all.
         options: `model` (hub id or folder), `revision`, `device` ("cuda", "mps", "cpu"), `dtype` ("float32",
             "bfloat16", "float16") and `clip` (see `vii.clip.load_clip`; "none" for no joint space), for the editors
             that load weights; `controlnet` (hub id or folder) for the one that has one. None is as not given.
@@ -171,7 +181,8 @@ def load_editor(name: str = DEFAULT_EDITOR, *, space: str | None = None, **optio
                     f"output, got {space}"
                 )
             raise UsageError(f"the editor '{name}' does not take {option}")
-    return build(**{**EDITORS[name].options, **given})
+    with downloads(download):
+        return build(**{**EDITORS[name].options, **given})
 
 
 def space_kind(space: str | None) -> str:

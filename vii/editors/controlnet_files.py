@@ -1,12 +1,11 @@
 """Finding a ControlNet, and seeing to it that it fits the model it is to run with."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import EditorError
-from ..libraries import quiet
-from .loading import fetch, loading
+from ..libraries import load_weights, quiet
+from .loading import fetch, loading, read_config
 from .stable_diffusion import pixel_multiple
 
 MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -28,10 +27,10 @@ def read_controlnet(controlnet: str, revision: str) -> tuple[Any, str]:
     if not (folder / "config.json").exists():
         raise EditorError(f"{controlnet}: no config.json; expected the folder of a ControlNet in diffusers' layout")
     with quiet(), loading(controlnet, "ControlNet"):
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("_class_name")
+        kind = read_config(folder / "config.json").get("_class_name")
         if kind != "ControlNetModel":
             raise ValueError(f"its config.json is that of a {kind}")
-        return ControlNetModel.from_pretrained(folder, use_safetensors=True), commit
+        return load_weights(ControlNetModel, folder), commit
 
 
 def check_fit(model: str, unet: Any, controlnet: Any, vae: Any) -> None:

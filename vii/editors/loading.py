@@ -1,7 +1,6 @@
 """Finding a model's files and choosing where and how precisely it runs; what every editor with weights needs."""
 
-import hashlib
-import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,12 +9,18 @@ from typing import Any
 
 import torch
 
+from .. import strict
 from ..errors import EditorError, UsageError, unknown_name
-from ..libraries import quiet
+from ..libraries import load_weights, may_download, quiet
+from ..text import printable
 
 EMBEDDED_MODEL = Path(__file__).parent / "embedded"
 MANIFEST = "vii.json"
 MAX_RESOLUTION = 8192
+DEFAULT_CLIP = "openai/clip-vit-large-patch14"
+# What model_index.json may name besides classes of the two libraries: a part that is not loaded.
+UNUSED_PARTS = {"safety_checker": "stable_diffusion"}
+COMMIT = re.compile(r"[0-9a-f]{40}")
 DEFAULT_PHRASES = Path(__file__).parent.parent / "captions" / "instructions.txt"
 BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -57,13 +62,18 @@ def fetch(repository: str, revision: str | None, wanted: Sequence[str], what: st
                 repository,
                 revision=revision,
                 allow_patterns=list(wanted),
-                ignore_patterns=["*.bin", "*.ckpt", "*.msgpack", "*.fp16.*", "*.non_ema.*", "*.onnx*"],
+                local_files_only=not may_download(),
+                ignore_patterns=["*.py", "*.bin", "*.ckpt", "*.msgpack", "*.fp16.*", "*.non_ema.*", "*.onnx*"],
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a Hub, or a proxy before it, can answer with anything
         raise EditorError(
             f"cannot fetch the {what} '{repository}' ({_reason(error)}); give the folder of a local copy with {advice}"
         ) from None
-    return Path(folder), Path(folder).name
+    if not COMMIT.fullmatch(commit := Path(folder).name):
+        raise EditorError(
+            f"cannot fetch the {what} '{repository}': the Hub names '{printable(commit[:40])}' as its commit"
+        )
+    return Path(folder), commit
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,7 @@ class Manifest:
     name: str = ""
     resolution: int = 512
     settings: Mapping[str, Any] = field(default_factory=dict)
-    clip: str | None = "openai/clip-vit-large-patch14"
+    clip: str | None = DEFAULT_CLIP
     phrases: str = ""
 
     def __post_init__(self) -> None:
@@ -112,15 +122,54 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.exists():
         return Manifest()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise UsageError(f"expected a JSON object, got {str(content)[:40]}")
+        content = read_config(path)
         for name in content:
             if name not in Manifest.__dataclass_fields__:
                 raise UsageError(unknown_name("entry", name, Manifest.__dataclass_fields__))
-        return Manifest(**content)
-    except (OSError, ValueError, RecursionError, UsageError) as error:
+        manifest = Manifest(**content)
+    except UsageError as error:
         raise EditorError(f"{path}: not a valid {MANIFEST} ({_reason(error)})") from None
+    for named in {manifest.phrases, manifest.clip} - {"", None, DEFAULT_CLIP}:
+        inside(folder, str(named), path)
+    return manifest
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a model's folder.
+
+    Raises:
+        EditorError: it cannot be read, or is not one.
+    """
+    try:
+        content = strict.loads(path.read_bytes())
+    except OSError as error:
+        raise EditorError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise EditorError(f"{path}: not valid JSON ({printable(str(error)[:200])})") from None
+    if not isinstance(content, dict):
+        raise EditorError(f"{path}: expected a JSON object, found a {type(content).__name__}")
+    return content
+
+
+def inside(folder: Path, name: str, named_by: Path) -> Path:
+    """What a model's file names, which must lie in the model's own folder.
+
+    Raises:
+        EditorError: it does not, or is not there.
+    """
+    path = folder / name
+    # A snapshot in the Hub's cache consists of links to the blobs beside it.
+    homes = [folder.resolve()] + ([folder.resolve().parents[1] / "blobs"] if folder.parent.name == "snapshots" else [])
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, ValueError, RuntimeError):
+        raise EditorError(f"{named_by}: it names '{printable(name[:80])}', which is not in its folder") from None
+    if ".." in Path(name).parts or not any(real.is_relative_to(home) for home in homes):
+        raise EditorError(
+            f"{named_by}: it names '{printable(name[:80])}', which leads out of its folder; a model's own file names "
+            "what lies beside it"
+        )
+    return path
 
 
 def pick_device(device: str | None) -> torch.device:
@@ -154,27 +203,44 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     return any(torch.cpu.get_capabilities().get(name) for name in BFLOAT16)
 
 
-def fingerprint(*modules: torch.nn.Module) -> str:
-    """Hex digest that names a model's weights: names and shapes of all parameters and four values of each.
+def check_index(index: dict[str, Any]) -> None:
+    """Refuse a model_index.json that names anybody's code: a class of another library, or a pipeline of its own.
 
-    Call it before casting; files in half precision are loaded in float32 without loss, so that one set of weights has
-    one fingerprint whatever precision it will run in.
+    Raises:
+        ValueError: it does.
     """
-    digest = hashlib.sha256()
-    for module in modules:
-        for name, parameter in module.named_parameters():
-            flat = parameter.detach().flatten()
-            spread = flat[torch.linspace(0, len(flat) - 1, 4, dtype=torch.float64).long()]
-            digest.update(f"{name}{tuple(parameter.shape)}".encode())
-            digest.update(spread.float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:32]
+    if not isinstance(index.get("_class_name", ""), str):
+        raise ValueError("its pipeline is code of its own, which is not run")
+    for part, named in index.items():
+        if not isinstance(named, list):
+            continue
+        library = named[0] if named else None
+        if library not in (None, "diffusers", "transformers", UNUSED_PARTS.get(part)):
+            raise ValueError(
+                f"{printable(part[:40])} is of {printable(str(library)[:40])!r}; only classes of diffusers and "
+                "transformers are loaded"
+            )
 
 
-def class_of(index: dict[str, Any], part: str) -> Any:
-    """The diffusers class that a model_index.json names for a part."""
+def class_of(index: dict[str, Any], part: str, base: str) -> Any:
+    """The diffusers class that a model_index.json names for a part.
+
+    Args:
+        index: the content of model_index.json.
+        part: "vae" or "scheduler".
+        base: what the class must derive from.
+
+    Raises:
+        ValueError: it names none, or a class of another kind.
+    """
     import diffusers
 
-    return getattr(diffusers, index[part][1])
+    named = index.get(part)
+    name = named[1] if isinstance(named, list) and len(named) == 2 else None
+    kind = getattr(diffusers, name, None) if isinstance(name, str) and name.isidentifier() else None
+    if not isinstance(kind, type) or base not in {ancestor.__name__ for ancestor in kind.__mro__}:
+        raise ValueError(f"its {part} is {printable(str(name)[:60])!r}, which diffusers does not have")
+    return kind
 
 
 def read_parts(folder: Path, model: str, what: str) -> dict[str, Any]:
@@ -192,15 +258,15 @@ def read_parts(folder: Path, model: str, what: str) -> dict[str, Any]:
     from transformers import CLIPTextModel, CLIPTokenizer
 
     with quiet(), loading(model, what):
-        index = json.loads((folder / "model_index.json").read_text())
+        index = read_config(folder / "model_index.json")
+        check_index(index)
+        scheduler = class_of(index, "scheduler", "SchedulerMixin")
         return {
-            "unet": UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True),
-            "vae": class_of(index, "vae").from_pretrained(folder / "vae", use_safetensors=True),
-            "scheduler": class_of(index, "scheduler").from_pretrained(folder / "scheduler"),
-            "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-            "text_encoder": CLIPTextModel.from_pretrained(
-                folder / "text_encoder", use_safetensors=True, dtype=torch.float32
-            ),
+            "unet": load_weights(UNet2DConditionModel, folder / "unet"),
+            "vae": load_weights(class_of(index, "vae", "ModelMixin"), folder / "vae"),
+            "scheduler": scheduler.from_pretrained(folder / "scheduler", local_files_only=True),
+            "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+            "text_encoder": load_weights(CLIPTextModel, folder / "text_encoder", dtype=torch.float32),
         }
 
 
@@ -240,4 +306,4 @@ def loading(model: str, what: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return printable(str(error).strip().splitlines()[0][:300]) if str(error).strip() else type(error).__name__

@@ -15,9 +15,9 @@ from ..errors import UsageError
 from ..images import fit
 from ..instruction import Encoder, Instruction
 from ..libraries import quiet
+from .fingerprint import modules_fingerprint, version_1_fingerprints
 from .loading import (
     Manifest,
-    fingerprint,
     joint_space,
     local_name,
     locate,
@@ -30,6 +30,8 @@ from .loading import (
 
 # Between the names, and the revisions, of two models where one text stands for both. No hub id has it.
 BOTH = "+"
+# What the networks are called in a fingerprint.
+NETWORKS = ("unet", "controlnet")
 # (noisy (b, c, h, w), timesteps (1,) or (b,)) -> prediction (b, c, h, w)
 Predict = Callable[[Tensor, Tensor], Tensor]
 
@@ -162,8 +164,10 @@ def assemble(
         dtype: of the networks and the text encoder.
         space: kind of the instruction space; a value of `vii.editor.SPACES`.
     """
-    text_encoder, networks = parts["text_encoder"], [parts[name] for name in ("unet", "controlnet") if name in parts]
-    named = space_of(text_encoder, parts["tokenizer"], networks, model, revision, space)  # before anything is cast
+    text_encoder, networks = parts["text_encoder"], [parts[name] for name in NETWORKS if name in parts]
+    named = space_of(
+        text_encoder, parts["tokenizer"], networks, parts["vae"], model, revision, space
+    )  # before anything is cast
     with quiet():  # diffusers advises against casting with to(), though nothing here is kept in float32
         for network in networks:
             network.eval().requires_grad_(False).to(device, dtype).to(memory_format=torch.channels_last)
@@ -226,6 +230,7 @@ def space_of(
     text_encoder: Any,
     tokenizer: Any,
     networks: Sequence[Any],
+    vae: Any,
     model: str = "in memory",
     revision: str = "",
     kind: str = ENCODER_OUTPUT,
@@ -241,8 +246,9 @@ def space_of(
         text_encoder.config.hidden_size,
         text_length(tokenizer, text_encoder),
         model,
-        fingerprint(text_encoder, *networks),
+        modules_fingerprint(text_encoder, dict(zip(NETWORKS, networks, strict=False)), vae),
         revision,
+        version_1_fingerprints(text_encoder, networks),
     )
 
 

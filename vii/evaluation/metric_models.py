@@ -4,7 +4,6 @@ CLIP is that of the editor or one that is named. LPIPS and DINO are used where t
 there; nothing is downloaded for them.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -15,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import strict
 from ..clip import load_clip
 from ..editor import Editor, JointSpace
 from ..errors import EditorError
-from ..libraries import quiet
+from ..libraries import load_weights, quiet
 from ..preprocessing import Preprocessing
 from .metric_table import CLIP, DINO, LPIPS
 
@@ -122,11 +122,13 @@ def _lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] | No
 
 def _dino(model: str, device: torch.device) -> tuple[Callable[[Sequence[Tensor]], Tensor] | None, str]:
     """Class token of a DINO vision transformer, as DreamBooth (arXiv 2208.12242) compares pictures."""
+    from huggingface_hub import snapshot_download
     from transformers import AutoModel
 
     try:
         with quiet():
-            network: Any = AutoModel.from_pretrained(model, local_files_only=True, dtype=torch.float32)
+            folder = model if Path(model).is_dir() else snapshot_download(model, local_files_only=True)
+            network = load_weights(AutoModel, folder, unused=("pooler.",), trust_remote_code=False, dtype=torch.float32)
             size = int(network.config.image_size)
             preprocess = Preprocessing(size, *_statistics(model))
     except (OSError, ValueError, AttributeError, KeyError) as error:
@@ -150,5 +152,5 @@ def _statistics(model: str) -> tuple[Sequence[float], Sequence[float]]:
     found = Path(model) / name if Path(model).is_dir() else try_to_load_from_cache(model, name)
     if not isinstance(found, str | Path) or not Path(found).is_file():
         return MEAN, STD
-    content = json.loads(Path(found).read_text(encoding="utf-8"))
+    content = strict.loads(Path(found).read_bytes())
     return content.get("image_mean", MEAN), content.get("image_std", STD)

@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..edit_file import MAX_BYTES, MAX_NORM, Edit
+from ..edit import Edit
+from ..edit_file import MAX_BYTES
+from ..edit_format import MAX_NORM
 from ..editor import ENCODER_OUTPUT, INPUT_EMBEDDING, Editor
 from ..editors.stable_diffusion import encoder_of, instruct, space_of
 from ..errors import EditFileError, OutputError, UsageError
 from ..files import replacing
+from ..space import digests
 
 # What the authors' test.py samples with; the guidance is also that inside their training loss.
 AUTHORS_SETTINGS = {"num_inference_steps": 20, "guidance_scale": 7.5, "image_guidance_scale": 1.5}
@@ -165,7 +168,7 @@ def export_npz(edit: Edit, editor: Editor, path: str | Path, *, any_model: bool 
     edit.check_space(editor.space, any_model=any_model)
     rows = edit.instruction(editor.instruct(edit.init_text)).encoded().rows
     arrays: dict[str, Any] = {
-        "tokens": edit.tokens.numpy(),
+        "tokens": edit.arrays()["tokens"],
         "start": np.array(edit.start),
         "init_text": np.array(edit.init_text),
         "base_model": np.array(edit.space.model),
@@ -183,27 +186,28 @@ def prompt_embeds(edit: Edit, pipeline: Any, *, any_model: bool = False) -> Tens
         edit: a learned edit.
         pipeline: `StableDiffusionInstructPix2PixPipeline`, `StableDiffusionControlNetPipeline`, or another with the
             same parts.
-        any_model: see `Edit.check_space`; needed with a pipeline in half precision, whose weights are not recognised.
+        any_model: see `Edit.check_space`; needed for edit files of format version 1 in half precision, in which they do
+            not recognise the model.
 
     Raises:
         EditorMismatch: the pipeline is not of the model that the edit was learned with.
-        UsageError: not such a pipeline, or one in half precision.
+        UsageError: not such a pipeline, or one in half precision and an edit of format version 1.
     """
-    wanted = ("tokenizer", "text_encoder", "unet")
+    wanted = ("tokenizer", "text_encoder", "unet", "vae")
     if missing := [name for name in wanted if getattr(pipeline, name, None) is None]:
         raise UsageError(
             f"expected a pipeline with {', '.join(wanted)}, got a {type(pipeline).__name__} without {missing[0]}"
         )
     tokenizer, text_encoder = pipeline.tokenizer, pipeline.text_encoder
     networks = [pipeline.unet, *([pipeline.controlnet] if hasattr(pipeline, "controlnet") else [])]
-    if text_encoder.dtype != torch.float32 and not any_model:
+    if text_encoder.dtype != torch.float32 and not any_model and not digests(edit.space.fingerprint):
         raise UsageError(
-            f"the pipeline is in {text_encoder.dtype}, in which its weights cannot be told from others; load it in "
-            "float32, or pass any_model=True if it is the model that the edit was learned with"
+            f"the pipeline is in {text_encoder.dtype}, in which an edit file of format version 1 does not recognise "
+            "its model; load it in float32, or pass any_model=True if it is the one that the edit was learned with"
         )
     before_encoder = edit.space.kind == INPUT_EMBEDDING
     kind = INPUT_EMBEDDING if before_encoder else ENCODER_OUTPUT
-    space = space_of(text_encoder, tokenizer, networks, type(pipeline).__name__, kind=kind)
+    space = space_of(text_encoder, tokenizer, networks, pipeline.vae, type(pipeline).__name__, kind=kind)
     edit.check_space(space, any_model=any_model)
     encoder = encoder_of(tokenizer, text_encoder) if before_encoder else None
     with torch.no_grad():  # the pipeline is somebody's own, and need not be frozen

@@ -7,7 +7,7 @@ followed by EOS and padding, as they were when they were learned, so that the pr
 import re
 from pathlib import Path
 
-from ..edit_file import SUFFIX, Edit, tensor_bytes
+from ..edit_file import SUFFIX, Edit, is_edit_name, tensor_bytes
 from ..editor import INPUT_EMBEDDING
 from ..errors import OutputError, UsageError
 from ..files import replacing
@@ -76,7 +76,7 @@ def export_textual_inversion(edit: Edit, path: str | Path, kind: str, name: str 
     """
     check_textual_inversion(edit, kind)
     path = Path(path)
-    if path.suffix != SUFFIX:
+    if not is_edit_name(path):
         raise OutputError(f"{path}: files of this format are named *{SUFFIX}")
     if name is not None and kind != DIFFUSERS:
         raise UsageError(f"{TEXTUAL_INVERSION[kind]} calls an embedding by the name of its file; got token name {name}")
@@ -94,5 +94,6 @@ def export_textual_inversion(edit: Edit, path: str | Path, kind: str, name: str 
     }
     written = {key: value for key, value in metadata.items() if value}
     with replacing(path) as temporary:
-        temporary.write_bytes(tensor_bytes(chosen if kind == DIFFUSERS else EMBEDDING, edit.tokens, written))
+        tensor = {chosen if kind == DIFFUSERS else EMBEDDING: edit.arrays()["tokens"]}
+        temporary.write_bytes(tensor_bytes(tensor, written))
     return {DIFFUSERS: chosen, COMFYUI: f"embedding:{path.stem}"}.get(kind, path.stem)

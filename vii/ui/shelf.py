@@ -128,7 +128,7 @@ def import_files(paths: Sequence[Path], folder: Path) -> tuple[list[str], list[s
     added, refused = [], []
     for path in paths:
         try:
-            if path.suffix != ".safetensors":
+            if path.suffix.lower() != ".safetensors":
                 raise EditFileError(f"{path.name}: edit files are named *.safetensors")
             added.append(add_edits([path], option="another file name")[0].name)
         except ViiError as error:

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ...errors import HubError
+from ...errors import HubError, ViiError
+from ...text import printable
 
+PROXY = "a SOCKS proxy (HTTPS_PROXY, ALL_PROXY) needs a package that is not there: pip install 'httpx[socks]'"
 LOG_IN = "log in with 'hf auth login', or set HF_TOKEN"
 
 
@@ -37,9 +39,15 @@ def one_line(repo: str, what: str) -> Iterator[None]:
         raise HubError(f"{repo}: the repository has no such branch, tag or commit") from None
     except errors.HfHubHTTPError as error:
         raise HubError(f"{repo}: {_refusal(error, what)}") from None
-    # The last is the base class of what the HTTP library underneath raises, which changed with the versions.
+    except ViiError:
+        raise
+    except ImportError as error:
+        raise HubError(f"{repo}: {what} failed ({_reason(error)}); {PROXY}") from None
     except (OSError, ValueError, RuntimeError, errors.HfHubHTTPError.__bases__[0]) as error:
         raise HubError(f"{repo}: {what} failed, for the Hub cannot be reached or read ({_reason(error)})") from None
+    except Exception as error:  # the library takes the Hub at its word, and trips over an answer of another shape
+        told = f"{type(error).__name__}: {_reason(error)}"
+        raise HubError(f"{repo}: {what} failed, for the Hub's answer is not what it should be ({told})") from None
     finally:
         utils.logging.set_verbosity(level)
         if had_bars:
@@ -57,4 +65,4 @@ def _refusal(error: Any, what: str) -> str:
 
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return printable(lines[0][:300]) if lines else type(error).__name__

@@ -5,9 +5,9 @@ that a note holds whatever the file is called later on.
 """
 
 import hashlib
-import json
 from pathlib import Path
 
+from ... import strict
 from ...errors import OutputError
 from ...library import library_folder
 
@@ -23,7 +23,7 @@ def remember(sha256: str, source: str) -> None:
     path = library_folder() / PULLED
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"sha256": sha256, "source": source}) + "\n")
+            file.write(strict.dumps({"sha256": sha256, "source": source}) + "\n")
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
 
@@ -37,7 +37,7 @@ def origin(path: Path) -> str:
         return ""
     for line in reversed(lines):
         try:
-            noted = json.loads(line)
+            noted = strict.loads(line)
             if noted["sha256"] == digest:
                 return str(noted["source"])
         except (ValueError, KeyError, TypeError):  # a line that a full disk cut short

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -27,7 +28,7 @@ CARD = "README.md"
 MAX_SIDE = 1024
 REPO = re.compile(r"[\w][\w.-]{0,95}/[\w][\w.-]{0,95}", re.ASCII)
 # Files of other kinds, hidden ones, and names that lead out of a folder are not looked at.
-EDIT_FILE = re.compile(r"(?:\w[\w .+-]*/)*\w[\w .+-]*\.safetensors")
+EDIT_FILE = re.compile(r"(?:\w[\w .+-]*/)*\w[\w .+-]*\.safetensors", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,9 @@ def push(
     with one_line(repo, "upload"):
         api.create_repo(repo, private=True if private else None, exist_ok=True)
         info = api.model_info(repo, files_metadata=True)
-        if private and not info.private:
+        there, head = set(_listed(repo, info)), _commit(repo, info.sha)
+        if private and info.private is not True:
             raise HubError(f"{repo}: --private, but it exists and everybody can read it; make it private there first")
-        there = {item.rfilename for item in info.siblings or ()}
         taken = sorted(name for name in there & set(files) if name.endswith(SUFFIX))
         if taken and not force:
             raise HubError(f"{repo}: it has {', '.join(taken)} already; replace with --force, or rename your file")
@@ -149,9 +150,9 @@ def push(
             repo,
             [CommitOperationAdd(name, data) for name, data in chosen.items()],
             commit_message=f"Add {', '.join(name for name in chosen if name.endswith(SUFFIX))} with vii",
-            parent_commit=info.sha,  # whoever pushed in between is not overwritten
+            parent_commit=head,  # whoever pushed in between is not overwritten
         )
-    return Pushed(f"{api.endpoint}/{repo}", commit.oid, tuple(chosen), kept)
+    return Pushed(f"{api.endpoint}/{repo}", _commit(repo, commit.oid), tuple(chosen), kept)
 
 
 def pull(
@@ -191,15 +192,16 @@ def pull(
     with tempfile.TemporaryDirectory() as folder:
         with one_line(reference, "download"):
             info = api.model_info(repo, revision=revision or None, files_metadata=True)
-            file = _choose(repo, {item.rfilename: item.size for item in info.siblings or ()}, name)
-            fetched = Path(api.hf_hub_download(repo, file, revision=info.sha, cache_dir=folder))
+            pinned = _commit(repo, info.sha)
+            file = _choose(repo, _listed(repo, info), name)
+            fetched = Path(api.hf_hub_download(repo, file, revision=pinned, cache_dir=folder))
             if (size := fetched.stat().st_size) > MAX_BYTES:  # larger than it was said to be
                 raise HubError(f"{repo}: {file} has {size:,} bytes, at most {MAX_BYTES:,} are an edit file")
             data = fetched.read_bytes()
         try:
             from_bytes(data)
         except EditFileError as error:
-            raise EditFileError(f"{repo}@{info.sha}/{file}: {error}") from None
+            raise EditFileError(f"{repo}@{pinned}/{file}: {error}") from None
         path = Path(output) if output else None
         if path:
             with replacing(path) as temporary:
@@ -209,16 +211,32 @@ def pull(
             copy.parent.mkdir()
             copy.write_bytes(data)
             path = add_edits([copy], keep_as, replace=force, option="--as")[0].path
-    pulled = Pulled(path, repo, str(info.sha), file, hashlib.sha256(data).hexdigest())
+    pulled = Pulled(path, repo, pinned, file, hashlib.sha256(data).hexdigest())
     if not output:
         remember(pulled.sha256, pulled.source())
     return pulled
 
 
+def _listed(repo: str, info: Any) -> dict[str, int | None]:
+    """Name -> size of a repository's files, as the Hub lists them."""
+    files = {item.rfilename: item.size for item in info.siblings or ()}
+    for name, size in files.items():
+        if not isinstance(name, str) or not (size is None or type(size) is int):
+            raise HubError(f"{repo}: the Hub lists a file {name!r} of size {size!r}; expected a text and a number")
+    return files
+
+
+def _commit(repo: str, sha: Any) -> str:
+    """A commit's id, as the Hub gives it."""
+    if not isinstance(sha, str) or not re.fullmatch(r"[0-9a-f]{40}", sha):
+        raise HubError(f"{repo}: the Hub answers with {str(sha)[:60]!r} for a commit; expected 40 hexadecimal digits")
+    return sha
+
+
 def _choose(repo: str, sizes: Mapping[str, int | None], name: str | None) -> str:
     """The edit file to fetch: the only one, or the one that is named."""
     found = {
-        file.removesuffix(SUFFIX): file
+        file[: -len(SUFFIX)]: file
         for file, size in sorted(sizes.items())
         if EDIT_FILE.fullmatch(file) and size is not None and size <= MAX_BYTES
     }

@@ -1,19 +1,26 @@
 """Recipes: TOML files that say how to learn. Two are always there, `default` and `visii`; others are named by path."""
 
 import dataclasses
-import tomllib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ... import strict
+from ...captions.blip import DEFAULT_MODEL as BLIP
+from ...captions.lavis import DEFAULT_MODEL as LAVIS
+from ...editors.loading import DEFAULT_CLIP as CLIP
 from ...errors import RecipeError, UsageError, unknown_name
 from ...settings import assignable, override
+from ...text import printable
 from .. import InversionSettings
 
 FOLDER = Path(__file__).parent
 # Key -> its type, and what that is called.
 KEYS = {"description": (str, "text"), "base": (str, "text"), "inversion": (dict, "table"), "pair": (dict, "table")}
-MAX_BASES = 20
+MAX_BASES, MAX_BYTES = 20, 100_000
+# Models that a recipe may have fetched: those that vii itself chooses where none is named.
+OWN_CAPTIONERS = ("", CLIP, BLIP, LAVIS)
 # As a starting text: the closest words of the edit that is learned, which only `vii bench` knows.
 KNOWN_WORDS = "{words}"
 
@@ -73,22 +80,24 @@ def _read(name: str | Path, above: tuple[Path, ...]) -> Recipe:
     path = Path(name) if str(name).endswith(".toml") else FOLDER / f"{name}.toml"
     if "\0" in str(path):
         raise RecipeError(f"{str(name)!r} is no name of a recipe: it holds a NUL character")
-    if not path.is_file():
+    if not os.path.isfile(path):  # which never raises
         if str(name).endswith(".toml"):
             raise RecipeError(f"{path}: no such recipe file")
         raise RecipeError(unknown_name("recipe", str(name), recipe_names()) + ", or a path that ends in .toml")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise RecipeError(f"{path}: {size:,} bytes is too large for a recipe (at most {MAX_BYTES:,})")
+        content = strict.loads_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecipeError(f"{path}: not valid TOML ({error})") from None
+    except ValueError as error:
+        raise RecipeError(f"{path}: not valid TOML ({printable(str(error)[:200])})") from None
     for key, value in content.items():
         if key not in KEYS:
-            raise RecipeError(f"{path}: {unknown_name('key', key, KEYS)}")
+            raise RecipeError(f"{path}: {printable(unknown_name('key', key[:40], KEYS))}")
         kind, word = KEYS[key]
         if not isinstance(value, kind):
-            raise RecipeError(f"{path}: {key} must be a {word}, got {str(value)[:40]!r}")
+            raise RecipeError(f"{path}: {key} must be a {word}, got {printable(str(value)[:40])!r}")
     base = InversionSettings() if path.parent == FOLDER else _base(path, content.get("base", "default"), above)
     given = content.get("inversion", {})
     try:
@@ -97,7 +106,12 @@ def _read(name: str | Path, above: tuple[Path, ...]) -> Recipe:
                 raise UsageError(unknown_name("setting", setting, known))
         settings = override(base, **given, recipe=path.stem)
     except UsageError as error:
-        raise RecipeError(f"{path}: [inversion] {error}") from None
+        raise RecipeError(f"{path}: [inversion] {printable(str(error))}") from None
+    if settings.captioner not in OWN_CAPTIONERS and not os.path.exists(settings.captioner):
+        raise RecipeError(
+            f"{path}: it names the captioner '{printable(settings.captioner[:80])}', and a recipe by itself makes "
+            "nothing be downloaded; leave it out there and, if you trust it, say captioner=... yourself"
+        )
     return Recipe(path.stem, content.get("description", ""), settings, _pair(path, content.get("pair")))
 
 

@@ -1,0 +1,31 @@
+from .application import Application as Application
+from .application import apply as apply
+from .edit import Edit as Edit
+from .edit_file import load_edit as load_edit
+from .edit_file import save_edit as save_edit
+from .editor import Editor as Editor
+from .editors import EDITORS as EDITORS
+from .editors import load_editor as load_editor
+from .editors.trust import editor_for as editor_for
+from .errors import CaptionerError as CaptionerError
+from .errors import EditFileError as EditFileError
+from .errors import EditorError as EditorError
+from .errors import EditorMismatch as EditorMismatch
+from .errors import HubError as HubError
+from .errors import ImageError as ImageError
+from .errors import ModelNotNamed as ModelNotNamed
+from .errors import OutputError as OutputError
+from .errors import RecipeError as RecipeError
+from .errors import UsageError as UsageError
+from .errors import ViiError as ViiError
+from .images import Pair as Pair
+from .images import load_image as load_image
+from .images import save_image as save_image
+from .inversion import InversionSettings as InversionSettings
+from .inversion import Step as Step
+from .inversion import invert as invert
+from .inversion import invert_steps as invert_steps
+from .inversion.recipes import load_recipe as load_recipe
+from .region import box_mask as box_mask
+
+__version__: str
