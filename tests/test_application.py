@@ -162,10 +162,11 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         return torch.randn(4, 16, 16, generator=generator)[None]
 
-    zx = tiny.vae.encode(image[None] * 2 - 1).latent_dist.mode()
+    parts = tiny.parts
+    zx = parts.vae.encode(image[None] * 2 - 1).latent_dist.mode()
     learned, null = edit.instruction(tiny.instruct(edit.init_text)).rows, tiny.instruct("").rows
     timesteps = torch.linspace(999, 0, steps, dtype=torch.float64)
-    levels = ((1 - tiny.alpha_bar) / tiny.alpha_bar).sqrt().double()
+    levels = ((1 - parts.alpha_bar) / parts.alpha_bar).sqrt().double()
     floor = timesteps.floor().long()
     sigmas = torch.lerp(levels[floor], levels[(floor + 1).clamp(max=999)], timesteps - floor)
     x = (sigmas[0] * noise(999)).float()
@@ -173,7 +174,7 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
 
         def unet(rows, condition, x=x, sigma=sigma, t=t):
             inputs = torch.cat([x / (sigma**2 + 1).sqrt().float(), condition], 1)
-            return tiny.unet(inputs, t.float(), encoder_hidden_states=rows[None]).sample
+            return parts.unet(inputs, t.float(), encoder_hidden_states=rows[None]).sample
 
         e_u, e_i, e_t = unet(null, 0 * zx), unet(null, zx), unet(learned, zx)
         epsilon = e_u + 5.0 * (e_t - e_i) + 1.5 * (e_i - e_u)
@@ -183,7 +184,7 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
         up = (sigmas[i + 1] ** 2 * (sigma**2 - sigmas[i + 1] ** 2) / sigma**2).sqrt()
         down = (sigmas[i + 1] ** 2 - up**2).sqrt()
         x = x + (down - sigma).float() * epsilon + up.float() * noise(timesteps[i + 1])
-    return (tiny.vae.decode(x / 0.18215).sample[0] / 2 + 0.5).clamp(0, 1)
+    return (parts.vae.decode(x / 0.18215).sample[0] / 2 + 0.5).clamp(0, 1)
 
 
 @torch.no_grad()
@@ -210,8 +211,8 @@ def test_noises_are_asked_for_by_the_timestep_whose_level_they_make(tiny, edits,
             generators = super().generators()
             return lambda timestep: asked.append(timestep) or generators(timestep)
 
-    scheduler = type(tiny.scheduler).from_config(tiny.scheduler.config, timestep_spacing=spacing)
-    monkeypatch.setattr(tiny._parts, "scheduler", scheduler)
+    scheduler = type(tiny.parts.scheduler).from_config(tiny.parts.scheduler.config, timestep_spacing=spacing)
+    monkeypatch.setattr(tiny, "parts", dataclasses.replace(tiny.parts, scheduler=scheduler))
     settings = Application(tiny, text="red", num_inference_steps=4).settings
     branches = [(edits[0].instruction(tiny.instruct("make it red")), 1.0)]
     tiny.edit(tiny.encode(picture(1, 32, 32)), branches, settings, Bank(9, bank=True))
@@ -220,7 +221,7 @@ def test_noises_are_asked_for_by_the_timestep_whose_level_they_make(tiny, edits,
 
 def test_sampling_and_training_take_the_same_noise_of_a_timestep(tiny):
     """The whole of the claim: learned with bank[t] at timestep t, sampled with bank[t] where the sampler is at t."""
-    settings = vii.InversionSettings(init="red", noise="reuse", timesteps="permutation", steps=1000, batch_size=1)
+    settings = vii.InversionSettings(noise="reuse", timesteps="permutation", max_train_steps=1000, batch_size=1)
     pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
     batches = Examples(tiny, [pair]).draws(settings, seed=5)
     trained = {int(batch.t.item() * 1000): batch.noise[0] for batch in batches}
@@ -276,7 +277,7 @@ def test_edits_of_another_space_are_refused_with_the_way_out(toy, tiny, edits, t
     with pytest.raises(EditorMismatch, match=r"editor 'ip2p'.*Load the editor it was learned with"):
         vii.apply(toy, edits[0], picture(1))
     other = dataclasses.replace(edits[0], space=dataclasses.replace(tiny.space, fingerprint="0" * 32))
-    with pytest.raises(EditorMismatch, match="--any-model"):
+    with pytest.raises(EditorMismatch, match="any_model=True"):
         vii.apply(tiny, other, picture(1, 32, 32))
     accepted = vii.apply(tiny, other, picture(1, 32, 32), any_model=True)
     assert torch.equal(accepted, vii.apply(tiny, edits[0], picture(1, 32, 32)))

@@ -313,7 +313,7 @@ def test_prompts_that_cannot_be_searched_for(clip, toy, embedded, pair):
         clip.prompt_tower(31)
     with pytest.raises(UsageError, match="no joint image-text space to search"):
         starting_texts(toy, [pair], "pez", 1)
-    with pytest.raises(EditorError, match="with --captioner"):
+    with pytest.raises(EditorError, match="as `captioner`"):
         starting_texts(embedded, [pair], "pez", 1, captioner="open_clip:NoSuchModel/openai")
     with pytest.raises(UsageError, match="a captioner is for init caption, pez, lavis"):
         starting_texts(embedded, [pair], "make it red", 1, captioner="x")

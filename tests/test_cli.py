@@ -19,8 +19,8 @@ from PIL import Image
 
 import vii
 from vii.cli import main
-from vii.cli.group import in_options
 from vii.cli.signals import SIGNALS, Stopped, stoppable
+from vii.cli.terminal import in_options
 
 LEARN_FAST = ["--set", "steps=2", "--set", "batch_size=2", "--set", "probe_size=2", "--init", "make it night"]
 
@@ -289,8 +289,8 @@ def test_bad_input_to_learn_is_refused_in_one_line_and_nothing_is_written(tmp_pa
         ([], "expected BEFORE and AFTER"),
         ([before, after, "--recipe", "defualt"], "did you mean 'default'"),
         ([before, after, "--editor", "embeded"], "did you mean 'embedded'"),
-        ([before, after, "--set", "stepz=3"], "did you mean 'steps'"),
-        ([before, after, "--set", "steps=-3"], "from 1 to 1000"),
+        ([before, after, "--set", "patienc=3"], "did you mean 'patience'"),
+        ([before, after, "--set", "steps=-3"], "a whole number from 1 to 1"),
         ([before, after, "--tokens", "99"], "room for"),
         ([before, after, "--init", "night " * 60], "takes 30"),
         ([before, after, "--seed", "-1"], "seed"),

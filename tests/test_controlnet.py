@@ -314,9 +314,9 @@ def test_an_edit_file_names_both_models(controlnet_folders, monkeypatch):
 def test_missing_models_say_which_and_what_to_do(monkeypatch, controlnet_folders):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     base, control = map(str, controlnet_folders)
-    with pytest.raises(EditorError, match=r"ControlNet 'lllyasviel/control_v11e_sd15_ip2p'.*with --controlnet"):
+    with pytest.raises(EditorError, match=r"ControlNet 'lllyasviel/control_v11e_sd15_ip2p'.*with `controlnet`"):
         vii.load_editor("controlnet", model=base)
-    with pytest.raises(EditorError, match=r"model 'stable-diffusion-v1-5/.*with --model, or use the editor 'embedded'"):
+    with pytest.raises(EditorError, match=r"model 'stable-diffusion-v1-5/.*with `model`, or use the editor 'embedded'"):
         vii.load_editor("controlnet", controlnet=control)
 
 

@@ -286,7 +286,7 @@ def test_several_examples_give_the_mean_direction(tmp_path, clip_folder, toy):
 def test_what_cannot_be_measured_is_said_in_a_sentence_each(toy, lpips, monkeypatch):
     models = load_metric_models(toy)
     assert [sentence.partition(":")[0] for sentence in models.missing] == ["no CLIP measures", "no LPIPS", "no DINO"]
-    assert "--measure-clip" in models.missing[0]
+    assert "`measure_clip`" in models.missing[0]
     assert str(lpips.parent) in models.missing[1]  # the package is there, the weights are not
     assert "hf download facebook/dino-vits16" in models.missing[2]
     assert models.clip is models.lpips is models.dino is None
@@ -294,7 +294,7 @@ def test_what_cannot_be_measured_is_said_in_a_sentence_each(toy, lpips, monkeypa
     assert "pip install lpips" in load_metric_models(toy).missing[1]
     assert len(load_metric_models(toy, truths=False).missing) == 1
     assert len(load_metric_models(toy, truths=False, cycle=True).missing) == 2
-    with pytest.raises(EditorError, match="leave --dino away"):
+    with pytest.raises(EditorError, match="leave `dino` away"):
         load_metric_models(toy, dino="none/such")
 
 
@@ -347,9 +347,9 @@ def test_what_makes_no_sense_is_refused_before_anything_is_learned(tmp_path, toy
     out = tmp_path / "out"
     with pytest.raises(UsageError, match="nothing to measure"):
         evaluate(toy, tasks, methods, MetricModels(), out)
-    with pytest.raises(UsageError, match="--text needs a CLIP"):
+    with pytest.raises(UsageError, match="`words` needs a CLIP"):
         evaluate(toy, tasks, methods, MetricModels(), out, words=("a", "b"), cycle=True)
-    with pytest.raises(UsageError, match="add --recipe"):
+    with pytest.raises(UsageError, match="add `recipes`"):
         evaluate(toy, tasks, [Method("bands", edit=toy_edit)], clip, out, cycle=True)
     with pytest.raises(EditorMismatch):
         evaluate(tiny, tasks, [Method("bands", edit=toy_edit)], clip, out)

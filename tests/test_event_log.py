@@ -82,7 +82,7 @@ def test_without_the_package_one_line_says_what_to_install(tmp_path, monkeypatch
 
 def test_a_place_that_cannot_be_written_to(tmp_path, writers):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cannot be written.*--log-dir"):
+    with pytest.raises(OutputError, match=r"expected a folder.*`log_dir`"):
         EventLog(tmp_path / "file")
 
 

@@ -160,17 +160,17 @@ def test_the_card_says_what_it_is_and_how_to_use_it(bands):
 
 
 @pytest.mark.parametrize(
-    ("model", "base", "lines"),
+    ("editor", "model", "base", "lines"),
     [
-        ("timbrooks/instruct-pix2pix", ["timbrooks/instruct-pix2pix"], ["StableDiffusionInstructPix2PixPipeline"]),
-        ("a/base+b/control", ["a/base", "b/control"], ["StableDiffusionControlNetPipeline", '("b/control")']),
-        ("vii-embedded-3", None, ["EMBEDDED_MODEL"]),
-        ("my-own-folder", None, ["name a folder with `--model`"]),
+        ("ip2p", "timbrooks/instruct-pix2pix", ["timbrooks/instruct-pix2pix"], ["InstructPix2PixPipeline"]),
+        ("controlnet", "a/base+b/control", ["a/base", "b/control"], ["ControlNetPipeline", '("b/control")']),
+        ("embedded", "vii-embedded-3", None, ["EMBEDDED_MODEL"]),
+        ("ip2p", "my-own-folder", None, ["name a folder with `--model`"]),
     ],
 )
-def test_the_card_names_base_models_that_others_can_load(toy_edit, model, base, lines):
+def test_the_card_names_base_models_that_others_can_load(toy_edit, editor, model, base, lines):
     space = dataclasses.replace(toy_edit.space, model=model, encoder="CLIPTextModel", revision="abc123")
-    card = model_card(REPO, {"x": dataclasses.replace(toy_edit, space=space)})
+    card = model_card(REPO, {"x": dataclasses.replace(toy_edit, editor=editor, space=space)})
     front = front_matter(card)
     assert front.get("base_model") == base
     assert front.get("base_model_relation") == ("adapter" if base else None)
@@ -359,11 +359,11 @@ def test_what_is_on_this_machine_is_not_overwritten(hub, bands, toy_edit, tmp_pa
     out = tmp_path / "mine.safetensors"
     vii.save_edit(toy_edit, out)
     mine = out.read_bytes()
-    with pytest.raises(OutputError, match="exists; replace it with --force"):
+    with pytest.raises(OutputError, match="exists; replace it with `force=True`"):
         pull(REPO, out)
     assert hub.requests == []
     run("library", "add", out, "--name", "bands")
-    with pytest.raises(UsageError, match=r"another edit called 'bands'; choose a name with --as"):
+    with pytest.raises(UsageError, match=r"another edit called 'bands'; choose a name with `keep_as`"):
         pull(REPO)
     assert out.read_bytes() == (library / "bands.safetensors").read_bytes() == mine
     assert pull(REPO, keep_as="theirs").path == library / "theirs.safetensors"

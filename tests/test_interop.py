@@ -117,7 +117,7 @@ def test_a_wrong_caption_is_found_out(tmp_path, tiny):
 
 def test_rows_of_another_encoder_are_refused(tmp_path, tiny, embedded):
     path = authors_file(tmp_path / "p.pt", tiny)
-    with pytest.raises(EditFileError, match=r"it holds \(77, 32\) rows, the editor 'embedded'.*--editor, --model"):
+    with pytest.raises(EditFileError, match=r"it holds \(77, 32\) rows, the editor 'embedded'.*`editor`, `model`"):
         import_prompt_embeds(embedded, path, CAPTION)
     with pytest.raises(EditFileError, match=r"first row differs .* another text encoder"):
         import_prompt_embeds(tiny, saved(tmp_path, torch.randn(77, 32)))

@@ -277,7 +277,7 @@ def test_a_model_that_does_not_edit_by_instruction_is_refused():
 
 def test_a_missing_hub_model_says_which_and_what_to_do(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(EditorError, match=r"'somebody/model'.*--model.*'embedded'"):
+    with pytest.raises(EditorError, match=r"'somebody/model'.*`model`.*'embedded'"):
         load_ip2p(name="ip2p", model="somebody/model")
 
 

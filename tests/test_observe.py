@@ -130,7 +130,7 @@ def test_what_cannot_be_written_is_found_out_before_learning(tmp_path, folder, w
     (tmp_path / "e.svg").mkdir()
     assert "e.svg: expected the name of a file" in refused("learn", "--pairs", folder, "-o", edit, *TOY, "--plot")
     log = ["--log-dir", folder / "0_0.png"]
-    assert "choose another place with --log-dir" in refused("learn", "--pairs", folder, "-o", edit, *TOY, *log)
+    assert "choose another --log-dir" in refused("learn", "--pairs", folder, "-o", edit, *TOY, *log)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     log = ["--log-dir", tmp_path / "log"]
     assert "pip install tensorboard" in refused("learn", "--pairs", folder, "-o", edit, *TOY, *log)

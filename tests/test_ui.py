@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import bomb_png, picture
+from conftest import bomb_png, picture, strange_file
 from pages import Page
 
 import vii
@@ -425,11 +425,13 @@ def test_the_shelf_lists_searches_and_shows(held, tmp_path):
 
 def test_what_somebody_wrote_is_shown_as_text(library, toy_edit):
     library.mkdir(parents=True)
-    evil = {"title": "<script>alert(1)</script>\x1b]0;owned\x07\u202e", "description": '"><img src=x onerror=y>'}
-    training = {"explained": 10**400, "recipe": "<b>"}
-    edit = dataclasses.replace(toy_edit, **evil, training=training, thumbnail="data:image/jpeg;base64,AAAA")
-    vii.save_edit(edit, library / "x.safetensors")
+    evil = {"title": "<script>alert(1)</script>", "description": '"><img src=x onerror=y>'}
+    training = '{"explained": 1e300, "recipe": "<b>"}'
+    thumbnail = "data:image/jpeg;base64,AAAA"
+    fields = {f"modelspec__{name}": value for name, value in evil.items()} | {"modelspec__thumbnail": thumbnail}
+    strange_file(toy_edit, library / "x.safetensors", **fields, vii__training=training)
     entry = shelf.find("x")
+    edit = dataclasses.replace(toy_edit, title=evil["title"] + "\x1b]0;owned\x07\u202e")
     told = fragments.facts(shelf.facts(entry)) + fragments.say(edit.title) + fragments.unusable(edit.title, "<b>")
     told += fragments.bar(edit.title, 1, 2, "<b>") + fragments.strip([(edit.title, "x")], '"onload="')
     assert {tag for tag, _ in Page(told).tags} == {

@@ -259,6 +259,6 @@ def _banked_noise(training: Any) -> Noise:
     if training.get("noise") not in BANKED or type(seed) is not int or not 0 <= seed < 2**63:
         raise UsageError(
             "this edit was not learned with a noise bank, so there is no noise to reuse; "
-            "learn it with --recipe visii or --set noise=bank"
+            "learn it with the recipe visii or noise=bank"
         )
     return Noise(seed, bank=True)

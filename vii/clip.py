@@ -23,7 +23,7 @@ from .preprocessing import of_open_clip, of_transformers
 TEXT_BATCH = 256
 # Features of texts that a model is always asked for, in its folder; see `remember_texts`.
 KNOWN_TEXTS = "texts.safetensors"
-ADVICE = "give a folder or an id with --clip, or learn without the CLIP term: --clip none"
+ADVICE = "give a folder or an id as `clip`, or learn without the CLIP term: `clip=none`"
 
 
 @dataclass(frozen=True, eq=False)

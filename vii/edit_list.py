@@ -64,5 +64,5 @@ def check_together(edits: Sequence[Edit]) -> None:
         found = " and ".join(f"{kind} ({edit.title or edit.init_text or 'untitled'})" for kind, edit in kinds.items())
         raise UsageError(
             f"expected edits of one kind of instruction space, got {found}; an editor works in one at a time: apply "
-            "one after the other, or learn one of them again in the space of the other (vii learn --space)"
+            "one after the other, or learn one of them again in the space of the other (`space`)"
         )

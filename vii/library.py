@@ -121,7 +121,7 @@ def read_folder(folder: Path) -> list[Entry]:
 
 
 def add_edits(
-    paths: Sequence[str | Path], name: str | None = None, *, replace: bool = False, option: str = "--name"
+    paths: Sequence[str | Path], name: str | None = None, *, replace: bool = False, option: str = "`name`"
 ) -> list[Entry]:
     """Copy edit files into the library: all of them, or none.
 
@@ -129,7 +129,7 @@ def add_edits(
         paths: of edit files. One that the library holds already, byte for byte under its name, is left as it is.
         name: to keep a single file under; the file's own name if not given.
         replace: whether an edit of that name that the library holds gives way.
-        option: of the command at hand that chooses a name, for the errors.
+        option: the argument of the caller's that chooses a name, for the errors.
 
     Raises:
         EditFileError: one is not a valid edit file.
@@ -210,7 +210,7 @@ def _known(name: str, known: Mapping[str, Path]) -> Path:
     raise UsageError(unknown_name("edit", name, known))
 
 
-def safe_name(name: str, option: str = "--name") -> str:
+def safe_name(name: str, option: str = "`name`") -> str:
     """A name under which an edit can be kept anywhere, in one spelling.
 
     Raises:

@@ -89,7 +89,10 @@ def chunks(made: Mapping[str, Any], settings: Any) -> dict[str, str]:
     }
     line = ", ".join(f"{key}: {_quoted(value)}" for key, value in parameters.items() if value is not None)
     text = made["text"]
-    return {"parameters": f"{text}\n{line}" if text else line, "vii": strict.dumps(dict(made), sort_keys=False)}
+    told = f"{text}\n{line}" if text else line
+    # A file name that is no UTF-8 has letters that no text can be written with.
+    told = told.encode("utf-8", "replace").decode()
+    return {"parameters": told, "vii": strict.dumps(dict(made), sort_keys=False)}
 
 
 def _quoted(value: Any) -> str:

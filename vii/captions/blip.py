@@ -13,7 +13,7 @@ from ..libraries import load_weights, quiet
 
 DEFAULT_MODEL = "Salesforce/blip-image-captioning-base"
 FILES = ("*.json", "*.txt", "*.safetensors")
-ADVICE = "--captioner, or start from words, 'retrieve' or 'none', which need nothing"
+ADVICE = "`captioner`, or start from words, 'retrieve' or 'none', which need nothing"
 BATCH = 8
 # Beam search as in the paper's captioning experiments; the same picture has the same caption.
 BEAMS, NEW_TOKENS = 3, 30

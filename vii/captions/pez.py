@@ -90,8 +90,9 @@ def pez(
         for last in pez_steps(space, pairs, settings, phrases=phrases, seed=seed):
             if watch and last.step % 20 == 0:
                 watch(f"{last.step} of {last.steps}, cosine {1 - last.best_loss:.3f}: {last.best}")
-    except KeyboardInterrupt:
-        if last is None:
+    except KeyboardInterrupt as stopped:
+        # What else stops the command (SIGTERM, as a kind of Ctrl-C) ends more than the search.
+        if last is None or type(stopped) is not KeyboardInterrupt:
             raise
         if watch:
             watch("the search was stopped early, going on with its best prompt")

@@ -129,13 +129,13 @@ def _captions(
 def _space(editor: Editor, model: str) -> PromptSpace:
     if model:
         advice = (
-            "give open_clip:ARCHITECTURE/WEIGHTS, or a folder or an id of a CLIP model in transformers' form, with "
-            "--captioner"
+            "give open_clip:ARCHITECTURE/WEIGHTS, or a folder or an id of a CLIP model in transformers' form, as "
+            "`captioner`"
         )
         return load_clip(model, editor.device, advice)
     if not isinstance(editor.joint, PromptSpace):
         raise UsageError(
-            f"the editor '{editor.name}' has no joint image-text space to search a prompt in; name a CLIP model with "
-            "--captioner open_clip:ARCHITECTURE/WEIGHTS"
+            f"the editor '{editor.name}' has no joint image-text space to search a prompt in; name a CLIP model: "
+            "`captioner=open_clip:ARCHITECTURE/WEIGHTS`"
         )
     return editor.joint

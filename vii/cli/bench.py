@@ -26,7 +26,8 @@ from ..evaluation.throughput import table as throughput_table
 from ..evaluation.throughput import throughputs
 from ..files import make_folder, replacing
 from ..inversion.recipes import load_recipe
-from .common import editor_options, json_option, load_editor, progress, space_option
+from .common import editor_options, json_option, load_editor, space_option
+from .progress import progress
 from .terminal import say
 
 # What --quick takes of each half of the edits, and how many photos to test on.

@@ -12,9 +12,6 @@ from ..editor import Editor
 from ..editors.trust import options_for
 from ..errors import EditorError, ModelNotNamed, OutputError
 from ..files import Outputs
-from .progress import progress as progress
-from .terminal import STARTED as STARTED
-from .terminal import fail as fail
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -16,8 +16,9 @@ from ..evaluation.metric_models import load_metric_models
 from ..files import make_folder, replacing
 from ..images import save_image
 from ..library import find_edit
-from .common import editor_of, editor_options, fail, json_option, load_editor, progress, space_option
-from .terminal import say
+from .common import editor_of, editor_options, json_option, load_editor, space_option
+from .progress import progress
+from .terminal import fail, say
 
 
 @click.command(name="eval")

@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import os
-import re
 import sys
 import traceback
 import warnings
@@ -14,11 +13,9 @@ import click
 
 from ..errors import ViiError
 from .signals import Stopped, stoppable
-from .terminal import fail, tolerate_encodings
+from .terminal import fail, in_options, tolerate_encodings
 
 DEBUG = "VII_DEBUG"
-# How the library's errors name an argument of its functions, with a value or without: `model`, `any_model=True`.
-ARGUMENT = re.compile(r"`(\w+)(?:=([^`]*))?`")
 
 
 class Commands(click.Group):
@@ -109,31 +106,6 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, ImportError):
         return f"{error}; 'vii doctor' looks for what is missing or does not fit together"
     return None
-
-
-def in_options(message: str, command: click.Command | None) -> str:
-    """An error of the library, which names arguments of functions in backquotes, with the options of a command.
-
-    What is no option of the command can be set by its `--set`, where it has that, and else stays as it is.
-    """
-    options = {parameter.name: parameter for parameter in _parameters(command) if isinstance(parameter, click.Option)}
-
-    def spell(match: re.Match[str]) -> str:
-        name, value = match[1], (match[2] or "").strip("'\"")
-        if option := options.get(name):
-            spellings = option.secondary_opts if value == "False" and option.secondary_opts else option.opts
-            return " ".join([max(spellings, key=len), *([value] if value and not option.is_flag else [])])
-        return f"--set {name}={value}" if value and "assignments" in options else match[0]
-
-    return ARGUMENT.sub(spell, message)
-
-
-def _parameters(command: click.Command | None) -> Iterator[click.Parameter]:
-    if command is not None:
-        yield from command.params
-    if isinstance(command, click.Group):
-        for each in command.commands.values():
-            yield from each.params
 
 
 def _fault(error: Exception) -> str:

@@ -23,7 +23,7 @@ def read_controlnet(controlnet: str, revision: str) -> tuple[Any, str]:
     folder, commit = Path(controlnet), ""
     if not folder.is_dir():
         wanted = ["config.json", "diffusion_pytorch_model*"]
-        folder, commit = fetch(controlnet, revision or None, wanted, "ControlNet", "--controlnet")
+        folder, commit = fetch(controlnet, revision or None, wanted, "ControlNet", "`controlnet`")
     if not (folder / "config.json").exists():
         raise EditorError(f"{controlnet}: no config.json; expected the folder of a ControlNet in diffusers' layout")
     with quiet(), loading(controlnet, "ControlNet"):
@@ -46,7 +46,7 @@ def check_fit(model: str, unet: Any, controlnet: Any, vae: Any) -> None:
         if wanted != got:  # compared as text, for a list in a file is a tuple in memory
             raise EditorError(
                 f"{model}: the ControlNet has {name} {got}, the UNet {wanted}: it was made for another base model; "
-                "give one that fits with --controlnet, or the base that it was made for with --model"
+                "give one that fits as `controlnet`, or the base that it was made for as `model`"
             )
     factor = 2 ** (len(controlnet.config.conditioning_embedding_out_channels) - 1)
     if controlnet.config.conditioning_channels != 3 or factor != multiple or controlnet.config.global_pool_conditions:
@@ -54,5 +54,5 @@ def check_fit(model: str, unet: Any, controlnet: Any, vae: Any) -> None:
             f"{model}: expected a ControlNet that sees a photo, 3 channels at 1/{multiple} scale, everywhere, got one "
             f"with {controlnet.config.conditioning_channels} at 1/{factor}"
             f"{', averaged over the picture' if controlnet.config.global_pool_conditions else ''}; give one that "
-            f"edits photos with --controlnet, such as {CONTROLNET}"
+            f"edits photos as `controlnet`, such as {CONTROLNET}"
         )

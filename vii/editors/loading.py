@@ -38,7 +38,7 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
         return Path(model), ""
     parts = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
     wanted = ["model_index.json", MANIFEST, "*.txt", *(f"{part}/*" for part in parts)]
-    return fetch(model, revision, wanted, "model", "--model, or use the editor 'embedded', which needs no download")
+    return fetch(model, revision, wanted, "model", "`model`, or use the editor 'embedded', which needs no download")
 
 
 def fetch(repository: str, revision: str | None, wanted: Sequence[str], what: str, advice: str) -> tuple[Path, str]:

@@ -42,7 +42,7 @@ def read_folders(folder: str | Path, examples: int = 1) -> list[Task]:
 def _task(folder: Path, examples: int) -> Task:
     found = find_pairs(folder)
     if len(found.pairs) < examples:
-        raise UsageError(f"{folder}: expected {examples} example pairs, found {len(found.pairs)}; lower --examples")
+        raise UsageError(f"{folder}: expected {examples} example pairs, found {len(found.pairs)}; lower `examples`")
     pairs = [(Path(before), Path(after)) for before, after in found.pairs]
     queries = [Query(_name(before, folder), before, after) for before, after in pairs[examples:]]
     queries += [Query(_name(photo, folder), photo) for photo in map(Path, found.photos)]

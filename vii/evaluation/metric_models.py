@@ -71,10 +71,10 @@ def load_metric_models(
     device = editor.device
     names: dict[str, str] = {}
     missing: list[str] = []
-    joint = load_clip(clip, device, "give a folder or an id with --measure-clip") if clip else editor.joint
+    joint = load_clip(clip, device, "give a folder or an id with `measure_clip`") if clip else editor.joint
     if joint is None:
         missing.append(
-            f"no CLIP measures: the editor '{editor.name}' has no CLIP of its own; name one with --measure-clip"
+            f"no CLIP measures: the editor '{editor.name}' has no CLIP of its own; name one with `measure_clip`"
         )
     else:
         names[CLIP] = clip or own_clip or f"the editor's own ({editor.space.model})"
@@ -88,7 +88,7 @@ def load_metric_models(
     if truths:
         tokens, why = _dino(dino or DINO_MODEL, device)
         if tokens is None and dino:
-            raise EditorError(f"{why}; leave --dino away to do without")
+            raise EditorError(f"{why}; leave `dino` away to do without")
         if tokens is None:
             missing.append(why)
         else:

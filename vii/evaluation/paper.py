@@ -69,12 +69,12 @@ def evaluate(
             with_truths |= query.read()[1] is not None
     if not models.clip and not with_truths and not cycle:
         raise UsageError(
-            "nothing to measure: expected truths among the pictures, a CLIP model (--measure-clip), or --cycle"
+            "nothing to measure: expected truths among the pictures, a CLIP model (`measure_clip`), or `cycle`"
         )
     if words and not models.clip:
-        raise UsageError("--text needs a CLIP model to compare words with pictures; name one with --measure-clip")
+        raise UsageError("`words` needs a CLIP model to compare words with pictures; name one with `measure_clip`")
     if cycle and not any(method.looks_at_the_pair for method in methods):
-        raise UsageError("--cycle learns the way back and needs a recipe to learn it by; add --recipe")
+        raise UsageError("`cycle` learns the way back and needs a recipe to learn it by; add `recipes`")
     for method in methods:
         if method.edit:
             method.edit.check_space(editor.space)

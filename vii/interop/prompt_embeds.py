@@ -109,7 +109,7 @@ def import_prompt_embeds(editor: Editor, path: str | Path, caption: str | None =
     if rows.shape != (space.length, space.width):
         raise EditFileError(
             f"{path}: it holds {tuple(rows.shape)} rows, the editor '{editor.name}' ({space.model}) has "
-            f"{(space.length, space.width)}; name the editor and the model it was learned with (--editor, --model)"
+            f"{(space.length, space.width)}; name the editor and the model it was learned with (`editor`, `model`)"
         )
     start = editor.instruct(caption or "")
     first, stop = start.free if caption is not None else (1, space.length)
@@ -118,7 +118,7 @@ def import_prompt_embeds(editor: Editor, path: str | Path, caption: str | None =
     if (distance := _distance(rows[:first], start.rows[:first])) > SAME_ROWS:
         raise EditFileError(
             f"{path}: its first row differs from that of {space.model} by {distance:.0%}, and no text changes that "
-            "row: it comes from another text encoder; name the model it was learned with (--model)"
+            "row: it comes from another text encoder; name the model it was learned with (`model`)"
         )
     if stop < space.length and (distance := _distance(rows[stop:], start.rows[stop:])) > SAME_ROWS:
         raise EditFileError(

@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..files import make_folder
 from ..inversion import Step
 
-ADVICE = "choose another place with --log-dir"
+ADVICE = "choose another `log_dir`"
 
 
 class EventLog:

@@ -95,7 +95,7 @@ def thumbnail_image(thumbnail: str) -> Tensor:
         ImageError: there is none, it is not a JPEG, or it is larger than a thumbnail can be.
     """
     if not thumbnail:
-        raise ImageError("this edit file holds no picture; learn with --thumbnail to store one")
+        raise ImageError("this edit file holds no picture; learn with `thumbnail=True` to store one")
     try:
         data = base64.b64decode(thumbnail.removeprefix(DATA_URL), validate=True)
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as picture:

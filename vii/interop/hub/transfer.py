@@ -140,10 +140,10 @@ def push(
         info = api.model_info(repo, files_metadata=True)
         there, head = set(_listed(repo, info)), _commit(repo, info.sha)
         if private and info.private is not True:
-            raise HubError(f"{repo}: --private, but it exists and everybody can read it; make it private there first")
+            raise HubError(f"{repo}: `private`, but it exists and everybody can read it; make it private there first")
         taken = sorted(name for name in there & set(files) if name.endswith(SUFFIX))
         if taken and not force:
-            raise HubError(f"{repo}: it has {', '.join(taken)} already; replace with --force, or rename your file")
+            raise HubError(f"{repo}: it has {', '.join(taken)} already; replace with `force=True`, or rename your file")
         kept = CARD in there and not force
         chosen = {name: data for name, data in files.items() if not (kept and name == CARD)}
         commit = api.create_commit(
@@ -186,7 +186,7 @@ def pull(
     repo, _, revision = reference.partition("@")
     _check_repo(repo)
     if output and Path(output).exists() and not force:
-        raise OutputError(f"{output}: exists; replace it with --force, or choose another place with -o")
+        raise OutputError(f"{output}: exists; replace it with `force=True`, or choose another `output`")
     api = HfApi(endpoint=endpoint)
     # Not into the cache: what has not been checked is not kept, and a few kilobytes need none.
     with tempfile.TemporaryDirectory() as folder:
@@ -210,7 +210,7 @@ def pull(
             copy = Path(folder, "checked", Path(file).name)
             copy.parent.mkdir()
             copy.write_bytes(data)
-            path = add_edits([copy], keep_as, replace=force, option="--as")[0].path
+            path = add_edits([copy], keep_as, replace=force, option="`keep_as`")[0].path
     pulled = Pulled(path, repo, pinned, file, hashlib.sha256(data).hexdigest())
     if not output:
         remember(pulled.sha256, pulled.source())
@@ -246,7 +246,7 @@ def _choose(repo: str, sizes: Mapping[str, int | None], name: str | None) -> str
             f"{', '.join(map(repr, sorted(sizes)[:5])) or 'nothing'}{', ...' if len(sizes) > 5 else ''}"
         )
     if name is None and len(found) > 1:
-        raise HubError(f"{repo}: it holds several edits; choose one with --name: {', '.join(found)}")
+        raise HubError(f"{repo}: it holds several edits; choose one with `name`: {', '.join(found)}")
     if name is None:
         return next(iter(found.values()))
     if (wanted := name.removesuffix(SUFFIX)) not in found:
