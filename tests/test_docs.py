@@ -252,7 +252,7 @@ def test_every_shipped_edit_has_its_recipe_and_picture_and_fits_the_shipped_edit
     table = (ROOT / "learned_instructions/README.md").read_text(encoding="utf-8")
     for path in edits:
         edit = vii.load_edit(path)
-        assert edit.space == embedded.space, "run python -m recipes.learned_instructions"
+        assert edit.space.has_weights_of(embedded.space), "run python -m recipes.learned_instructions"
         assert path.with_suffix(".png").exists()
         recipe = ROOT / f"recipes/learned_instructions/{path.stem}.toml"
         assert edit.pairs == (vii.Pair.open(*read_recipe(recipe).pair).sha256(),)
