@@ -150,11 +150,11 @@ def test_only_editors_know_which_editor_they_are():
     others = {"doctor": {"embedded"}, "cli.doctor": {"embedded"}, "interop.prompt_embeds": {"controlnet"}}
     others |= {"cli.common": {"controlnet"}}
     words = {"embedded", "toy"}  # of English too; these are looked for in quotes
-    builds_one = {"evaluation.speed", "evaluation.throughput"}  # in the true size, of random weights
+    timed = {"evaluation.speed", "evaluation.throughput", "cli.bench"}  # against the UNet of that one
     for name, path in modules().items():
         if not name.startswith("editors"):
             forbidden = {*EDITORS} - others.get(name, set())
-            imported = {*imports_of(name, path)} if name not in builds_one else set()
+            imported = {*imports_of(name, path)} if name not in timed else set()
             assert not {f"editors.{editor}" for editor in EDITORS} & imported, name
             for text in texts_of(path):
                 assert text not in forbidden, name
