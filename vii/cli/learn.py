@@ -41,9 +41,7 @@ from .terminal import STARTED, say, say_json, warn
 @click.argument("after", required=False)
 @click.option("-o", "--output", required=True, metavar="EDIT", help="Where to write the edit file (.safetensors).")
 @click.option("--pair", "more", nargs=2, multiple=True, metavar="BEFORE AFTER", help="One more example; repeatable.")
-@click.option(
-    "--pairs", "folders", multiple=True, metavar="DIR", help="Examples in a folder (docs/learning.md)."
-)
+@click.option("--pairs", "folders", multiple=True, metavar="DIR", help="Examples in a folder (docs/learning.md).")
 @click.option("--recipe", default="default", show_default=True, metavar="NAME|FILE", help="See 'vii recipes'.")
 @click.option(
     "--init",

@@ -1,4 +1,4 @@
-"""Edits of one's own for `vii bench`, from a TOML file."""
+"""User-defined edits for `vii bench`, from a TOML file."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
