@@ -142,7 +142,7 @@ def test_mask_and_box_keep_the_photo_elsewhere(toy, toy_edit):
 def test_a_mask_of_another_size_is_scaled(toy, toy_edit):
     image, left = torch.full((3, 64, 48), 0.5), torch.zeros(8, 6)
     left[:, :3] = 1
-    result = vii.apply(toy, toy_edit, image, mask=left, full_size=True)
+    result = vii.apply(toy, toy_edit, image, mask=left)
     assert result.shape == (3, 64, 48)
     assert torch.equal(result[:, :, 40:], image[:, :, 40:])
     assert not torch.equal(result[:, 10:, :8], image[:, 10:, :8])

@@ -535,11 +535,13 @@ def test_whatever_is_raised_is_one_line(monkeypatch, error, line):
 def test_what_somebody_wrote_does_not_reach_the_terminal_as_it_is(tmp_path, toy_edit, photo_file):
     """Escape sequences in a file and in a name; an encoding without the letters; a name that is no UTF-8."""
     path = tmp_path / os.fsdecode("\udcff夏.safetensors".encode("utf-8", "surrogateescape"))
-    vii.save_edit(dataclasses.replace(toy_edit, title="\x1b]0;owned\x07夏"), path)
+    vii.save_edit(dataclasses.replace(toy_edit, title="t" * 20), path)
+    evil = tmp_path / "evil\x1b]0;owned\x07.safetensors"
+    evil.write_bytes(path.read_bytes().replace(b"t" * 20, rb"\u001b]0;owned\u0007"))
     for encoding in ("ascii", "cp1252", "utf-8"):
         environment = os.environ | {"PYTHONIOENCODING": encoding, "FORCE_COLOR": "1", "VII_DEBUG": "0"}
         out = tmp_path / f"{encoding}-夏.png"
-        for command in (["show", path], ["apply", path, photo_file, "-o", out], ["show", f"{path}x"]):
+        for command in (["show", path], ["apply", path, photo_file, "-o", out], ["show", evil]):
             done = subprocess.run([sys.executable, "-m", "vii", *command], env=environment, capture_output=True)
             told = done.stdout + done.stderr
             assert done.returncode == (command[-1] != path and command[0] == "show"), told

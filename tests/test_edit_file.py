@@ -21,6 +21,8 @@ from vii.edit import check_labels
 from vii.edit_file import MAX_BYTES, describe_edit, from_bytes, to_bytes
 from vii.editor import Space
 from vii.errors import EditFileError, OutputError, UsageError
+from vii.finish import ColorTransform, Finish
+from vii.finish.terms import Terms
 from vii.library import edit_files
 
 FULL = vii.Edit(
@@ -121,18 +123,20 @@ def test_version_1_becomes_version_2_when_it_is_saved():
     assert (new.sha256(), new.space, new.tags) == (old.sha256(), old.space, old.tags)
 
 
-FINISH = vii.edit_file.Finish({"color": np.linspace(0, 1, 12, dtype=np.float32).reshape(4, 3)}, {"chosen": "color"})
+COEFFICIENTS = np.linspace(0, 1, 12, dtype=np.float32).reshape(4, 3)
+COLORS = Finish("color", ColorTransform(Terms(1), COEFFICIENTS), errors={"color": 40.5})
 
 
 def test_a_finish_goes_with_tokens_or_alone(tmp_path):
     for edit in (
-        dataclasses.replace(FULL, finish=FINISH, pooled=torch.arange(4.0)),
-        vii.Edit(finish=FINISH, title="L"),
+        dataclasses.replace(FULL, finish=COLORS, pooled=torch.arange(4.0)),
+        vii.Edit(finish=COLORS, title="L"),
     ):
         vii.save_edit(edit, tmp_path / "f.safetensors")
         loaded = vii.load_edit(tmp_path / "f.safetensors")
-        assert np.array_equal(loaded.finish.tensors["color"], FINISH.tensors["color"])
-        assert loaded.finish.fields == {"chosen": "color"}
+        assert np.array_equal(loaded.finish.color.coefficients, COEFFICIENTS)
+        assert loaded.finish.fields() == COLORS.fields()
+        assert (loaded.needs_editor, loaded.consists_of) == (False, "colours, no editor needed")
         assert torch.equal(loaded.tokens, edit.tokens.reshape(loaded.tokens.shape))
         assert torch.equal(loaded.pooled, edit.pooled)
         assert loaded.sha256() == edit.sha256()
@@ -141,15 +145,41 @@ def test_a_finish_goes_with_tokens_or_alone(tmp_path):
     assert (loaded.num_tokens, loaded.editor, loaded.title) == (0, "", "L")
 
 
+@pytest.mark.parametrize(
+    ("finish", "told"),
+    [
+        (Finish("editor", errors={"editor": 20.0}), "tokens; the editor's result is scaled up"),
+        (Finish("detail"), "tokens, with detail from the photo"),
+        (Finish("detail", residual=0.03125), "tokens, with detail from the photo"),
+        (
+            Finish("detail", residual=0.0, correction=np.full((7, 3), 0.5, np.float32)),
+            "tokens, with detail from the photo and corrected colours",
+        ),
+    ],
+)
+def test_a_finish_that_needs_the_tokens(finish, told):
+    loaded = from_bytes(to_bytes(dataclasses.replace(FULL, finish=finish)))
+    assert loaded.finish.fields() == finish.fields()
+    assert (loaded.finish.correction is None) == (finish.correction is None)
+    assert (loaded.needs_editor, loaded.consists_of) == (True, told)
+    assert describe_edit(loaded)["consists_of"] == told
+    with pytest.raises(EditFileError, match=r"there are none|expected tensors 'tokens'"):
+        to_bytes(vii.Edit(finish=finish))
+
+
 def test_golden_bytes_of_a_finish():
-    data = struct.pack("<2f", 0.5, 2.0)
-    edit = vii.Edit(finish=vii.edit_file.Finish({"b": np.array([0.5, 2.0], np.float32)}, {"k": 1}), title="t")
+    data = struct.pack("<12f", *[0.5] * 12)
+    edit = vii.Edit(finish=Finish("color", ColorTransform(Terms(1), np.full((4, 3), 0.5, np.float32))), title="t")
+    field = (
+        r"{\"errors\": {}, \"kind\": \"color\", \"terms\": {\"axes\": [], \"degree\": 1, \"knots\": 0, "
+        r"\"place\": \"\", \"place_knots\": 0}}"
+    ).replace(chr(92) * 2, chr(92))
     header = (
         '{"__metadata__":{"modelspec.architecture":"vii/visual-instruction",'
         f'"modelspec.hash_sha256":"0x{hashlib.sha256(data).hexdigest()}",'
         '"modelspec.implementation":"vii","modelspec.sai_model_spec":"1.0.1","modelspec.title":"t",'
-        '"vii.finish":"{\\"k\\": 1}","vii.format_version":"2","vii.pairs":"[]","vii.tags":"[]","vii.training":"{}"},'
-        '"finish.b":{"data_offsets":[0,8],"dtype":"F32","shape":[2]}}'
+        f'"vii.finish":"{field}","vii.format_version":"2","vii.pairs":"[]","vii.tags":"[]","vii.training":"{{}}"}},'
+        '"finish.color":{"data_offsets":[0,48],"dtype":"F32","shape":[4,3]}}'
     ).encode()
     header += b" " * (-len(header) % 8)
     assert to_bytes(edit) == struct.pack("<Q", len(header)) + header + data
@@ -166,11 +196,12 @@ def test_golden_bytes_of_a_finish():
         ({"pooled": torch.zeros(3)}, "expected tensors"),
         ({"pooled": torch.zeros(3), "finish.a": torch.zeros(1)}, "belongs to tokens"),
         ({"tokens": torch.zeros(1, 3), "pooled": torch.full((3,), 1e6)}, "longer than"),
+        ({"tokens": torch.zeros(1, 3), "finish.color": torch.zeros(4, 3)}, "expected the fields of a finish"),
     ],
 )
 def test_a_finish_that_is_not_as_specified_is_refused(tensors, message):
     with pytest.raises(EditFileError, match=message):
-        from_bytes(rebuilt(tensors=tensors))
+        from_bytes(rebuilt({"modelspec.hash_sha256": None}, tensors))
 
 
 def test_every_flipped_byte_of_the_tensors_is_noticed():
@@ -395,3 +426,22 @@ def test_no_length_of_the_header_is_taken_for_a_pickle(toy_edit):
         lengths.add(int.from_bytes(data[:8], "little"))
         assert from_bytes(data).description == edit.description
     assert {896, 1152, 1408} & lengths
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        '{"kind": "paint"}',
+        '{"kind": "color"}',
+        '{"kind": "detail", "residual": 7}',
+        '{"kind": "detail", "residual": "1"}',
+        '{"kind": ["detail"]}',
+        '{"kind": "editor", "errors": {"editor": "much"}}',
+        '{"kind": "editor", "more": 1}',
+        '{"kind": "color", "terms": {"degree": 1000000}}',
+        '{"errors": []}',
+    ],
+)
+def test_the_field_of_a_finish_is_checked(field):
+    with pytest.raises(EditFileError, match="finish is not as specified"):
+        from_bytes(rebuilt({"vii.finish": field}))

@@ -11,7 +11,8 @@ from PIL import Image
 
 import vii
 from vii.errors import ImageError, OutputError, UsageError
-from vii.images import as_image, find_images, fitted_size
+from vii.images import as_image, find_images
+from vii.sizes import fitted_size
 
 
 def test_pixels_survive_a_round_trip(tmp_path):

@@ -239,7 +239,7 @@ def test_photos_of_any_shape(tiny, size):
     assert height % 2 == width % 2 == 0
     assert height * width == pytest.approx(32 * 32, rel=0.1)
     assert height / width == pytest.approx(size[0] / size[1], rel=0.1)
-    assert vii.apply(tiny, None, picture(8, *size), text="red", num_inference_steps=1, full_size=True).shape[1:] == size
+    assert vii.apply(tiny, None, picture(8, *size), text="red", num_inference_steps=1).shape[1:] == size
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

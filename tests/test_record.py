@@ -27,7 +27,7 @@ FIELDS = {
     "seed",
     "reuse_noise",
     "region",
-    "full_size",
+    "finish",
     "size",
 }
 
@@ -69,17 +69,17 @@ def test_show_reads_back_what_apply_did(tmp_path, toy, toy_edit, toy_file, photo
     )
     made = made_by(out)
     assert set(made) == FIELDS
-    digest = toy_edit.sha256()
+    digest, told = toy_edit.sha256(), "tokens; the editor's result is scaled up"
     assert made["edits"] == [
-        {"name": "bands", "weight": 0.5, "sha256": digest},
-        {"name": "bands", "weight": 1.0, "sha256": digest},
+        {"name": "bands", "weight": 0.5, "sha256": digest, "consists_of": told},
+        {"name": "bands", "weight": 1.0, "sha256": digest, "consists_of": told},
     ]
     assert (made["editor"], made["base_model"], made["seed"], made["text"]) == ("toy", toy.space.model, 7, "red")
     assert made["base_model_fingerprint"] == toy.space.fingerprint
-    assert (made["region"], made["join_text"], made["full_size"], made["reuse_noise"]) == (
+    assert (made["region"], made["join_text"], made["finish"], made["reuse_noise"]) == (
         [1, 2, 30, 40],
         False,
-        False,
+        "auto",
         False,
     )
     assert made["versions"] == {"vii": vii.__version__, "torch": version("torch"), "diffusers": version("diffusers")}
@@ -94,10 +94,10 @@ def test_show_reads_back_what_apply_did(tmp_path, toy, toy_edit, toy_file, photo
 def test_every_option_that_changes_a_result_is_recorded(tmp_path, toy_file, photo_file):
     out = tmp_path / "out.png"
     vii.save_image(picture(1, 60, 80), tmp_path / "mask.png")
-    options = ["--mask", tmp_path / "mask.png", "--full-size", "--text", "red", "--join-text"]
+    options = ["--mask", tmp_path / "mask.png", "--finish", "none", "--text", "red", "--join-text"]
     run("apply", toy_file, photo_file, "-o", out, *options)
     made = made_by(out)
-    assert (made["region"], made["full_size"], made["join_text"], made["size"]) == ("mask", True, True, [80, 60])
+    assert (made["region"], made["finish"], made["join_text"], made["size"]) == ("mask", "none", True, [80, 60])
 
 
 def test_no_path_of_this_machine_is_in_a_result(tmp_path, toy_file, photo_file):

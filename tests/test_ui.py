@@ -321,7 +321,7 @@ def test_applying_is_the_library_function_and_writes_a_record(studio, free, phot
 def test_large_results_are_files_and_the_page_shows_them_small(studio, free, held):
     path = studio.folder / "large.png"
     vii.save_image(torch.nn.functional.interpolate(picture(1)[None], (1300, 2000))[0], path)
-    (result,) = apply_to(free, studio, [path], wish_for(["bands"], [1], full_size=True)).results
+    (result,) = apply_to(free, studio, [path], wish_for(["bands"], [1], size="photo")).results
     assert vii.load_image(result.path).shape == (3, 1300, 2000)
     for shown in (result.before, result.after):
         assert vii.load_image(shown).shape == (3, 1040, SHOWN)

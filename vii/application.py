@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .arrangement import SIZES, arrangement, chained, check_choice
 from .diffusion import BANKED, Noise
 from .edit_list import Edits, check_together, weighted_edits
 from .editor import Editor, stack
 from .errors import UsageError
-from .images import as_image, resize
+from .finish import Colors
+from .finish.tiles import Array, by_rows
+from .images import as_image, fit, resize
 from .instruction import Instruction, join
 from .record import chunks, record
 from .region import Region, check_box, check_region, composite
@@ -26,17 +29,20 @@ from .settings import check_seed, override
 Where = Region | Callable[[Tensor], Region] | None
 # Pixels at the editor's size that go through the networks at once: more gain nothing on a CPU (`vii bench --speed`).
 BATCH_PIXELS = 8 * 128 * 128
+# What the sides of a picture are multiples of where no editor has said it.
+MULTIPLE = 8
 # Photos wait for others of their size. So many batches of them are held, of so many pixels together.
 HELD_BATCHES, HELD_PIXELS = 4, 50_000_000
 
 
 @dataclasses.dataclass(eq=False)
 class _Held:
-    """A photo on its way, where to edit it, its encoding, and its picture once there is one."""
+    """A photo on its way, where to edit it, what the editor sees of it, and its picture once there is one."""
 
     photo: Tensor
     region: Region | None
-    encoding: Any
+    colored: Tensor
+    encoding: Any = None
     picture: Tensor | None = None
 
 
@@ -44,33 +50,36 @@ class Application:
     """Edits and words made ready for one editor: all that does not depend on a photo is checked and computed once.
 
     Attributes:
-        editor: that edits.
+        editor: that edits; None where there is none.
         edits: with their weights.
         settings: the editor's settings that are sampled with.
         warnings: what the first edit's file recommends and is not done, a sentence each, because it is beyond what the
             editor takes: files are somebody else's.
-        branches: instructions, encoded, and their weights; each is its own guidance branch.
+        sampled: of the edits those that the editor is given, with the weights of their branches.
+        branches: instructions, encoded, and their weights; each is its own guidance branch. Empty where colour
+            transforms are all that there is to do.
         reuse_noise: whether the noises of training are used.
         batch: photos that are worth sending through the networks at once.
     """
 
     def __init__(
         self,
-        editor: Editor,
+        editor: Editor | None,
         edits: Edits = None,
         *,
         text: str = "",
         join_text: bool = False,
         seed: int = 0,
         reuse_noise: bool | None = None,
-        full_size: bool = False,
+        finish: str = "auto",
+        size: str = "photo",
         any_model: bool = False,
         **settings: Any,
     ) -> None:
         """Check everything, and encode the texts.
 
         Args:
-            editor: the editor that the edits were learned with.
+            editor: the editor that the edits were learned with; None will do for those that need none.
             edits: one edit; several, each with a weight (1 as learned, 0 not at all, negative the other way); or None
                 for words alone.
             text: words to add, as one more guidance branch of weight 1.
@@ -80,7 +89,9 @@ class Application:
             reuse_noise: start from and add the noises that the (first) edit was learned with, each at its timestep (the
                 paper's "fixed noise"); needs an edit learned with a noise bank, whose seed is then used instead of
                 `seed`. None: where the edit was learned to be applied so (`noise = "reuse"`).
-            full_size: give results at the photo's size instead of the editor's.
+            finish: "auto": as the edits' own finishes say, by the rule of `vii.finish.arrange`; "none": the editor's
+                picture as it is.
+            size: of results: "photo", the photo's own, or "editor", that at which the editor works.
             any_model: see `Edit.check_space`.
             settings: fields of the editor's settings (`num_inference_steps`, `guidance_scale`, ...); what is not given
                 comes from the first edit, and what that does not say from the model.
@@ -88,24 +99,34 @@ class Application:
         Raises:
             EditorMismatch: an edit was learned for another instruction space.
             UsageError: nothing to do, edits of two kinds of space, a text too long, no noise to reuse, or a weight,
-                seed or setting that this editor does not take.
+                seed, finish, size or setting that cannot be.
         """
         self.editor, self.edits = editor, weighted_edits(edits)
-        self.text, self.join_text, self.seed, self.full_size = text, join_text, check_seed(seed), full_size
+        self.text, self.join_text, self.seed, self.finish, self.size = text, join_text, check_seed(seed), finish, size
         if not isinstance(text, str):
             raise UsageError(f"text must be a str, got {type(text).__name__}")
         if not self.edits and not text:
             raise UsageError("nothing to apply: expected an edit, or a text, or both")
-        check_together([edit for edit, _ in self.edits])
-        for edit, _ in self.edits:
-            edit.check_space(editor.space, any_model=any_model)
-        self.settings, self.warnings = self._resolve(settings)
-        training = self.edits[0][0].training if self.edits else {}
+        check_choice("size", size, SIZES)
+        self._steps = arrangement(self.edits, words=bool(text), joined=join_text, finish=finish)
+        run = self._steps.run
+        self.sampled = [(self.edits[number][0], weight) for number, weight in run.branches] if run else []
+        if editor is None and (run or size == "editor"):
+            raise UsageError("expected an editor: words, size 'editor' and edits that have tokens need one")
+        check_together([edit for edit, _ in self.sampled])
+        self.settings: Any = None
+        self.warnings: tuple[str, ...] = ()
+        if editor is not None:
+            for edit, _ in self.sampled:
+                edit.check_space(editor.space, any_model=any_model)
+            self.settings, self.warnings = self._resolve(editor.settings, settings)
+        training = self.sampled[0][0].training if self.sampled else {}
         self.reuse_noise = training.get("noise") == "reuse" if reuse_noise is None else reuse_noise
         self._noise = _banked_noise(training) if self.reuse_noise else Noise(seed)
-        self.batch = max(1, round(BATCH_PIXELS / editor.resolution**2))
+        self.batch = max(1, round(BATCH_PIXELS / editor.resolution**2)) if editor else 1
         with torch.no_grad():
-            self.branches = [(instruction.encoded(), weight) for instruction, weight in self._instructions()]
+            built = self._instructions(editor) if editor and run else []
+            self.branches = [(instruction.encoded(), weight) for instruction, weight in built]
 
     def __call__(self, photo: Any, mask: Region | None = None) -> Tensor:
         """Edit one photo.
@@ -115,7 +136,7 @@ class Application:
             mask: 1 where to edit, 0 where the photo stays as it is, or a box; None for everywhere.
 
         Returns:
-            `(3, h', w')` in [0, 1].
+            `(3, h', w')` in [0, 1]: of the photo's size, or of the editor's where that was asked for.
 
         Raises:
             UsageError: no picture, no mask, or a box that does not lie inside the photo.
@@ -164,7 +185,7 @@ class Application:
             seed=self.seed,
             reuse_noise=self.reuse_noise,
             region=mask if mask is None or isinstance(mask, tuple) else "mask",
-            full_size=self.full_size,
+            finish=self.finish,
             size=(picture.shape[2], picture.shape[1]),
         )
 
@@ -172,11 +193,11 @@ class Application:
         """The same as text for `vii.save_image(..., text=...)`."""
         return chunks(self.record(picture, mask, names=names), self.settings)
 
-    def _resolve(self, given: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
-        """The settings: those given, over those of the first edit, over those of the model; and what is not done."""
-        chosen, refused = self.editor.settings, []
+    def _resolve(self, chosen: Any, given: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+        """Settings: those given, over those of the first edit sampled, over the model's; and what is not done."""
+        refused: list[str] = []
         known = {field.name for field in dataclasses.fields(chosen)}
-        recommended = self.edits[0][0].settings if self.edits else {}
+        recommended = self.sampled[0][0].settings if self.sampled else {}
         for name, value in recommended.items():
             if name in known and given.get(name) is None:
                 try:
@@ -185,12 +206,12 @@ class Application:
                     refused.append(f"the edit recommends {name} {value!r:.40}, which is not done: {error!s:.160}")
         return override(chosen, **given), tuple(refused)
 
-    def _instructions(self) -> list[tuple[Instruction, float]]:
+    def _instructions(self, editor: Editor) -> list[tuple[Instruction, float]]:
         """Each edit, and the words, as a branch of its own, or the words joined to the first edit."""
-        built = [(edit.instruction(self.editor.instruct(edit.init_text)), weight) for edit, weight in self.edits]
+        built = [(edit.instruction(editor.instruct(edit.init_text)), weight) for edit, weight in self.sampled]
         if not self.text:
             return built
-        words = self.editor.instruct(self.text)
+        words = editor.instruct(self.text)
         if self.join_text and built:
             (first, weight), *others = built
             return [(join(first, words), weight), *others]
@@ -204,7 +225,8 @@ class Application:
             try:
                 if failure is None:
                     held.append(self._taken(next(photos), mask))
-                    waiting.setdefault(held[-1].encoding.noise_shape, []).append(held[-1])
+                    if held[-1].picture is None:
+                        waiting.setdefault(held[-1].encoding.noise_shape, []).append(held[-1])
             except Exception as error:  # StopIteration too: what was taken before is given first
                 failure = error
             pixels = sum(one.photo.shape[1] * one.photo.shape[2] for one in held)
@@ -224,25 +246,37 @@ class Application:
         region = mask(image) if callable(mask) else mask
         if isinstance(region, tuple):
             check_box(region, *image.shape[-2:])
-        return _Held(image, region, self.editor.encode(image))
+        held = _Held(image, region, _colored(image, self._steps.before))
+        if self._steps.run is None or self.editor is None:
+            held.picture = self._result(held, None)
+        else:
+            held.encoding = self.editor.encode(held.colored)
+        return held
 
     def _edit(self, group: Sequence[_Held]) -> None:
         """Give every photo of one working size its picture."""
+        assert self.editor is not None  # nothing is encoded without
         encoded = stack([held.encoding for held in group])
         made = self.editor.edit(encoded, self.branches, self.settings, self._noise)
         for held, picture in zip(group, made, strict=True):
-            held.picture = self._result(held.photo, picture, held.region)
+            held.picture = self._result(held, picture)
 
-    def _result(self, photo: Tensor, made: Tensor, region: Region | None) -> Tensor:
-        """What the editor made of a photo, at the editor's size -> the result, at the size asked for, masked there.
+    def _result(self, held: _Held, made: Tensor | None) -> Tensor:
+        """What the editor made of a photo, at the editor's size -> the result, at the size asked for, masked there."""
+        picture, run = held.colored, self._steps.run
+        if run is not None and made is not None:
+            seen = resize(picture, *made.shape[-2:])
+            whole = picture if self.size == "photo" else seen
+            picture = _tensor(run(_array(whole), _array(seen), _array(made)))
+        elif self.size == "editor" and self.editor is not None:
+            picture = fit(picture, self.editor.resolution, MULTIPLE)
+        result = _colored(picture, self._steps.after)
+        if result is held.photo:  # a caller may change what it is given
+            result = result.clone()
+        return result if held.region is None else composite(result, held.photo, held.region)
 
-        The photo as the editor saw it is `resize(photo, *made.shape[-2:])`.
-        """
-        result = resize(made, *photo.shape[-2:]) if self.full_size else made
-        return result if region is None else composite(result, photo, region)
 
-
-def apply(editor: Editor, edits: Edits, image: Any, *, mask: Region | None = None, **options: Any) -> Tensor:
+def apply(editor: Editor | None, edits: Edits, image: Any, *, mask: Region | None = None, **options: Any) -> Tensor:
     """Edit one photo: `Application(editor, edits, **options)(image, mask)`; see there, also for the errors.
 
     What an edit's file recommends and the editor does not take is a `UserWarning`.
@@ -251,6 +285,22 @@ def apply(editor: Editor, edits: Edits, image: Any, *, mask: Region | None = Non
     for warning in plan.warnings:
         warnings.warn(warning, stacklevel=2)
     return plan(image, mask)
+
+
+def _colored(image: Tensor, steps: Sequence[Colors]) -> Tensor:
+    """`(3, h, w)` through colour transforms; the image itself where there are none."""
+    return _tensor(by_rows(_array(image), chained(steps, *image.shape[-2:]))) if steps else image
+
+
+def _array(image: Tensor) -> Array:
+    """`(3, h, w)` -> `(h, w, 3)`, on the same memory where that is possible."""
+    array: Array = image.detach().permute(1, 2, 0).float().cpu().numpy()
+    return array
+
+
+def _tensor(image: Array) -> Tensor:
+    """`(h, w, 3)` -> `(3, h, w)`; without a copy of what came of an `_array`."""
+    return torch.from_numpy(image).permute(2, 0, 1).contiguous()
 
 
 def _banked_noise(training: Any) -> Noise:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import EditorMismatch, UsageError
+from .finish import Finish
 from .space import NO_SPACE, SPACES, Space
 from .text import printable
 
@@ -51,21 +52,8 @@ def as_array(value: Any) -> "Array":
 
 
 @dataclass(frozen=True, eq=False)
-class Finish:
-    """What brings a result to the photo's own size and colours, as an edit file holds it.
-
-    Attributes:
-        tensors: name -> float32 array of at most four axes.
-        fields: plain values that JSON can hold.
-    """
-
-    tensors: Mapping[str, "Array"]
-    fields: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
 class Edit:
-    """A learned edit: tokens, a finish, or both.
+    """A learned edit: tokens, for what only an editor can do, and a finish, which brings it to the photo's own pixels.
 
     Attributes:
         tokens: `(k, d)` float32, the learned rows; given as a tensor or an array, and had as a tensor. Without rows
@@ -86,7 +74,7 @@ class Edit:
         tags: words to find it by.
         thumbnail: a `data:image/jpeg;base64,...` picture, only where it was asked for.
         pooled: `(p,)` float32, the vector that some editors read besides the rows; empty where there is none.
-        finish: what comes after the editor, or instead of it.
+        finish: what comes after the editor, or instead of it; None where the editor's picture is scaled up.
         format_version: of the file it was read from; what is written has the newest.
     """
 
@@ -115,8 +103,18 @@ class Edit:
 
     @property
     def num_tokens(self) -> int:
-        """k; 0 for an edit that needs no editor."""
+        """k; 0 for an edit that no editor knows."""
         return len(self.arrays()["tokens"])
+
+    @property
+    def needs_editor(self) -> bool:
+        """Whether applying it needs an editor: not where the finish is a colour transform."""
+        return self.finish is None or self.finish.needs_editor
+
+    @property
+    def consists_of(self) -> str:
+        """What the edit consists of, in one line."""
+        return self.finish.describe() if self.finish else "tokens; the editor's result is scaled up"
 
     def instruction(self, start: "Instruction") -> "Instruction":
         """The full conditioning: the rows of the starting text with the learned ones in their place.
@@ -153,7 +151,7 @@ class Edit:
             raise EditorMismatch(
                 f"this edit was learned for {self._origin()} with other weights than those of the editor at hand "
                 f"({space.model}). Load the editor it was learned with, or accept any weights of this shape with "
-                "any_model=True, at the price of a weaker edit"
+                "`any_model=True`, at the price of a weaker edit"
             )
 
     def labelled(self, **labels: Any) -> "Edit":
@@ -184,7 +182,7 @@ def stored(edit: Edit) -> dict[str, "Array"]:
     """Name in an edit file -> little-endian float32 array, of all that it holds."""
     arrays = {name: array for name, array in edit.arrays().items() if array.size}
     if edit.finish is not None:
-        arrays |= {f"finish.{name}": np.asarray(array) for name, array in edit.finish.tensors.items()}
+        arrays |= {f"finish.{name}": np.asarray(array) for name, array in edit.finish.tensors().items()}
     return {name: np.ascontiguousarray(array, "<f4") for name, array in arrays.items()}
 
 

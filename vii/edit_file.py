@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import strict
-from .edit import Edit, Finish, stored
+from .edit import Edit, stored
 from .edit_format import FORMAT_VERSION, array_of, check_fields, check_names, parse, upgraded
 from .errors import EditFileError, OutputError
 from .files import replacing
@@ -30,7 +30,6 @@ __all__ = [
     "MAX_BYTES",
     "SUFFIX",
     "Edit",
-    "Finish",
     "describe_edit",
     "from_bytes",
     "is_edit_name",
@@ -117,7 +116,7 @@ def _metadata(edit: Edit) -> dict[str, str]:
     metadata = {
         "vii.format_version": str(FORMAT_VERSION),
         **(learned if edit.num_tokens else {}),
-        "vii.finish": strict.dumps(dict(edit.finish.fields)) if edit.finish else "",
+        "vii.finish": strict.dumps(edit.finish.fields()) if edit.finish else "",
         "vii.training": strict.dumps(_finite(dict(edit.training))),
         "vii.pairs": strict.dumps(list(edit.pairs)),
         "vii.tags": strict.dumps(list(edit.tags)),
@@ -195,19 +194,22 @@ def describe_edit(edit: Edit) -> dict[str, Any]:
     described: dict[str, Any] = {
         "title": edit.title,
         "description": edit.description,
+        "consists_of": edit.consists_of,
         "author": edit.author,
         "license": edit.license,
         "tags": list(edit.tags),
         "editor": edit.editor,
         "base_model": edit.space.model,
         "base_model_fingerprint": edit.space.fingerprint,
-        "space": f"{edit.space.kind} of {edit.space.encoder}, {edit.space.length} x {edit.space.width}",
+        "space": f"{edit.space.kind} of {edit.space.encoder}, {edit.space.length} x {edit.space.width}"
+        if edit.num_tokens
+        else "",
         "tokens": edit.num_tokens,
         "token_norm": None,
         "init_text": edit.init_text,
         "resolution": edit.resolution,
         "settings": dict(edit.settings),
-        "finish": dict(edit.finish.fields) if edit.finish else None,
+        "finish": edit.finish.fields() if edit.finish else None,
         "training": dict(edit.training),
         "pairs": list(edit.pairs),
         "format_version": edit.format_version,

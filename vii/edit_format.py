@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import strict
-from .edit import MAX_PAIRS, MAX_TEXT, Edit, Finish, check_labels
+from .edit import MAX_PAIRS, MAX_TEXT, Edit, check_labels
 from .errors import EditFileError, UsageError
+from .finish import Finish
 from .space import Space
 from .text import printable
 
@@ -118,13 +119,27 @@ def parse(arrays: "Mapping[str, Array]", metadata: Mapping[str, str], version: i
         except UsageError as error:
             raise EditFileError(str(error)) from None
     finish = {name.removeprefix("finish."): array for name, array in arrays.items() if name.startswith("finish.")}
-    return Edit(
+    edit = Edit(
         **(_learned(arrays, metadata) if "tokens" in arrays else {}),
         **labels,
         training=_json(metadata, "vii.training", dict),
-        finish=Finish(finish, _json(metadata, "vii.finish", dict)) if finish else None,
+        finish=_finish(finish, metadata) if version > 1 else None,
         format_version=version,
     )
+    if edit.needs_editor and not edit.num_tokens:
+        raise EditFileError("its finish needs what an editor makes of its tokens, and there are none")
+    return edit
+
+
+def _finish(tensors: "Mapping[str, Array]", metadata: Mapping[str, str]) -> Finish | None:
+    """The finish in its tensors and its field, which may stand alone."""
+    fields = _json(metadata, "vii.finish", dict)
+    if not fields and not tensors:
+        return None
+    try:
+        return Finish.from_parts(fields, tensors)
+    except ValueError as error:
+        raise EditFileError(f"its finish is not as specified: {printable(str(error)[:200])}") from None
 
 
 def _learned(arrays: "Mapping[str, Array]", metadata: Mapping[str, str]) -> dict[str, Any]:

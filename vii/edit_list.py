@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from .edit_file import Edit
+from .edit import Edit
 from .errors import UsageError
 
 Edits = Edit | Sequence[Edit | tuple[Edit, float]] | None

@@ -17,6 +17,7 @@ from torch import Tensor
 from .errors import ImageError, UsageError
 from .pictures import ASPECT_TOLERANCE, QUALITY, Picture, find_pictures, read_mask, read_picture, write_picture
 from .pictures.reading import pixels_of
+from .sizes import fitted_size
 
 # Beyond [0, 1] by rounding alone.
 MARGIN = 1e-3
@@ -181,16 +182,6 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
     return scaled[0].clamp(0, 1)
 
 
-def fitted_size(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
-    """The `(height, width)` at which an editor of this resolution works on a picture.
-
-    The area is about `resolution` squared pixels and the aspect ratio is kept as nearly as multiples of `multiple`
-    pixels allow, so that a model sees as many pixels as it was trained on whatever the shape of the photo.
-    """
-    scale = resolution / (height * width) ** 0.5 / multiple
-    return max(1, round(height * scale)) * multiple, max(1, round(width * scale)) * multiple
-
-
 def fit(image: Tensor, resolution: int, multiple: int) -> Tensor:
     """Scale `(3, h, w)` to `fitted_size`; nothing is cropped or padded."""
     height, width = image.shape[-2:]
@@ -257,8 +248,8 @@ def as_image(value: object, name: str = "image") -> Tensor:
 
     Args:
         value: a tensor `(3, h, w)`, of floats in [0, 1] or of uint8; a NumPy array `(h, w)`, `(h, w, 3)` or
-            `(h, w, 4)`, of floats in [0, 1], of uint8 or of uint16; or a Pillow picture of any mode, as its pixels
-            lie (`ImageOps.exif_transpose` turns it). Transparency is laid on white.
+            `(h, w, 4)`, of floats in [0, 1], of uint8 or of uint16; or a Pillow picture of any mode, upright
+            by its EXIF and in sRGB. Transparency is laid on white.
         name: of the argument, for the error.
 
     Raises:

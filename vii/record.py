@@ -1,4 +1,4 @@
-"""What a result says about how it was made: the text chunks that `vii apply` puts into its PNGs, and reading them back.
+"""What a result says about how it was made: the texts that `vii apply` puts into its pictures, and reading them back.
 
 `parameters` is one line as other tools write and show it; `vii` is JSON, specified in docs/formats.md. Neither holds a
 path, the photo's name or a date: the same command gives the same bytes wherever it runs.
@@ -9,23 +9,26 @@ import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import __version__, strict
-from .edit_file import Edit
-from .editor import Editor
+from .edit import Edit
 from .errors import ImageError
 from .pictures import read_text
 from .settings import labels
+from .space import NO_SPACE
 
-SCHEMA = 1
+if TYPE_CHECKING:
+    from .editor import Editor
+
+SCHEMA = 2
 MAX_TEXT = 64_000
 # Of these the numbers depend on the version.
-PACKAGES = ("torch", "diffusers")
+EDITORS_PACKAGES = ("torch", "diffusers")
 
 
 def record(
-    editor: Editor,
+    editor: "Editor | None",
     edits: Sequence[tuple[str, float, Edit]],
     settings: Any,
     *,
@@ -34,45 +37,50 @@ def record(
     seed: int = 0,
     reuse_noise: bool = False,
     region: str | Sequence[int] | None = None,
-    full_size: bool = False,
+    finish: str = "auto",
     size: tuple[int, int],
 ) -> dict[str, Any]:
     """How one picture was made, as plain values that JSON can hold.
 
     Args:
-        editor: that made it.
+        editor: that made it; None where colour transforms did.
         edits: name, weight and edit, in their order; the name is for people, the hash of the tokens tells which it was.
-        settings: the editor's settings that it was sampled with.
-        text: see `vii.apply`, as are `join_text`, `seed`, `reuse_noise` and `full_size`.
+        settings: the editor's settings that it was sampled with; None without one.
+        text: see `vii.apply`, as are `join_text`, `seed`, `reuse_noise` and `finish`.
         join_text: likewise.
         seed: likewise.
         reuse_noise: likewise.
         region: "mask", or the box `x, y, w, h` in pixels of the photo, or None for the whole picture.
-        full_size: likewise.
+        finish: likewise.
         size: width and height of the result.
     """
-    versions = {"vii": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    packages = EDITORS_PACKAGES if editor else ("numpy",)
+    versions = {"vii": __version__, **{name: importlib.metadata.version(name) for name in packages}}
+    space = editor.space if editor else NO_SPACE
     return {
         "schema": SCHEMA,
         "versions": versions,
-        "editor": editor.name,
-        "base_model": editor.space.model,
-        "base_model_revision": editor.space.revision,
-        "base_model_fingerprint": editor.space.fingerprint,
-        "edits": [{"name": name, "weight": weight, "sha256": edit.sha256()} for name, weight, edit in edits],
+        "editor": editor.name if editor else "",
+        "base_model": space.model,
+        "base_model_revision": space.revision,
+        "base_model_fingerprint": space.fingerprint,
+        "edits": [
+            {"name": name, "weight": weight, "sha256": edit.sha256(), "consists_of": edit.consists_of}
+            for name, weight, edit in edits
+        ],
         "text": text,
         "join_text": join_text,
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(settings) if settings else {},
         "seed": seed,
         "reuse_noise": reuse_noise,
         "region": region if region is None or isinstance(region, str) else list(region),
-        "full_size": full_size,
+        "finish": finish,
         "size": list(size),
     }
 
 
 def chunks(made: Mapping[str, Any], settings: Any) -> dict[str, str]:
-    """A record as the two text chunks of a PNG, for `vii.save_image(..., text=...)`.
+    """A record as the two texts of a picture, for `vii.save_image(..., text=...)`.
 
     Args:
         made: see `record`.
@@ -80,10 +88,10 @@ def chunks(made: Mapping[str, Any], settings: Any) -> dict[str, str]:
     """
     names = ", ".join(f"{edit['name']}:{edit['weight']:g}" for edit in made["edits"])
     parameters = {
-        **{label: made["settings"].get(name) for name, label in labels(settings).items()},
-        "Seed": made["seed"],
+        **({label: made["settings"].get(name) for name, label in labels(settings).items()} if settings else {}),
+        "Seed": made["seed"] if made["editor"] else None,
         "Size": "{}x{}".format(*made["size"]),
-        "Model": made["base_model"],
+        "Model": made["base_model"] or None,
         "Edits": names or None,
         "Version": f"vii {made['versions']['vii']}",
     }
@@ -107,7 +115,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
     The values are somebody else's: show them, and trust them no further.
 
     Raises:
-        ImageError: no PNG, or one that says nothing that can be read.
+        ImageError: no picture, or one that says nothing that can be read.
     """
     path, found = Path(path), read_text(path)
     for key in ("vii", "parameters"):
@@ -116,7 +124,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
     if "vii" not in found:
         if "parameters" in found:
             return {"parameters": found["parameters"]}
-        raise ImageError(f"{path}: it does not say how it was made; expected a PNG written by 'vii apply'")
+        raise ImageError(f"{path}: it does not say how it was made; expected a picture written by 'vii apply'")
     try:
         made = strict.loads(found["vii"])
     except ValueError:

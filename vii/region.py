@@ -57,8 +57,10 @@ def composite(result: Tensor, photo: Tensor, region: Region) -> Tensor:
         result: `(3, h, w)`.
         photo: `(3, h', w')`, of any size.
         region: a mask, scaled to the result, or a box inside the photo.
+
+    Returns:
+        `(3, h, w)`: exactly the result where the mask is 1, and the photo where it is 0.
     """
     size = result.shape[-2:]
     mask = box_mask(region, *photo.shape[-2:]) if isinstance(region, tuple) else region.reshape(1, *region.shape[-2:])
-    mask = resize(mask.float(), *size)
-    return mask * result + (1 - mask) * resize(photo, *size)
+    return torch.lerp(resize(photo, *size), result, resize(mask.to(result), *size))

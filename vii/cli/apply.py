@@ -4,35 +4,38 @@ import functools
 import os
 import re
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import torch
-from torch import Tensor
+import numpy as np
 
-from ..application import Application, Where
-from ..background import in_background
-from ..edit_file import Edit, load_edit
+from ..arrangement import FINISHES, SIZES
+from ..color_plan import ColorApplication, needs_editor
+from ..edit import Edit
+from ..edit_file import load_edit
 from ..edit_list import check_together
-from ..editors.options import SAMPLING_OPTIONS
-from ..errors import OutputError, UsageError, ViiError
-from ..files import Outputs, make_folder
-from ..images import load_image, save_image
+from ..errors import OutputError, UsageError
 from ..library import find_edit, written_as_path
 from ..pictures import SUFFIXES, Pictures, find_pictures, read_mask
-from ..region import check_box
+from ..sampling_options import SAMPLING_OPTIONS
 from ..settings import parse
-from .common import Command, editor_of, editor_options, json_option, load_editor, overwrite_option
+from .common import Command, editor_of, editor_options, json_option, load_editor, outputs_of, overwrite_option
+from .photos import Plan, edited, jobs_for, told, writing_of, writing_options
 from .progress import progress
 from .terminal import STARTED, fail, say, say_json, warn
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 # Pickles are named as edits too, so that they meet the refusal that explains why and not "not a picture".
 EDIT_ARGUMENT = re.compile(r"(?P<path>.+\.(?:safetensors|pt|pth|bin|ckpt|pkl))(?::(?P<weight>[^:/\\]*))?", re.DOTALL)
-# Pixels of photos that were read and wait to be edited; 12 bytes each.
-READ_AHEAD = 50_000_000
+# What has nothing to say where no editor runs.
+PASSED_ON = ("text", "join_text", "seed", "reuse_noise", "finish", "size", "any_model")
+OF_EDITORS = ("join_text", "seed", "reuse_noise", "any_model", "batch", "assignments")
+Box = tuple[int, int, int, int]
+A_MASK = np.ones((1, 1), np.float32)  # for records, which say only that there was one
 
 
 def sampling_options(command: Command) -> Command:
@@ -45,7 +48,8 @@ def sampling_options(command: Command) -> Command:
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="[EDIT[:WEIGHT]]... PHOTO|FOLDER...")
-@click.option("-o", "--output", required=True, metavar="OUT", help="A .png for one photo, else a folder.")
+@click.option("-o", "--output", required=True, metavar="OUT", help="A .png, .jpg, .webp or .tif, or a folder.")
+@writing_options
 @click.option("--text", default="", metavar="WORDS", help="Words to add, or to apply alone.")
 @click.option("--join-text", is_flag=True, help="Put the words after the first edit's tokens, as the paper does.")
 @sampling_options
@@ -58,25 +62,21 @@ def sampling_options(command: Command) -> Command:
 )
 @click.option("--mask", metavar="PICTURE", help="White where to edit, black where the photo stays.")
 @click.option("--box", metavar="X,Y,W,H", help="Edit inside this box only, in pixels of the photo.")
-@click.option("--full-size", is_flag=True, help="Results at the photo's size instead of the editor's.")
+@click.option("--finish", type=click.Choice(FINISHES), default="auto", help="none: the editor's picture as it is.")
+@click.option("--size", type=click.Choice(SIZES), default="photo", help="Results at the photo's or the editor's size.")
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Photos of one size that are edited at once.")
 @click.option("--any-model", is_flag=True, help="Accept an edit learned with other weights of the same shape.")
 @editor_options
 @overwrite_option
 @json_option
+@click.pass_context
 def apply(
+    context: click.Context,
     inputs: Sequence[str],
     output: str,
-    text: str,
-    join_text: bool,
-    assignments: Sequence[str],
-    seed: int,
-    reuse_noise: bool | None,
     mask: str | None,
     box: str | None,
-    full_size: bool,
     batch: int | None,
-    any_model: bool,
     overwrite: bool,
     as_json: bool,
     **options: Any,
@@ -84,57 +84,59 @@ def apply(
     """Apply edits, words, or both to photos.
 
     An edit is a file, or the name of one in the library where no file or folder has that name. A weight follows after
-    a colon: 1 as learned, 0.5 half of it, -1 the other way. With one photo OUT may be a file; otherwise it is a folder,
-    and every result keeps its photo's stem with .png. A photo that cannot be read is reported and the others are done.
+    a colon: 1 as learned, 0.5 half of it, -1 the other way. An edit that is colours alone needs no editor, and none is
+    loaded.
+
+    With one photo OUT may be a file, whose name says the format; otherwise it is a folder, in which every result has
+    its photo's stem and, if --format is not given, its photo's format. Results have the photo's size and, in PNG and
+    TIFF, its 16 bits. A photo that cannot be read is reported and the others are done.
     """
     edits, found = _edits_and_photos(inputs)
-    photos = found.paths
-    if not edits and not text:
+    if not edits and not options["text"]:
         raise UsageError("nothing to apply: name an edit (a file or one of the library), or words with --text, or both")
     if mask and box:
         raise UsageError("give --mask or --box, not both")
-    outputs = Outputs(overwrite=overwrite, advice="choose another place with -o", consent="--overwrite")
-    outputs.reads(*photos, *(path for path, _, _ in edits), *([mask] if mask else []))
-    results = result_paths(photos, output, outputs)
-    where = _in_mask(mask) if mask else _parse_box(box)
-    weighted = [(edit, weight) for _, edit, weight in edits]
-    check_together([edit for edit, _ in weighted])
-    sampling = {option.setting: options.pop(option.setting) for option in SAMPLING_OPTIONS}
-    editor = load_editor(editor_of(weighted[0][0] if weighted else None, options))
-    plan = Application(
-        editor,
-        weighted,
-        text=text,
-        join_text=join_text,
-        seed=seed,
-        reuse_noise=reuse_noise,
-        full_size=full_size,
-        any_model=any_model,
-        **sampling | parse(editor.settings, assignments),
-    )
-    for warning in (*plan.warnings, found.sentence()):
+    where = mask or _parse_box(box)
+    outputs = outputs_of(overwrite)
+    outputs.reads(*found.paths, *(path for path, _, _ in edits), *([mask] if mask else []))
+    jobs = jobs_for(found.paths, output, options.pop("kind"), outputs)
+    writing = writing_of(jobs, options)
+    weighted, names = [(edit, weight) for _, edit, weight in edits], [path.stem for path, _, _ in edits]
+    plan: Plan[Any]
+    if needs_editor(weighted, options["text"], finish=options["finish"]):
+        plan, warnings = _with_editor(weighted, names, where, batch, options)
+    else:
+        plan = _with_colors(ColorApplication(weighted, size=options["size"]), names, where)
+        unused = _given(context, (*OF_EDITORS, *(option.setting for option in SAMPLING_OPTIONS)))
+        warnings = [f"no editor is needed, so {', '.join(unused)} changes nothing"] if unused else []
+    for warning in (*warnings, found.sentence()):
         if warning:
             warn(warning)
     startup, started = time.perf_counter() - STARTED, time.perf_counter()
-    written, skipped = [], {}
-    names, jobs = [path.stem for path, _, _ in edits], list(zip(photos, results, strict=True))
-    with progress("applying", len(photos)) as advance:
-        for photo, result in _edited(plan, jobs, where, names, batch):
-            if isinstance(result, Path):
-                written.append(str(result))
-            elif len(photos) == 1:
-                raise result
+    written: list[str] = []
+    skipped: dict[str, str] = {}
+    notes: dict[str, list[str]] = {}
+    with progress("applying", len(jobs)) as advance:
+        for job, error in edited(jobs, plan, writing):
+            if error is None:
+                written.append(str(job.result))
+                notes[str(job.photo)] = job.notes(writing)
+            elif len(jobs) == 1:
+                raise error
             else:
-                skipped[str(photo)] = str(result)
-                fail(str(result))
+                skipped[str(job.photo)] = str(error)
+                fail(str(error))
             advance()
+    for line in told(notes):
+        warn(line)
     report = {
         "paths": written,
         "seconds": round(time.perf_counter() - started, 3),
         "startup_seconds": round(startup, 3),
         "failed": len(skipped),
         "skipped": skipped | {str(path): reason for path, reason in found.left_out.items()},
-        "warnings": list(plan.warnings),
+        "notes": {photo: sentences for photo, sentences in notes.items() if sentences},
+        "warnings": list(warnings),
     }
     if as_json:
         say_json(report)
@@ -142,64 +144,76 @@ def apply(
         for path in written:
             say(path)
     if skipped:
-        raise OutputError(f"{len(skipped)} of {len(photos)} photos could not be edited")
+        raise OutputError(f"{len(skipped)} of {len(jobs)} photos could not be edited")
 
 
-def _edited(
-    plan: Application,
-    jobs: Sequence[tuple[Path, Path]],
-    where: Where,
+def _with_editor(
+    weighted: Sequence[tuple[Edit, float]],
     names: Sequence[str],
+    where: str | Box | None,
     batch: int | None,
-) -> Iterator[tuple[Path, Path | ViiError]]:
-    """Read, edit and write, each while the others go on.
+    options: dict[str, Any],
+) -> "tuple[Plan[Tensor], Sequence[str]]":
+    """A plan that loads the editor, and what to warn of."""
+    import torch
 
-    Args:
-        plan: what to do.
-        jobs: photos, and where their results go.
-        where: to edit.
-        names: of the edits.
-        batch: see `Application.many`.
+    from ..application import Application
+    from ..images import from_array, to_array
+    from ..region import check_box
 
-    Yields:
-        each photo with its result, in their order, or with what is wrong with it.
-    """
-    under_way: deque[tuple[Path, Path]] = deque()  # read and not yet edited
-    unreadable: deque[tuple[Path, ViiError]] = deque()
+    every = [edit for edit, _ in weighted]
+    sampled = [edit for edit in every if edit.needs_editor or options["finish"] == "none"] or every
+    check_together(sampled)
+    passed_on = {name: options.pop(name) for name in PASSED_ON}
+    assignments = options.pop("assignments")
+    sampling = {option.setting: options.pop(option.setting) for option in SAMPLING_OPTIONS}
+    editor = load_editor(editor_of(sampled[0] if sampled else None, options))
+    plan = Application(editor, weighted, **passed_on, **sampling | parse(editor.settings, assignments))
 
-    def read(job: tuple[Path, Path]) -> Tensor:
-        photo = load_image(job[0])
-        if isinstance(where, tuple):
-            check_box(where, *photo.shape[-2:])
-        elif callable(where):
-            where(photo)  # which refuses a mask of another shape
+    @functools.lru_cache(maxsize=2)  # photos of a size follow each other
+    def masked(height: int, width: int) -> "Tensor":
+        return torch.from_numpy(read_mask(str(where), (height, width)))[None]
+
+    region = (lambda photo: masked(*photo.shape[-2:])) if isinstance(where, str) else where
+
+    def prepare(pixels: np.ndarray) -> "Tensor":
+        photo = from_array(pixels)
+        if isinstance(region, tuple):
+            check_box(region, *photo.shape[-2:])
+        elif region:
+            region(photo)  # which refuses a mask of another shape
         return photo
 
-    def readable() -> Iterator[Tensor]:
-        reading = in_background(read, jobs, weigh=lambda photo: photo.shape[1] * photo.shape[2], most=READ_AHEAD)
-        for job, future in zip(jobs, reading, strict=True):
-            try:
-                photo = future.result()
-            except ViiError as error:
-                unreadable.append((job[0], error))
-                continue
-            under_way.append(job)
-            yield photo
+    def edit(photos: Any) -> Any:
+        return plan.many(photos, region, batch=batch)
 
-    def write(edited: tuple[tuple[Path, Path], Tensor]) -> tuple[Path, Path | ViiError]:
-        (photo, result), picture = edited
-        try:
-            save_image(picture, result, text=plan.chunks(picture, where, names=names))
-        except ViiError as error:
-            return photo, error
-        return photo, result
+    return Plan(prepare, edit, to_array, lambda result: plan.chunks(result, region, names=names)), plan.warnings
 
-    pictures = ((under_way.popleft(), picture) for picture in plan.many(readable(), where, batch=batch))
-    for future in in_background(write, pictures):
-        yield future.result()
-        while unreadable:
-            yield unreadable.popleft()
-    yield from unreadable
+
+def _with_colors(application: ColorApplication, names: Sequence[str], where: str | Box | None) -> Plan[np.ndarray]:
+    """A plan that needs neither an editor nor torch, and edits photos where they are read."""
+
+    @functools.lru_cache(maxsize=2)
+    def masked(height: int, width: int) -> np.ndarray:
+        return read_mask(str(where), (height, width))
+
+    def prepare(pixels: np.ndarray) -> np.ndarray:
+        return application(pixels, masked(*pixels.shape[:2]) if isinstance(where, str) else where)
+
+    shown = A_MASK if isinstance(where, str) else where
+    return Plan(
+        prepare,
+        lambda results: results,
+        lambda result, bits: result,
+        lambda result: application.chunks(result, shown, names=names),
+    )
+
+
+def _given(context: click.Context, names: Sequence[str]) -> list[str]:
+    """Those of some options that were given, as they are spelled."""
+    here = click.core.ParameterSource.COMMANDLINE
+    options = [parameter for parameter in context.command.params if parameter.name in names]
+    return [max(option.opts, key=len) for option in options if context.get_parameter_source(str(option.name)) is here]
 
 
 def _edits_and_photos(inputs: Sequence[str]) -> tuple[list[tuple[Path, Edit, float]], Pictures]:
@@ -231,30 +245,7 @@ def _weight(argument: str, text: str | None) -> float:
         raise UsageError(f"{argument}: expected EDIT:WEIGHT with a number, such as :0.8") from None
 
 
-def result_paths(photos: Sequence[Path], output: str, outputs: Outputs) -> list[Path]:
-    """Where each result goes; made, checked for clashes and for being writable before any work is done."""
-    out = Path(output)
-    if out.suffix.lower() == ".png" and not out.is_dir():
-        if len(photos) > 1:
-            raise OutputError(f"{output}: {len(photos)} photos need a folder, not the name of one file")
-        return [outputs.claim(out, of=photos[0])]
-    if out.suffix.lower() in (".jpg", ".jpeg", ".webp") and not out.is_dir():
-        raise OutputError(f"{output}: results are PNG files; give a name that ends in .png, or a folder")
-    make_folder(out, outputs.advice)
-    return [outputs.claim(out / f"{photo.stem}.png", of=photo) for photo in photos]
-
-
-def _in_mask(path: str) -> Where:
-    """The mask of a file for a photo, read once for all photos of a size that follow each other."""
-
-    @functools.lru_cache(maxsize=2)
-    def of_size(height: int, width: int) -> Tensor:
-        return torch.from_numpy(read_mask(path, (height, width)))[None]
-
-    return lambda photo: of_size(*photo.shape[-2:])
-
-
-def _parse_box(box: str | None) -> tuple[int, int, int, int] | None:
+def _parse_box(box: str | None) -> Box | None:
     if box is None:
         return None
     numbers = box.split(",")

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .. import editors
-from ..edit_file import Edit, is_edit_name
-from ..editor import Editor
-from ..editors.trust import options_for
+from ..edit_file import is_edit_name
 from ..errors import EditorError, ModelNotNamed, OutputError
 from ..files import Outputs
+
+if TYPE_CHECKING:
+    from ..edit import Edit
+    from ..editor import Editor
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -44,14 +45,18 @@ overwrite_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
 
-def load_editor(options: dict[str, Any]) -> Editor:
+def load_editor(options: dict[str, Any]) -> "Editor":
     """The editor that the options name, or the embedded one."""
+    from .. import editors  # which loads torch, for commands that need no editor
+
     options = dict(options)
     return editors.load_editor(options.pop("editor", None) or editors.DEFAULT_EDITOR, **options)
 
 
-def editor_of(edit: Edit | None, options: dict[str, Any]) -> dict[str, Any]:
+def editor_of(edit: "Edit | None", options: dict[str, Any]) -> dict[str, Any]:
     """Editor options, completed from an edit as `vii.editors.trust` allows it."""
+    from ..editors.trust import options_for
+
     try:
         return options_for(edit, options)
     except ModelNotNamed as error:

@@ -1,15 +1,14 @@
-"""`vii import` and `vii export`: from the authors' files, to plain arrays, and to textual inversions."""
+"""`vii import` and `vii export`: the authors' files, look-up tables, plain arrays, and textual inversions."""
 
-import dataclasses
+from pathlib import Path
 from typing import Any
 
 import click
 
+from ..edit import Edit
 from ..edit_file import load_edit, save_edit
-from ..editors import AUTHORS_EDITOR
 from ..errors import UsageError
-from ..interop.prompt_embeds import export_npz, import_prompt_embeds, read_prompt_embeds
-from ..interop.textual_inversion import check_textual_inversion, export_textual_inversion
+from ..interop.luts import KINDS, check_lut_name, color_map, export_lut, import_lut, is_lut_name
 from ..library import find_edit
 from .common import (
     edit_path,
@@ -24,7 +23,8 @@ from .common import (
 )
 from .terminal import say, say_json
 
-FORMATS = ("npz", "diffusers-ti", "a1111", "comfyui")
+FORMATS = (*KINDS, "npz", "diffusers-ti", "a1111", "comfyui")
+ENDINGS = {kind: suffixes[0] for kind, suffixes in KINDS.items()} | {"npz": ".npz"}
 # Rows are written and compared as the text encoder gives them, which half precision would blur.
 EXACT = {"device": "cpu", "dtype": "float32"}
 
@@ -40,30 +40,54 @@ EXACT = {"device": "cpu", "dtype": "float32"}
 def import_(
     file: str, caption: str | None, output: str, title: str, overwrite: bool, as_json: bool, **options: Any
 ) -> None:
-    """Make an edit file from a prompt_embeds_*.pt of the paper's own code.
+    """Make an edit file from a look-up table, or from a prompt_embeds_*.pt of the paper's own code.
 
-    The editor is the one it was learned with, InstructPix2Pix if not named; it is loaded to check that the rows are
-    its own. The file is read as weights only: one that holds code is refused.
+    A table is a .cube file, or a picture that is a Hald CLUT. It becomes an edit that needs no editor, takes a weight
+    and stacks with learned ones. It is kept as it is, 12 bytes a point: 431 kB for 33 points a side, 3.3 MB for 65; one
+    of more than 87 is sampled anew with 65.
+
+    Of the paper's code, the editor is the one that the file was learned with, InstructPix2Pix if not named; it is
+    loaded to check that the rows are its own. The file is read as weights only: one that holds code is refused.
     """
     outputs = outputs_of(overwrite)
     outputs.reads(file)
     path = edit_path(output, outputs)
+    edit, report, told = (
+        _from_table(file, caption, options) if is_lut_name(file) else _from_authors(file, caption, options)
+    )
+    save_edit(edit.labelled(title=title or (Path(file) if is_lut_name(file) else path).stem), path)
+    if as_json:
+        say_json(written(path) | report)
+    else:
+        say(f"{weighed(path)}\n{told}")
+
+
+def _from_table(file: str, caption: str | None, options: dict[str, Any]) -> tuple[Edit, dict[str, Any], str]:
+    _refuse({"caption": caption, **options}, "is for files of the paper's code; a look-up table needs no editor")
+    edit, error = import_lut(file)
+    points = edit.training["points"]
+    report = {"points": points, "psnr": error and round(error.psnr, 2), "largest": error and round(error.largest, 3)}
+    told = f"sampled anew with {points} points a side, {error}" if error else f"{points} points a side, as they were"
+    return edit, report, told
+
+
+def _from_authors(file: str, caption: str | None, options: dict[str, Any]) -> tuple[Edit, dict[str, Any], str]:
+    from ..editors import AUTHORS_EDITOR
+    from ..interop.prompt_embeds import import_prompt_embeds, read_prompt_embeds
+
     read_prompt_embeds(file)  # a bad file is found before gigabytes of weights are loaded
     editor = load_editor(_completed(options, {**EXACT, "editor": AUTHORS_EDITOR}))
-    edit = dataclasses.replace(import_prompt_embeds(editor, file, caption), title=title or path.stem)
-    save_edit(edit, path)
-    report = written(path) | {"tokens": len(edit.tokens), "init_text": edit.init_text, "editor": edit.editor}
-    if as_json:
-        say_json(report)
-        return
+    edit = import_prompt_embeds(editor, file, caption)
     kept = f"around them the caption '{edit.init_text}'" if edit.init_text else "all that follow the first"
-    say(f"{weighed(path)}\n{len(edit.tokens)} rows, {kept}; for '{edit.editor}'")
+    report = {"tokens": edit.num_tokens, "init_text": edit.init_text, "editor": edit.editor}
+    return edit, report, f"{edit.num_tokens} rows, {kept}; for '{edit.editor}'"
 
 
 @click.command()
 @click.argument("edit_file", metavar="EDIT")
 @click.option("--format", "kind", required=True, type=click.Choice(FORMATS), help="What to write; see above.")
 @click.option("-o", "--output", metavar="FILE", help="Where to write; if not given, a name made of EDIT's, here.")
+@click.option("--weight", type=float, metavar="W", help="cube, hald: how much of the edit. [default: 1]")
 @click.option("--token-name", metavar="NAME", help="diffusers-ti: what stands for it in a prompt. [default: <title>]")
 @click.option("--any-model", is_flag=True, help="npz: accept an edit learned with other weights of the same shape.")
 @overwrite_option
@@ -73,6 +97,7 @@ def export(
     edit_file: str,
     kind: str,
     output: str | None,
+    weight: float | None,
     token_name: str | None,
     any_model: bool,
     overwrite: bool,
@@ -81,30 +106,54 @@ def export(
 ) -> None:
     """Write an edit for other programs. EDIT is a file, or the name of one in the library.
 
+    cube and hald are look-up tables, for edits that are colour maps: a 3D LUT of 33 points a side, and a Hald CLUT of
+    level 8 with 16 bits (.png or .tif). How far the table is from the edit itself on the shipped photos is printed.
+
     npz holds the learned tokens and the whole text embeddings that a diffusion model is given. The formats of textual
     inversion, diffusers-ti, a1111 and comfyui, hold input embeddings of a text encoder, and are for edits learned with
     'vii learn --space input'; others are refused.
     """
     source = find_edit(edit_file)
     edit = load_edit(source)
-    plain = kind == "npz"
-    if plain and token_name is not None:
-        raise UsageError(f"--token-name is for --format diffusers-ti; npz has no prompt, got '{token_name}'")
-    if not plain:
-        check_textual_inversion(edit, kind)
+    if kind != "diffusers-ti":
+        _refuse({"token_name": token_name}, "is for `kind=diffusers-ti`")
+    if kind not in KINDS:
+        _refuse({"weight": weight}, "is for `kind=cube` and `kind=hald`")
     outputs = outputs_of(overwrite)
     outputs.reads(source)
-    path = outputs.claim(output or f"{source.stem}{'.npz' if plain else '-embedding.safetensors'}")
-    if plain:
+    name = output or f"{source.stem}{ENDINGS.get(kind, '-embedding.safetensors')}"
+    if kind in KINDS:
+        color_map(edit)  # why it is none is told before anything of the output's name
+        check_lut_name(name, kind)
+        path = outputs.claim(name)
+        error = export_lut(edit, path, kind, weight=1.0 if weight is None else weight)
+        more = {"psnr": round(error.psnr, 2), "largest": round(error.largest, 3)}
+        told = f"\n{error}"
+    elif kind == "npz":
+        from ..interop.prompt_embeds import export_npz
+
+        path = outputs.claim(name)
         editor = load_editor(_completed(editor_of(edit, options), EXACT))
         export_npz(edit, editor, path, any_model=any_model)
-        more = {"editor": editor.name}
+        more, told = {"editor": editor.name}, ""
     else:
+        from ..interop.textual_inversion import check_textual_inversion, export_textual_inversion
+
+        check_textual_inversion(edit, kind)
+        path = outputs.claim(name)
         more = {"prompt": export_textual_inversion(edit, path, kind, token_name)}
+        told = f"\nin a prompt: {more['prompt']}"
     if as_json:
         say_json(written(path) | more)
     else:
-        say(weighed(path) if plain else f"{weighed(path)}\nin a prompt: {more['prompt']}")
+        say(weighed(path) + told)
+
+
+def _refuse(given: dict[str, Any], sentence: str) -> None:
+    """Refuse options that mean nothing for what is asked; `None` is what was not given."""
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"`{name}` {sentence}, got '{value}'")
 
 
 def _completed(options: dict[str, Any], defaults: dict[str, str]) -> dict[str, Any]:

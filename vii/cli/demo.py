@@ -12,7 +12,7 @@ from ..images import save_image
 from ..inversion.recipes import read_recipe
 from ..rendering.sheets import edit_sheet
 from .common import json_option, load_editor, outputs_of, overwrite_option
-from .learn import learn_report, learn_steps, print_learned, save
+from .learn import learn_report, learn_steps, print_learned, save_finished
 from .progress import progress
 from .terminal import STARTED, say, say_json
 
@@ -32,8 +32,8 @@ def demo(output: str, seed: int, overwrite: bool, as_json: bool) -> None:
     editor = load_editor({})
     startup, started = time.perf_counter() - STARTED, time.perf_counter()
     last, ended = learn_steps(editor, [pair], read_recipe("default").settings, seed)
-    seconds, edit = time.perf_counter() - started, last.best()
-    save(edit, path)
+    edit = save_finished(last.best(), last, path)
+    seconds = time.perf_counter() - started
     if ended:
         say(path)
         raise ended

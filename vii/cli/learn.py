@@ -109,9 +109,9 @@ def learn(
         observers.start(editor, pairs[0], seed)
         started = time.perf_counter()
         last, ended = learn_steps(editor, pairs, settings, seed, observers.see)
-        edit = dataclasses.replace(last.best(), **labels, thumbnail=thumbnail_of(pairs[0]) if thumbnail else "")
+        labels |= {"thumbnail": thumbnail_of(pairs[0]) if thumbnail else ""}
+        edit = save_finished(dataclasses.replace(last.best(), **labels), last, path)
         seconds = time.perf_counter() - started - observers.seconds
-        save(edit, path)
         observers.finish(edit)
     report = learn_report(edit, path, last, ended, seconds=seconds, startup=startup) | observers.files
     report |= {"left_out": photos} if photos else {}
@@ -155,6 +155,34 @@ def learn_steps(
     return last, None
 
 
+def save_finished(edit: Edit, last: Step, path: Path) -> Edit:
+    """Write what was learned, then find its finish and write it again; what stops that costs no more than the finish.
+
+    Args:
+        edit: the best of `last`, with its labels.
+        last: step of the run.
+        path: where to write.
+
+    Returns:
+        the edit as it stands in the file.
+    """
+    save(edit, path)
+    try:
+        with progress("fitting the finish", None), stoppable():
+            finish = last.finished().finish
+    except KeyboardInterrupt:
+        warn("the edit was saved without a finish: the editor's picture will be scaled up")
+        return edit
+    except Exception as error:
+        warn(f"the edit was saved without a finish, which failed ({type(error).__name__}: {error})")
+        return edit
+    if finish is None:
+        return edit
+    edit = dataclasses.replace(edit, finish=finish)
+    save(edit, path)
+    return edit
+
+
 def save(edit: Edit, path: Path) -> None:
     """Write what was learned; where that is not possible any more, to a temporary folder.
 
@@ -179,6 +207,8 @@ def learn_report(edit: Edit, path: Path, last: Step, ended: BaseException | None
         "samples": last.samples,
         "explained": edit.training["explained"],
         "explained_start": edit.training["explained_start"],
+        "consists_of": edit.consists_of,
+        "finish": edit.finish.fields() if edit.finish else None,
         "init_text": edit.init_text,
         "init_caption": edit.training.get("init_caption", ""),
         "stopped": finished if ended is None else "interrupted" if isinstance(ended, KeyboardInterrupt) else "failed",
@@ -187,7 +217,7 @@ def learn_report(edit: Edit, path: Path, last: Step, ended: BaseException | None
 
 def print_learned(report: dict[str, Any], path: Path) -> None:
     """The same for people."""
-    say(weighed(path))
+    say(f"{weighed(path)}   {report['consists_of']}")
     say(
         f"{report['steps']} steps in {report['seconds']:.1f} s ({report['stopped']}), start-up "
         f"{report['startup_seconds']:.1f} s; explains {report['explained']:.0%} of what no instruction leaves, the "

@@ -6,10 +6,10 @@ import click
 
 from ..edit_file import describe_edit, load_edit
 from ..errors import UsageError
-from ..interop.hub import origin
+from ..interop.origins import origin
 from ..library import find_edit
+from ..pictures import SUFFIXES
 from ..record import read_record
-from ..rendering.sheets import save_thumbnail
 from .common import json_option, outputs_of, overwrite_option
 from .terminal import say, say_json
 
@@ -22,9 +22,9 @@ from .terminal import say, say_json
 def show(file: str, thumbnail: str | None, overwrite: bool, as_json: bool) -> None:
     """Show what an edit file holds, or how a picture was made.
 
-    EDIT is a file, or the name of one in the library; PICTURE is a PNG that 'vii apply' wrote.
+    EDIT is a file, or the name of one in the library; PICTURE is one that 'vii apply' wrote.
     """
-    description = _picture(file, thumbnail) if file.lower().endswith(".png") else _edit(file, thumbnail, overwrite)
+    description = _picture(file, thumbnail) if file.lower().endswith(SUFFIXES) else _edit(file, thumbnail, overwrite)
     if as_json:
         say_json(description)
         return
@@ -48,6 +48,8 @@ def _edit(file: str, thumbnail: str | None, overwrite: bool) -> dict[str, Any]:
     if thumbnail:
         outputs = outputs_of(overwrite)
         outputs.reads(path)
+        from ..rendering.sheets import save_thumbnail
+
         save_thumbnail(edit.thumbnail, outputs.claim(thumbnail))
         description["thumbnail_written_to"] = thumbnail
     return description

@@ -7,14 +7,13 @@ from typing import Any
 import click
 
 from ..errors import UsageError
-from ..files import Outputs
-from ..images import Pair, load_image, save_image
+from ..images import Pair, from_array, to_array
 from ..inversion.recipes import load_recipe
 from ..methods import MethodEntry, find_method, load_method, prepare
 from ..pictures import find_pictures
-from .apply import result_paths
-from .common import editor_options, json_option, load_editor, overwrite_option
+from .common import editor_options, json_option, load_editor, outputs_of, overwrite_option
 from .learn import warn_of_no_pairs
+from .photos import jobs_for, opened, save, told, writing_of, writing_options
 from .progress import progress
 from .terminal import STARTED, say, say_json, warn
 
@@ -23,7 +22,8 @@ from .terminal import STARTED, say, say_json, warn
 @click.argument("before")
 @click.argument("after")
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO|FOLDER...")
-@click.option("-o", "--output", required=True, metavar="OUT", help="A .png for one photo, else a folder.")
+@click.option("-o", "--output", required=True, metavar="OUT", help="A .png, .jpg, .webp or .tif, or a folder.")
+@writing_options
 @click.option("--method", default="inversion", show_default=True, metavar="NAME", help="See 'vii methods'.")
 @click.option("--pair", "more", nargs=2, multiple=True, metavar="BEFORE AFTER", help="One more example; repeatable.")
 @click.option("--recipe", metavar="NAME|FILE", help="How to learn, for methods that learn by a recipe.")
@@ -49,43 +49,47 @@ def transfer(
     """Give photos the edit that a before/after pair shows, by any method.
 
     BEFORE and AFTER show the same frame, as for 'vii learn'. Nothing is kept but the pictures: with the method
-    'inversion' this is 'vii learn' and 'vii apply' in one, without an edit file. With one photo OUT may be a file;
-    otherwise it is a folder, and every result keeps its photo's stem with .png. Photos are all read before the work
-    begins, and all results are written when all are made.
+    'inversion' this is 'vii learn' and 'vii apply' in one, without an edit file. OUT, and the formats of
+    results, are as for 'vii apply'. Photos are all read before the work begins, and all results are written when all
+    are made.
     """
-    entry = find_method(method)
+    entry, kind = find_method(method), options.pop("kind")
+    outputs, pictures = outputs_of(overwrite), find_pictures(photos)
+    outputs.reads(*pictures.paths, before, after, *(path for pair in more for path in pair))
+    jobs = jobs_for(pictures.paths, output, kind, outputs)
+    writing = writing_of(jobs, options)
     _refuse_options(method, entry, {"recipe": recipe, "text": text, **options})
-    paths, pictures = [(before, after), *more], find_pictures(photos)
-    outputs = Outputs(overwrite=overwrite, advice="choose another place with -o", consent="--overwrite")
-    outputs.reads(*pictures.paths, *(path for pair in paths for path in pair))
-    results = result_paths(pictures.paths, output, outputs)
-    pairs = [Pair.open(*pair) for pair in paths]
+    pairs = [Pair.open(*pair) for pair in [(before, after), *more]]
     warn_of_no_pairs(pairs)
     if pictures.left_out:
         warn(pictures.sentence())
-    for photo in pictures.paths:  # learning takes long: what cannot be read is found before it
-        load_image(photo)
+    jobs = [opened(job)[0] for job in jobs]  # learning takes long: what cannot be read is found before it
+    notes = {str(job.photo): job.notes(writing) for job in jobs}
+    for line in told(notes):
+        warn(line)
     built = load_method(method, **_given(entry, recipe, text, options))
     startup, started = time.perf_counter() - STARTED, time.perf_counter()
     with progress("learning" if entry.learns else "starting", None) as note:
         ready = prepare(built, pairs, seed=seed, watch=note)
     learned, made = time.perf_counter(), []
-    with progress("applying", len(results)) as advance:
-        for photo in pictures.paths:
-            made.append(ready.transfer(pairs, load_image(photo), seed=seed))
+    with progress("applying", len(jobs)) as advance:
+        for job in jobs:
+            made.append(ready.transfer(pairs, from_array(opened(job)[1]), seed=seed))
             advance()
-    for picture, result in zip(made, results, strict=True):
-        save_image(picture, result)
+    for job, picture in zip(jobs, made, strict=True):
+        save(to_array(picture, job.picture.bits if job.picture else 8), job, writing)
     if not as_json:
-        say("\n".join(map(str, results)))
+        say("\n".join(str(job.result) for job in jobs))
         return
     say_json(
         {
-            "paths": list(map(str, results)),
+            "paths": [str(job.result) for job in jobs],
             "method": method,
             "startup_seconds": round(startup, 3),
             "learn_seconds": round(learned - started, 3),
             "seconds": round(time.perf_counter() - learned, 3),
+            "left_out": {str(path): reason for path, reason in pictures.left_out.items()},
+            "notes": {photo: sentences for photo, sentences in notes.items() if sentences},
             "explained": ready.edit.training.get("explained") if ready.edit else None,
         }
     )

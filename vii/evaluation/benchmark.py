@@ -13,8 +13,9 @@ from torch import Tensor
 from ..edit_file import to_bytes
 from ..editor import Editor
 from ..files import make_folder
-from ..images import Pair, fitted_size, resize, save_image, spread
+from ..images import Pair, resize, save_image, spread
 from ..methods import Learned, Transfer
+from ..sizes import fitted_size
 from .keys import code_sha256, conditions_of, key
 from .methods import Method
 from .metrics import direction, leakage, preserved, psnr, ssim

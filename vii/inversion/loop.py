@@ -17,6 +17,7 @@ from ..images import Pair
 from ..instruction import Instruction
 from ..losses import direction_term, edit_direction
 from .examples import Examples
+from .finishing import with_finish
 from .settings import InversionSettings, learning_rate_at
 from .start import Start, choose_start, free
 
@@ -40,6 +41,8 @@ class Step:
         samples: images through the UNet so far, all branches, probes and the choice of a start counted.
         learning_rate: of this update (step 0: NaN).
         best: builds the `Edit` that was best on the probe set after this update, whenever it is called.
+        finished: the same with its finish, chosen by applying the edit to its own pairs, where the settings ask for
+            one. That takes an application or a few, and a second or two besides.
     """
 
     step: int
@@ -52,10 +55,11 @@ class Step:
     samples: int
     learning_rate: float
     best: Callable[[], Edit]
+    finished: Callable[[], Edit]
 
 
 def invert(editor: Editor, pairs: Sequence[Pair], settings: InversionSettings | None = None, *, seed: int = 0) -> Edit:
-    """Learn an edit; Ctrl-C ends it early with the best tokens so far.
+    """Learn an edit and its finish; Ctrl-C ends it early with the best tokens so far.
 
     Args:
         editor: a frozen editor.
@@ -74,7 +78,7 @@ def invert(editor: Editor, pairs: Sequence[Pair], settings: InversionSettings | 
         if best is None:
             raise
     assert best is not None  # the loop yields its starting point before anything else
-    return best.best()
+    return best.finished()
 
 
 def invert_steps(
@@ -87,9 +91,9 @@ def invert_steps(
 ) -> Iterator[Step]:
     """The loop behind `invert`: yields a `Step` for the starting text and after every update.
 
-    Stop whenever you like: `step.best()` is the edit so far. Arguments and errors as `invert`; besides, `watch` is
-    called with a note now and then while a starting text is looked for, before the first step. Ctrl-C meanwhile ends
-    the search of "pez" early, and learning goes on from its best prompt.
+    Stop whenever you like: `step.best()` is the edit so far, `step.finished()` the same with its finish. Arguments and
+    errors as `invert`; besides, `watch` is called with a note now and then while a starting text is looked for, before
+    the first step. Ctrl-C meanwhile ends the search of "pez" early, and learning goes on from its best prompt.
 
     Arguments are checked at once; whatever takes time is done when the first step is asked for.
     """
@@ -133,7 +137,8 @@ def _steps(
         looks = 1 + start.candidates + step // settings.probe_every + (step == last and step % settings.probe_every > 0)
         samples = branches * (step * settings.batch_size + looks * len(probes.t))
         learned = partial(_edit, editor, pairs, settings, sampling, seed, start, null_loss, best, step, samples)
-        return Step(step, last, loss, mse, clip, probed, 1 - best.loss / null_loss, samples, rate, learned)
+        finished = partial(_finished, editor, pairs, settings, seed, learned)
+        return Step(step, last, loss, mse, clip, probed, 1 - best.loss / null_loss, samples, rate, learned, finished)
 
     tokens = start.instruction.tokens.clone().requires_grad_(True)
     optimizer = torch.optim.AdamW([tokens], lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -210,6 +215,12 @@ def _edit(
         training=training,
         pairs=tuple(pair.sha256() for pair in pairs),
     )
+
+
+def _finished(
+    editor: Editor, pairs: Sequence[Pair], settings: InversionSettings, seed: int, learned: Callable[[], Edit]
+) -> Edit:
+    return with_finish(editor, pairs, learned(), seed=seed) if settings.finish == "auto" else learned()
 
 
 def sampling_settings(editor: Editor, settings: InversionSettings) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
+from ..arrangement import FINISHES
 from ..captions import INITS, PezSettings
 from ..diffusion import BANKED
 from ..errors import UsageError, unknown_name
@@ -57,6 +58,8 @@ class InversionSettings:
         probe_every: updates between two looks at it.
         patience: looks without an improvement of `min_improvement` after which learning stops; 0 for never.
         min_improvement: relative to the best probe loss so far.
+        finish: "auto": what follows the editor, or does without it, is fitted to the pairs once the tokens are learned
+            (`vii.finish`); "none": the editor's picture is the result (the authors' way).
     """
 
     recipe: str = field(default="default", metadata={"assignable": False})
@@ -88,6 +91,7 @@ class InversionSettings:
     probe_every: int = 20
     patience: int = 0
     min_improvement: float = 0.002
+    finish: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
@@ -168,6 +172,7 @@ CHOICES = {
     "timesteps": ("stratified", "permutation"),
     "noise": ("fresh", *BANKED),
     "augment": tuple(AUGMENTATIONS),
+    "finish": FINISHES,
 }
 
 

@@ -62,10 +62,10 @@ class Inversion:
                 watch(f"step {step.step} of {step.steps}, explained {step.explained:.0%}")
             if step.probe is not None:
                 looks.append((time.perf_counter() - started, step))
-        seconds, last = looks.pop()  # learning always ends with a look
+        _, last = looks.pop()  # learning always ends with a look
         moments = [Moment(at, step.samples, self._applied(step.best())) for at, step in looks]
-        edit = last.best()
-        return Learned(self._applied(edit), edit, seconds, last.samples, moments)
+        edit = last.finished()
+        return Learned(self._applied(edit), edit, time.perf_counter() - started, last.samples, moments)
 
     def __call__(self, pairs: Sequence[Pair], photo: Tensor, *, seed: int = 0) -> Tensor:
         """See `Transfer`; learns anew for every photo, which `prepare` does once."""

@@ -55,7 +55,7 @@ class Preview:
     def see(self, step: Step) -> None:
         """Add a picture if this is one of the steps to show."""
         if step.step in self.wanted:
-            edit = step.best()
+            edit = step.best()  # without a finish, which would take as long again
             self._add(f"step {step.step}" if step.step else f"step 0: {edit.init_text or 'no words'}", edit, step.step)
 
     def finish(self, edit: Edit, step: Step) -> None:

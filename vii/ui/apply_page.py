@@ -57,7 +57,7 @@ class ApplyPage:
             self.steps = gr.Number(
                 label="Steps (empty: as recommended)", value=None, precision=0, elem_id="apply-steps"
             )
-            self.full = gr.Checkbox(label="Results at the photo's size", value=False)
+            self.small = gr.Checkbox(label="Small results, as large as the editor works", value=False)
         self.controls = Controls.make("apply", "Apply", "Stop and keep what is done")
         with gr.Column(visible=False) as self.outcome:
             self.choose = gr.Dropdown([], label="Result to compare", visible=False, elem_id="choose")
@@ -74,7 +74,7 @@ class ApplyPage:
         controls = self.controls
         asked = {
             self.photos, self.picked, *self.weights, self.words, self.painted, self.seed, self.guidance, self.nearness,
-            self.steps, self.full,
+            self.steps, self.small,
         }  # fmt: skip
         shown = {self.outcome, self.choose, self.slider, self.files}
         self.picked.change(self.sliders, self.picked, self.weights, **PRIVATE)
@@ -129,7 +129,7 @@ class ApplyPage:
             guidance=given[self.guidance],
             image_guidance=given[self.nearness],
             steps=whole(given[self.steps], "steps", 1, MAX_SAMPLING),
-            full_size=bool(given[self.full]),
+            size="editor" if given[self.small] else "photo",
             mask=mask_of(given[self.painted]),
         )
 

@@ -95,9 +95,7 @@ def apply_to(job: Job, studio: Studio, photos: Sequence[Path], wish: Wish) -> Ap
     check_photos(photos)
     editor, folder = studio.editor(), studio.folder_for(job)
     edits = [(edit, weight) for _, weight, edit in wish.edits]
-    plan = Application(
-        editor, edits, text=wish.words, seed=wish.seed, full_size=wish.full_size, **(wish.settings or {})
-    )
+    plan = Application(editor, edits, text=wish.words, seed=wish.seed, size=wish.size, **(wish.settings or {}))
     names = [name for name, _, _ in wish.edits]
     under_way: deque[tuple[str, Tensor]] = deque()
     results: list[Result] = []

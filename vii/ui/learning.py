@@ -167,7 +167,7 @@ def learn(
             stopped = True
             break
     assert last is not None  # the loop yields its starting point before anything else
-    edit = last.best()
+    edit = last.finished()
     if pictures:
         watch.draw(f"best: step {edit.training['best_step']}", edit)
     final = dataclasses.replace(job.progress, pictures=tuple(watch.pictures), left=None)

@@ -27,7 +27,7 @@ class Wish:
         words: to add, or to apply alone.
         seed: of all random numbers.
         settings: sampling settings that were filled in.
-        full_size: results at the photo's size.
+        size: of results, see `vii.Application`.
         mask: `(h, w)`, 1 where to edit; None for everywhere.
     """
 
@@ -35,7 +35,7 @@ class Wish:
     words: str = ""
     seed: int = 0
     settings: Any = None
-    full_size: bool = False
+    size: str = "photo"
     mask: Tensor | None = None
 
 
@@ -48,7 +48,7 @@ def wish_for(
     guidance: float | None = None,
     image_guidance: float | None = None,
     steps: int | None = None,
-    full_size: bool = False,
+    size: str = "photo",
     mask: Tensor | None = None,
 ) -> Wish:
     """What was filled in on the page, checked.
@@ -61,7 +61,7 @@ def wish_for(
         guidance: how far along the instruction; None as recommended.
         image_guidance: how near the photo, likewise.
         steps: of denoising, likewise.
-        full_size: whether results have the photo's size.
+        size: of results, see `vii.Application`.
         mask: where to edit.
 
     Raises:
@@ -87,7 +87,7 @@ def wish_for(
     given = {"guidance_scale": guidance, "image_guidance_scale": image_guidance, "num_inference_steps": steps}
     settings = {key: value for key, value in given.items() if value is not None}
     settings = {key: float(value) if "scale" in key else value for key, value in settings.items()}
-    return Wish(edits, words, seed, settings, full_size, mask)
+    return Wish(edits, words, seed, settings, size, mask)
 
 
 def mask_of(painted: Any) -> Tensor | None:

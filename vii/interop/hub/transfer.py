@@ -20,9 +20,9 @@ from ...files import make_folder, replacing
 from ...images import load_image, save_image
 from ...library import add_edits, safe_name
 from ...rendering.sheets import inside, thumbnail_image
+from ..origins import remember
 from .card import model_card
 from .failures import LOG_IN, one_line
-from .origins import remember
 
 CARD = "README.md"
 MAX_SIDE = 1024

@@ -7,9 +7,9 @@ that a note holds whatever the file is called later on.
 import hashlib
 from pathlib import Path
 
-from ... import strict
-from ...errors import OutputError
-from ...library import library_folder
+from .. import strict
+from ..errors import OutputError
+from ..library import library_folder
 
 PULLED = ".pulled.jsonl"
 

@@ -1,0 +1,154 @@
+"""Which finish is chosen: on pairs whose edit, and whose editor, are made up and known."""
+
+import numpy as np
+import pytest
+
+from vii.finish import Example, fit_finish
+from vii.finish.tiles import blurred, scaled
+
+RNG = np.random.default_rng(8)
+
+
+def photo(seed, height=120, width=160):
+    rng = np.random.default_rng(seed)
+    image = sum(scaled(rng.random((n, n + 3, 3)), height, width) / n**0.3 for n in (4, 11, 31, 77))
+    return ((image - image.min()) / (image.max() - image.min())).astype(np.float32)
+
+
+BEFORE, OTHER = photo(1), photo(2)
+
+
+def editor(before, edit, noise=0.04):
+    """What an editor of a third of the size, which blurs and is noisy, makes of a photo: seen and made."""
+    seen = scaled(before, 40, 52).clip(0, 1)
+    made = blurred(edit(seen), 0.7) + noise * np.random.default_rng(0).normal(size=seen.shape)
+    return seen, made.clip(0, 1).astype(np.float32)
+
+
+def example(edit, before=BEFORE, noise=0.04):
+    after = np.round(edit(before) * 255).astype(np.float32) / 255
+    return Example(before, after, *editor(before, edit, noise))
+
+
+def psnr(image, truth):
+    return -10 * np.log10(max(np.mean((image.astype(np.float64) - truth) ** 2), 1e-10))
+
+
+def gray(x):
+    return np.repeat(x @ np.float32([[0.299], [0.587], [0.114]]), 3, -1)
+
+
+def vignette(x):
+    height, width, _ = x.shape
+    down, across = np.linspace(-1, 1, height)[:, None, None], np.linspace(-1, 1, width)[None, :, None]
+    return (x * (1 - 0.6 * np.clip(np.hypot(down, across) - 0.4, 0, 1))).astype(np.float32)
+
+
+def framed(x):
+    height, width, _ = x.shape
+    result, a, b = x.copy(), round(0.1 * height), round(0.1 * width)
+    result[:a], result[-a:], result[:, :b], result[:, -b:] = ((0.1, 0.2, 0.9),) * 4
+    return result
+
+
+def drawn(x):
+    """Something in the middle that no rule of colour and place tells of."""
+    height, width, _ = x.shape
+    result = x.copy()
+    rows, columns = np.arange(height)[:, None] / height, np.arange(width)[None] / width
+    for at in ((0.3, 0.2), (0.6, 0.7), (0.2, 0.8), (0.75, 0.3), (0.5, 0.45)):
+        result[np.hypot(rows - at[0], columns - at[1]) < 0.1] = (0.9, 0.1, 0.1)
+    return result
+
+
+def test_a_colour_edit_is_a_colour_transform():
+    finish = fit_finish([example(gray)])
+    assert finish.kind == "color"
+    assert finish.is_color_map
+    assert not finish.needs_editor
+    assert psnr(finish.color(OTHER), gray(OTHER)) > 50
+    assert finish.errors["color"] > finish.errors["editor"] + 15
+
+
+@pytest.mark.parametrize("edit", [vignette, framed])
+def test_light_and_frames_are_transforms_by_place(edit):
+    finish = fit_finish([example(edit)])
+    assert finish.kind == "color"
+    assert not finish.is_color_map
+    assert psnr(finish.color(OTHER), edit(OTHER)) > 28
+
+
+def test_drawn_things_are_carried_over_with_the_residual():
+    finish = fit_finish([example(drawn, noise=0.01)])
+    assert finish.kind == "detail"
+    assert finish.residual == 0
+    result = finish.finish(OTHER, *editor(OTHER, drawn, 0.01))
+    assert (
+        psnr(result, drawn(OTHER)) > psnr(scaled(editor(OTHER, drawn, 0.01)[1], *OTHER.shape[:2]), drawn(OTHER)) + 0.5
+    )
+
+
+def test_a_blur_is_left_to_the_editor():
+    def soft(x):
+        return blurred(x, min(x.shape[:2]) / 12).astype(np.float32)
+
+    finish = fit_finish([example(soft, noise=0.003)])
+    assert finish.kind == "editor"
+    assert finish.errors["editor"] == max(finish.errors.values())
+
+
+def test_an_editor_with_a_cast_is_corrected():
+    """It draws what no transform knows of, all of it with one wrong cast."""
+    before, after = BEFORE, drawn(BEFORE)
+    seen, made = editor(before, drawn, 0.005)
+    finish = fit_finish([Example(before, after, seen, made * np.float32([0.7, 0.8, 0.75]) + 0.1)])
+    assert finish.correction is not None
+    seen, made = editor(OTHER, drawn, 0.005)
+    made = made * np.float32([0.7, 0.8, 0.75]) + np.float32(0.1)
+    with_it, without = (psnr(finish.finish(OTHER, seen, made, correct=c), drawn(OTHER)) for c in (True, False))
+    assert with_it > without + 2
+
+
+@pytest.mark.parametrize("edit", [gray, vignette, framed, drawn])
+def test_nothing_is_chosen_that_did_worse_than_the_editor(edit):
+    finish = fit_finish([example(edit, noise=0.0)])
+    chosen = {"editor": ["editor"], "color": ["color", "color by place"]}.get(
+        finish.kind, [name for name in finish.errors if "detail" in name]
+    )
+    assert max(finish.errors[name] for name in chosen) >= finish.errors["editor"]
+
+
+def test_noise_as_of_jpeg_does_not_hide_a_colour_edit():
+    """4 x 4 blocks of noise without a mean, in both pictures: all candidates are alike at each pixel."""
+    noise = RNG.normal(size=(30, 40, 4, 4, 3))
+    noise = (noise - noise.mean((2, 3), keepdims=True)).swapaxes(1, 2).reshape(120, 160, 3) * 0.05
+    after = np.clip(gray(BEFORE) * 0.8 + 0.1 + noise, 0, 1).astype(np.float32)
+    seen, made = editor(BEFORE, lambda x: gray(x) * 0.8 + 0.1, noise=0.01)
+    finish = fit_finish([Example(BEFORE, after, seen, made)])
+    assert finish.kind == "color"
+    assert psnr(finish.color(OTHER), gray(OTHER) * 0.8 + 0.1) > 38
+
+
+def test_a_pair_that_is_shifted_gives_the_same_colours():
+    wide = photo(5, 130, 170)
+    finish = fit_finish([Example(wide[5:-5, 5:-5], (1 - gray(wide))[7:-3, 6:-4])])
+    assert finish.kind == "color"
+    assert psnr(finish.color(OTHER), 1 - gray(OTHER)) > 40
+
+
+def test_pairs_without_an_editor_give_a_colour_transform():
+    finish = fit_finish([Example(BEFORE, gray(BEFORE)), Example(OTHER, gray(OTHER))])
+    assert finish.kind == "color"
+    assert set(finish.errors) == {"color", "color by place"}
+
+
+def test_what_does_not_belong_together_is_refused():
+    full = example(gray)
+    with pytest.raises(ValueError, match="one or more examples"):
+        fit_finish([])
+    with pytest.raises(ValueError, match="all with or all without"):
+        fit_finish([full, Example(full.before, full.after)])
+    with pytest.raises(ValueError, match="one size"):
+        Example(BEFORE, BEFORE[1:])
+    with pytest.raises(ValueError, match="belong together"):
+        Example(BEFORE, BEFORE, seen=full.seen)

@@ -1,0 +1,179 @@
+"""Which finish an edit needs: decided on its pairs, whose answer is known, by cross-validation."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from .alignment import align
+from .color import SQUARE, Fitted, Samples, draw_samples, fit_color, weakest_worth_it
+from .detail import transfer, upsampled
+from .finish import Finish
+from .terms import PLACES, Terms
+from .tiles import Array, Mask, check_image, scaled
+
+# Pairs are compared at no more pixels than this.
+MOST_PIXELS = 4_000_000
+# Of detail transfer: without the residual, with the soft part of it, with all of it.
+RESIDUALS = {"detail": None, "detail and soft residual": 1 / 32, "detail and residual": 0.0}
+# A few knots to find the place that counts, then as many as a frame's edge needs.
+FEW_KNOTS, MANY_KNOTS = 33, 129
+# In dB. What the pair says of the editor it says of every photo, for the editor has not seen the pair's answer; what is
+# fitted to the pair fits other photos less well, the more so the worse it fits and the more it can express.
+EXACT, EXACT_MARGIN = 35.0, -1.0
+COLOR_MARGIN, CORRECTION_MARGIN = 1.5, 3.0
+PLACE_OVER_COLOR, PLACE_OVER_EDITOR = 6.0, 3.0
+MAX_DB = 100.0
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One pair and, unless the finish is to be a colour transform, what the editor made of its picture before.
+
+    Attributes:
+        before: `(h, w, 3)` in [0, 1].
+        after: `(h, w, 3)` in [0, 1].
+        seen: `(h', w', 3)` in [0, 1]: the picture before at the editor's size.
+        made: `(h', w', 3)` in [0, 1]: what the editor made of it with the edit at weight 1.
+    """
+
+    before: Array
+    after: Array
+    seen: Array | None = None
+    made: Array | None = None
+
+    def __post_init__(self) -> None:
+        """Check the shapes."""
+        for name in ("before", "after", "seen", "made"):
+            if (image := getattr(self, name)) is not None:
+                check_image(name, image)
+        if self.before.shape != self.after.shape:
+            raise ValueError(f"before and after must have one size, got {self.before.shape} and {self.after.shape}")
+        editors = {image.shape if image is not None else None for image in (self.seen, self.made)}
+        if len(editors) > 1:
+            raise ValueError("seen and made belong together, and must have one size")
+
+
+def fit_finish(examples: Sequence[Example]) -> Finish:
+    """Choose and fit the finish of an edit.
+
+    Every candidate is scored at the pairs' own size: what the editor made, scaled up; detail transfer without, with the
+    soft part of and with all of its residual; the best of these with a linear correction; a colour transform; and one
+    that varies with the place. What is fitted to the pair is scored on parts left out: quarters scattered in blocks or,
+    where there are several pairs, each pair in turn.
+
+    The rule: the best of what the editor made, with its correction where that wins by `CORRECTION_MARGIN`. Instead of
+    it a colour transform where that reaches `EXACT` and loses no more than a decibel, for it is exact and needs no
+    editor, or wins by `COLOR_MARGIN`; or where it does so in the means of small squares, over which cancels what JPEG
+    adds to a pair. Instead of both a transform that varies by place where it beats the plain one by `PLACE_OVER_COLOR`
+    and the editor by `PLACE_OVER_EDITOR`. Nothing is chosen that did worse on the pairs than the editor's result scaled
+    up.
+
+    Args:
+        examples: one or more; all with, or all without, what an editor made of them.
+
+    Raises:
+        ValueError: no example, or only some of them with an editor's picture.
+    """
+    if not examples or len({example.made is None for example in examples}) > 1:
+        raise ValueError("expected one or more examples, all with or all without what the editor made of them")
+    laid = [_laid(example) for example in examples]
+    samples = draw_samples([(e.before, e.after) for e, _ in laid], [valid for _, valid in laid])
+    color = fit_color(samples)
+    by_place = _fit_place(samples, color)
+    wrong = {"color": color.wrong, "color by place": by_place.wrong}
+    made = Finish("color", color.transform)
+    if examples[0].made is not None:
+        made, editors = _editors_best(laid, samples)
+        wrong |= editors
+    errors = {name: _db(values) for name, values in wrong.items()}
+    rivals = [name for name in wrong if not name.startswith("color")]
+    best = max((errors[name] for name in rivals), default=-np.inf)
+    finish = made
+    if errors["color"] >= errors.get("editor", -np.inf) and _color_wins(wrong, errors, rivals):
+        finish = Finish("color", color.transform)
+    if errors["color by place"] >= max(errors["color"] + PLACE_OVER_COLOR, best + PLACE_OVER_EDITOR):
+        finish = Finish("color", by_place.transform)
+    return replace(finish, errors=errors)
+
+
+def _color_wins(wrong: Mapping[str, Array], errors: Mapping[str, float], rivals: Sequence[str]) -> bool:
+    best = max((errors[name] for name in rivals), default=-np.inf)
+    if errors["color"] >= best + (EXACT_MARGIN if errors["color"] >= EXACT else COLOR_MARGIN):
+        return True
+    # What a JPEG file adds hides from the error at each pixel what a mean over a few pixels shows.
+    coarse = {name: _db(_squares(wrong[name])) for name in ("color", *rivals)}
+    enough = max([EXACT, *(coarse[name] + COLOR_MARGIN for name in rivals)])
+    return errors["color"] >= best + EXACT_MARGIN and coarse["color"] >= enough
+
+
+def _squares(values: Array) -> Array:
+    """`(n, 3)` of samples -> the mean of each square, `(n / SQUARE^2, 3)`."""
+    return values.reshape(-1, SQUARE**2, 3).mean(1)
+
+
+def _laid(example: Example) -> tuple[Example, Mask]:
+    """The example at no more than `MOST_PIXELS`, after laid onto before, and where after is known, `(h, w)` bool."""
+    height, width, _ = example.before.shape
+    share = min(1.0, (MOST_PIXELS / (height * width)) ** 0.5)
+    size = (max(1, round(height * share)), max(1, round(width * share)))
+    before, after = (scaled(image, *size).clip(0, 1) for image in (example.before, example.after))
+    after, valid, _ = align(before, after)
+    return replace(example, before=before, after=after), valid
+
+
+def _fit_place(samples: Samples, color: Fitted) -> Fitted:
+    """The best transform that varies by place; with the plain one's terms and all knots only where that may win."""
+    plain = color.transform.terms
+    coarse = [fit_color(samples, [Terms(1, place=place, place_knots=FEW_KNOTS)]) for place in PLACES]
+    best = min(coarse, key=lambda fitted: fitted.error)
+    if _db(best.wrong) < _db(color.wrong) + PLACE_OVER_COLOR / 2:
+        return best
+    place = best.transform.terms.place
+    finer = [replace(terms, place=place, place_knots=MANY_KNOTS) for terms in dict.fromkeys((Terms(1), plain))]
+    return min([best, *(fit_color(samples, [terms]) for terms in finer)], key=lambda fitted: fitted.error)
+
+
+def _editors_best(laid: Sequence[tuple[Example, Mask]], samples: Samples) -> tuple[Finish, dict[str, Array]]:
+    """The best of what needs an editor, and what each candidate got wrong of the samples, `(n, 3)`."""
+
+    def wrong_with(image_of: Callable[[Array, Array, Array], Array]) -> Array:
+        images = [image_of(e.before, e.seen, e.made) for e, _ in laid if e.seen is not None and e.made is not None]
+        picked = [image.reshape(-1, 3)[at] for image, at in zip(images, samples.picked, strict=True)]
+        return np.concatenate(picked) - samples.after
+
+    wrong = {"editor": wrong_with(lambda before, seen, made: upsampled(before, made))}
+    for name, residual in RESIDUALS.items():
+        wrong[name] = wrong_with(partial(transfer, residual=residual))
+    name = min(wrong, key=lambda name: float(np.square(wrong[name]).mean()))
+    if name == "editor":
+        return Finish("editor"), wrong
+    correction, corrected = _fit_correction(samples, wrong[name])
+    wins = _db(corrected) >= _db(wrong[name]) + CORRECTION_MARGIN
+    finish = Finish("detail", residual=RESIDUALS[name], correction=correction if wins else None)
+    return finish, wrong | {"corrected detail": corrected}
+
+
+def _fit_correction(samples: Samples, wrong: Array) -> tuple[Array, Array]:
+    """Ridge regression of what a transfer got wrong on 1, photo and result: `(7, 3)`, and what folds left out miss."""
+    result = samples.after + wrong
+    features = np.concatenate([np.ones((len(result), 1)), samples.before, result], 1)
+
+    def solve(use: Mask, strength: float) -> Array:
+        a, b = features[use], -wrong[use]
+        return np.linalg.solve(a.T @ a / len(a) + strength * np.eye(7), a.T @ b / len(a))
+
+    def missed(strength: float) -> Array:
+        left = np.empty_like(wrong)
+        for fold in np.unique(samples.folds):
+            out = samples.folds == fold
+            left[out] = np.clip(result[out] + features[out] @ solve(~out, strength), 0, 1) - samples.after[out]
+        return left
+
+    strength, left = weakest_worth_it(missed)
+    return solve(np.ones(len(wrong), bool), strength).astype(np.float32), left
+
+
+def _db(wrong: Array) -> float:
+    return float(min(MAX_DB, -10 * np.log10(max(np.square(wrong).mean(), 1e-10))))

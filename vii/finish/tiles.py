@@ -1,0 +1,109 @@
+"""Running a picture through a function of its pixels, a few rows at a time, on every core."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.floating[Any]]
+Integers = npt.NDArray[np.integer[Any]]
+Mask = npt.NDArray[np.bool_]
+# From colours `(3, n)` of the rows `start` to `stop` of a picture, whole rows one after the other, to colours `(3, n)`.
+Rows = Callable[[Array, int, int], Array]
+
+# Pixels worked on at once: what a core's own cache holds of all that is computed for each.
+TILE = 1 << 14
+
+
+def by_rows(image: npt.NDArray[Any], evaluate: Rows, *, clip: bool = True) -> npt.NDArray[Any]:
+    """`evaluate` of a picture `(h, w, 3)`, a few rows at a time, so that memory stays bounded.
+
+    Args:
+        image: of any floating type, read as float32; or of whole numbers, read as shares of the largest of their type.
+        evaluate: called from several threads at once, in no fixed order.
+        clip: the result to [0, 1].
+
+    Returns:
+        a new array `(h, w, 3)`, laid out in memory as the image is: float32, or whole numbers where these were given.
+    """
+    height, width, _ = image.shape
+    whole = np.issubdtype(image.dtype, np.integer)
+    most = np.float32(np.iinfo(image.dtype).max if whole else 1)
+    result = np.empty_like(image, image.dtype if whole else np.float32)
+    rows = max(1, TILE // width)
+
+    def work(start: int) -> None:
+        part = image[start : start + rows]
+        colors = np.ascontiguousarray(part.reshape(-1, 3).T, np.float32)
+        if whole:
+            colors /= most
+        changed = evaluate(colors, start, start + len(part))
+        if clip:
+            np.clip(changed, 0, 1, out=changed)
+        if whole:
+            changed = np.rint(changed * most)
+        result[start : start + rows] = changed.T.reshape(part.shape)
+
+    with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
+        for _ in pool.map(work, range(0, height, rows)):
+            pass
+    return result
+
+
+def check_image(name: str, image: Array) -> None:
+    """Refuse what is no picture.
+
+    Raises:
+        ValueError: not a floating array `(h, w, 3)` with at least one pixel.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or not image.size or not np.issubdtype(image.dtype, np.floating):
+        raise ValueError(
+            f"{name}: expected a floating array (h, w, 3) in [0, 1], got {image.shape} {image.dtype}; "
+            "divide 8-bit values by 255"
+        )
+
+
+def hats(at: Array, count: int) -> Array:
+    """Weights `(n, count)` of linear interpolation between nodes at 0, 1, ... `count - 1`, for positions `(n,)`."""
+    return np.maximum(0, 1 - np.abs(np.clip(at, 0, count - 1)[:, None] - np.arange(count)))
+
+
+def centers(size: int) -> Array:
+    """Of so many pixels, as shares of their row's or column's length, `(size,)`."""
+    return (np.arange(size) + 0.5) / size
+
+
+def resampling(source: int, target: int) -> Array:
+    """A matrix `(target, source)` that scales a row of pixels by cubic convolution (Keys 1981, a = -1/2).
+
+    Widened where the row shrinks, as `PIL.Image.resize` and torch's antialiased `interpolate` do.
+    """
+    stretch = max(1.0, source / target)
+    t = np.abs((centers(target) * source)[:, None] - (np.arange(source) + 0.5)) / stretch
+    near, far = 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+    weights = np.where(t < 1, near, np.where(t < 2, far, 0))
+    return weights / weights.sum(1, keepdims=True)
+
+
+def scaled(image: Array, height: int, width: int) -> Array:
+    """`(h, w, 3)` -> `(height, width, 3)` float32 by `resampling`; values may overshoot a little."""
+    if image.shape[:2] == (height, width):
+        return np.asarray(image, np.float32)
+    tall = np.tensordot(resampling(image.shape[0], height), image, 1)
+    return np.einsum("xw,hwc->hxc", resampling(image.shape[1], width), tall, optimize=True).astype(np.float32)
+
+
+def blurred(image: Array, sigma: float) -> Array:
+    """`(h, w, c)` blurred by a gaussian of so many pixels, the border repeated."""
+    for axis in (0, 1):
+        size = image.shape[axis]
+        distance = np.arange(-int(3 * sigma + 0.5), int(3 * sigma + 0.5) + 1)
+        kernel = np.exp(-np.square(distance) / (2 * sigma**2))
+        matrix = np.zeros((size, size))
+        at = np.clip(np.arange(size)[:, None] + distance, 0, size - 1)
+        np.add.at(matrix, (np.arange(size)[:, None].repeat(len(distance), 1), at), kernel / kernel.sum())
+        image = np.moveaxis(np.tensordot(matrix, image, (1, axis)), 0, axis)
+    return image
