@@ -18,13 +18,13 @@ from conftest import picture
 from hub_server import TOKEN, Hub, Repo
 from PIL import Image
 from test_cli import refused, run
-from vii.interop.origins import PULLED, origin
 
 import vii
 from vii.edit_file import MAX_BYTES, to_bytes
 from vii.errors import EditFileError, HubError, OutputError, UsageError
 from vii.interop.hub import Pushed, prepare, pull, push
 from vii.interop.hub.card import model_card
+from vii.interop.origins import PULLED, origin
 from vii.rendering.sheets import thumbnail_of
 
 REPO = "ada/bands"
