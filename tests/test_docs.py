@@ -1,5 +1,6 @@
 """What is written about the package is true: commands, options, paths, examples, links."""
 
+import dataclasses
 import functools
 import re
 import shlex
@@ -16,6 +17,8 @@ from vii.cli import main
 from vii.demo import FOLDER as DEMO_FOLDER
 from vii.edit_file import to_bytes
 from vii.editors import EDITORS
+from vii.finish.finish import KINDS
+from vii.finish.terms import AXES, PLACES, Terms
 from vii.inversion.recipes import read_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -192,6 +195,15 @@ def test_every_field_of_the_header_is_specified(toy_edit):
         assert f"`{key.decode()}`" in specified, key
 
 
+def test_every_part_of_a_finish_is_specified():
+    specified = section(section(FORMATS, "## The edit file, format version 2"), "### The finish")
+    fields = {field.name for field in dataclasses.fields(Terms)}
+    for name in {*KINDS, *fields, *AXES, *PLACES, "errors", "residual", "terms", "domain"}:
+        assert f"`{name}`" in specified, name
+    for name in ("color", "lut", "correction"):
+        assert f"`finish.{name}`" in specified, name
+
+
 def test_every_editor_and_every_member_of_one_is_described():
     for name in EDITORS:
         assert f"| `{name}` |" in EDITORS_PAGE
@@ -243,7 +255,7 @@ def test_shell_commands_in_the_readme_run(tmp_path, monkeypatch):
         assert result.exit_code == 0, result.output
     assert vii.load_edit("watercolor.safetensors").training["explained"] > 0.3
     assert Path("painted.png").exists()
-    assert sorted(path.name for path in Path("painted").iterdir()) == ["cat.png", "coffee.png", "rocket.png"]
+    assert sorted(path.name for path in Path("painted").iterdir()) == ["cat.jpg", "coffee.jpg", "rocket.jpg"]
 
 
 def test_every_shipped_edit_has_its_recipe_and_picture_and_fits_the_shipped_editor(embedded):
