@@ -73,21 +73,35 @@ def test_every_command_has_help_and_is_on_the_page_of_commands():
                 assert parameter.help or parameter.name in ("seed",), f"{name} --{parameter.name}"
 
 
+def check_command(line):
+    """A command line is of a command there is, and gives it options that it has."""
+    known = commands()
+    words = line.split()[1:]
+    name = next((name for name in (" ".join(words[:2]), *words[:1]) if name in known), None)
+    assert name or words == ["COMMAND", "--help"], line
+    assert not name or set(OPTION.findall(line)) <= options_of(known[name]), line
+
+
 @pytest.mark.parametrize("page", TODAY)
 def test_commands_and_options_exist(page):
-    """Every command line, in a block or in a sentence, is of a command there is and gives it options that it has."""
-    known = commands()
+    """In blocks and in sentences."""
     inline = spans(DOCS[page])
-    lines = re.findall(r"^vii .*$", DOCS[page], re.M) + [span for span in inline if span.startswith("vii ")]
-    for line in lines:
-        words = line.split()[1:]
-        name = next((name for name in (" ".join(words[:2]), words[0]) if name in known), None)
-        assert name or words == ["COMMAND", "--help"], line
-        assert not name or set(OPTION.findall(line)) <= options_of(known[name]), line
-    anywhere = set().union(*map(options_of, known.values()))
+    for line in re.findall(r"^vii .*$", DOCS[page], re.M) + [span for span in inline if span.startswith("vii ")]:
+        check_command(line)
+    anywhere = set().union(*map(options_of, commands().values()))
     for span in inline:
         if span.startswith("--"):
             assert set(OPTION.findall(span)) <= anywhere, span
+
+
+def test_commands_in_recipes_help_and_docstrings_exist():
+    for folder in ("recipes", "vii"):
+        for path in (*(ROOT / folder).rglob("*.py"), *(ROOT / folder).rglob("*.toml")):
+            text = path.read_text(encoding="utf-8")
+            for line in re.findall(r"^[# ]*(vii [a-z].*)$", text, re.M) + re.findall(
+                r"[`'](vii [a-z][^`'\n{]*)[`']", text
+            ):
+                check_command(line)
 
 
 def test_pages_with_commands_are_among_those_looked_at():
