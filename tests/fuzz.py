@@ -227,7 +227,8 @@ class Fuzzer:
         if random.random() < 0.2:
             self.command("apply", self.edit, self.photo, "--mask", file, "-o", place / "out.png")
         else:
-            self.command("apply", self.edit, file, "-o", place / "out.png", *random.choice(((), ("--full-size",))))
+            options = random.choice(((), ("--keep-metadata",), ("--size", "editor"), ("--finish", "none")))
+            self.command("apply", self.edit, file, "-o", place / "out.png", *options)
         if file.suffix == ".png":
             self.command("show", file)
 

@@ -71,7 +71,7 @@ class Scene:
         self.learning = ("learn", *pair, "-o", str(self.work / "learned.safetensors"), *TOY, "--set", "steps=400")
         self.commands = {
             "learn": (*self.learning[:-1], "steps=60", "--preview", "--plot"),
-            "apply": ("apply", edits[1], photos, "-o", str(self.work / "out"), "--full-size"),
+            "apply": ("apply", edits[1], photos, "-o", str(self.work / "out")),
             "gallery": ("gallery", str(self.given), "-o", str(self.work / "gallery"), "--photos", photos),
             "library": ("library", "add", *edits),
             "pull": ("pull", "ada/bands", "-o", str(self.work / "pulled.safetensors")),

@@ -6,10 +6,13 @@ import hashlib
 import pytest
 import torch
 from conftest import picture
+from test_arrangement import DARK, SWAP
 
 import vii
 from vii.application import Application
 from vii.errors import EditorMismatch, UsageError
+from vii.finish import Finish
+from vii.finish.detail import transfer
 from vii.inversion.examples import Examples
 from vii.methods.inversion import Inversion
 
@@ -249,7 +252,14 @@ def test_the_benchmark_applies_an_edit_as_it_was_learned_to_be(tiny):
     pair, photo = vii.Pair(picture(1, 32, 32), picture(2, 32, 32)), picture(3, 32, 32)
     for noise, fixed in (("reuse", True), ("bank", False)):
         settings = vii.InversionSettings(
-            init="text", init_text="red", noise=noise, tokens=4, max_train_steps=1, batch_size=1, probe_size=1
+            init="text",
+            init_text="red",
+            noise=noise,
+            tokens=4,
+            max_train_steps=1,
+            batch_size=1,
+            probe_size=1,
+            finish="none",
         )
         transfer = Inversion(tiny, settings).learn([pair]).transfer
         assert torch.equal(transfer([pair], photo, seed=1), transfer([pair], photo, seed=2)) == fixed
@@ -283,3 +293,106 @@ def test_edits_of_another_space_are_refused_with_the_way_out(toy, tiny, edits, t
     assert torch.equal(accepted, vii.apply(tiny, edits[0], picture(1, 32, 32)))
     with pytest.raises(EditorMismatch):
         vii.apply(tiny, toy_edit, picture(1), any_model=True)
+
+
+def with_kind(edit, kind, **parts):
+    return dataclasses.replace(edit, finish=Finish(kind, **parts))
+
+
+def enlarged(image, size):
+    """What an editor made, at the photo's size, by torch."""
+    return torch.nn.functional.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
+
+
+SIZES = [(90, 160), (101, 67), (32, 32), (33, 31)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_without_a_finish_the_editors_picture_is_scaled_to_the_photo(toy, toy_edit, size):
+    """So are edits of format version 1, and so is everything where the finish is turned off."""
+    photo = 0.2 + 0.6 * picture(3, *size)
+    made = vii.apply(toy, toy_edit, photo, size="editor")
+    assert made.shape == (3, 32, 32)
+    offsets = toy.edit(
+        toy.encode(photo), [(toy_edit.instruction(toy.instruct("make it red")), 1.0)], toy.settings, None
+    )
+    assert torch.equal(made, offsets[0])
+    for edit in (toy_edit, with_kind(toy_edit, "editor")):
+        torch.testing.assert_close(vii.apply(toy, edit, photo), enlarged(made, size), atol=2e-6, rtol=0)
+    detailed = with_kind(toy_edit, "detail", residual=0.0)
+    assert torch.equal(vii.apply(toy, detailed, photo, finish="none"), vii.apply(toy, toy_edit, photo))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("residual", [None, 0.1, 0.0])
+def test_detail_comes_from_the_photo_itself(toy, toy_edit, size, residual):
+    photo = 0.2 + 0.6 * picture(3, *size)
+    seen, made = vii.images.resize(photo, 32, 32), vii.apply(toy, toy_edit, photo, finish="none", size="editor")
+    arrays = [image.permute(1, 2, 0).numpy() for image in (photo, seen, made)]
+    edit = with_kind(toy_edit, "detail", residual=residual)
+    expected = torch.from_numpy(transfer(*arrays, residual)).permute(2, 0, 1)
+    torch.testing.assert_close(vii.apply(toy, edit, photo), expected, atol=1e-6, rtol=0)
+    small = torch.from_numpy(transfer(arrays[1], *arrays[1:], residual)).permute(2, 0, 1)
+    torch.testing.assert_close(vii.apply(toy, edit, photo, size="editor"), small, atol=1e-6, rtol=0)
+
+
+def test_between_weight_0_and_1_the_result_is_faded_and_beyond_the_editor_is_asked(toy, toy_edit):
+    photo = 0.2 + 0.6 * picture(3, 50, 70)
+    edit = with_kind(toy_edit, "editor")
+    whole = vii.apply(toy, edit, photo)
+    for weight in (0, 0.25, 1):
+        torch.testing.assert_close(vii.apply(toy, [(edit, weight)], photo), torch.lerp(photo, whole, weight))
+    for weight in (-1.0, 1.5):
+        made = vii.apply(toy, [(toy_edit, weight)], photo, finish="none", size="editor")
+        torch.testing.assert_close(vii.apply(toy, [(edit, weight)], photo), enlarged(made, (50, 70)), atol=2e-6, rtol=0)
+
+
+def test_weight_0_gives_the_photo_in_memory_of_its_own(toy, toy_edit):
+    photo = picture(3, 50, 70)
+    result = vii.apply(toy, [(with_kind(toy_edit, "editor"), 0.0)], photo)
+    assert torch.equal(result, photo)
+    result.zero_()
+    assert photo.any()
+
+
+def test_colours_before_the_editor_are_what_it_sees_and_after_it_what_it_made(toy, toy_edit):
+    """Red and blue swapped, and half of the light; each is a step of its own."""
+    swap, dark = (vii.Edit(finish=Finish("color", transform)) for transform in (SWAP, DARK))
+    edit, photo = with_kind(toy_edit, "editor"), 0.2 + 0.6 * picture(3, 50, 70)
+    expected = vii.apply(toy, edit, photo.flip(0)) / 2
+    torch.testing.assert_close(vii.apply(toy, [swap, edit, dark], photo), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(vii.apply(toy, [swap, dark], photo), photo.flip(0) / 2, atol=1e-6, rtol=0)
+
+
+def test_photos_of_one_run_keep_their_order_whether_an_editor_has_a_part_or_not(toy, toy_edit):
+    photos = [picture(seed, *size) for seed, size in enumerate(SIZES)]
+    for edit in (with_kind(toy_edit, "detail"), vii.Edit(finish=Finish("color", SWAP))):
+        plan = Application(toy, edit)
+        for photo, result in zip(photos, plan.many(photos, batch=3), strict=True):
+            torch.testing.assert_close(result, plan(photo), atol=1e-6, rtol=0)
+
+
+def test_edits_that_need_no_editor_go_with_any_and_with_none(toy, tiny, edits, toy_edit):
+    photo, swap = picture(3, 32, 48), dataclasses.replace(edits[0], finish=Finish("color", SWAP))
+    assert torch.equal(vii.apply(None, swap, photo), vii.apply(toy, swap, photo))
+    Application(toy, [swap, toy_edit])  # learned for two spaces
+    with pytest.raises(EditorMismatch):
+        Application(toy, swap, finish="none")
+    for options in ({"text": "red"}, {"size": "editor"}, {"finish": "none"}):
+        with pytest.raises(UsageError, match="expected an editor"):
+            Application(None, swap, **options)
+    made = Application(None, swap).record(photo)
+    assert (made["editor"], made["edits"][0]["consists_of"]) == ("", "colours, no editor needed")
+
+
+@pytest.mark.parametrize(("name", "value"), [("finish", "some"), ("size", "large"), ("size", None)])
+def test_finishes_and_sizes_that_are_none_are_refused(toy, toy_edit, name, value):
+    with pytest.raises(UsageError, match=name):
+        Application(toy, toy_edit, **{name: value})
+
+
+def test_a_hard_mask_is_exact_at_the_photos_size(toy, toy_edit):
+    edit, photo = with_kind(toy_edit, "detail", residual=0.0), picture(3, 50, 70)
+    mask = (picture(4, 50, 70)[0] > 0.5).float()
+    whole, part = vii.apply(toy, edit, photo), vii.apply(toy, edit, photo, mask=mask)
+    assert torch.equal(part, torch.where(mask > 0, whole, photo))

@@ -117,12 +117,12 @@ def test_each_option_of_apply_reaches_the_editor(tmp_path, photo_file):
         ["--scheduler", "euler_ancestral"],
         ["--seed", "1"],
         ["--box", "0,0,40,60"],
-        ["--full-size"],
+        ["--size", "editor"],
         ["--dtype", "bfloat16"],
     ):
         changed = pixels(*options)
         assert changed.shape != base.shape or not torch.equal(changed, base), options
-    assert pixels("--full-size").shape == (3, 60, 80)
+    assert base.shape == (3, 60, 80)
 
 
 def test_a_folder_is_edited_in_batches_and_says_what_it_skipped(tmp_path, toy, toy_edit, toy_file):
@@ -168,7 +168,7 @@ def test_seeds_that_no_generator_takes_are_refused(tmp_path, toy_file, photo_fil
 
 def test_an_edit_learned_to_reuse_its_noise_is_applied_so_unless_told_otherwise(tmp_path, photo_file, pair_files):
     edit, out = tmp_path / "e.safetensors", tmp_path / "out.png"
-    run("learn", *pair_files, "-o", edit, *LEARN_FAST, "--set", "noise=reuse")
+    run("learn", *pair_files, "-o", edit, *LEARN_FAST, "--set", "noise=reuse", "--set", "finish=none")
 
     def pixels(*options):
         run("apply", edit, photo_file, "--steps", "2", *options, "-o", out)
@@ -187,7 +187,7 @@ def test_an_edit_learned_to_reuse_its_noise_is_applied_so_unless_told_otherwise(
 def test_mask_and_box(tmp_path, toy_file, photo_file):
     vii.save_image(torch.cat([torch.ones(3, 60, 40), torch.zeros(3, 60, 40)], 2), tmp_path / "mask.png")
     for option in (["--mask", tmp_path / "mask.png"], ["--box", "0,0,40,60"]):
-        run("apply", toy_file, photo_file, *option, "--full-size", "-o", tmp_path / "out.png")
+        run("apply", toy_file, photo_file, *option, "-o", tmp_path / "out.png")
         result, photo = vii.load_image(tmp_path / "out.png"), vii.load_image(photo_file)
         assert torch.equal(result[:, :, 44:], photo[:, :, 44:])
         assert not torch.equal(result[:, :, :36], photo[:, :, :36])
@@ -347,7 +347,7 @@ def test_outputs_that_would_be_wrong_are_refused(tmp_path, folder, toy_file):
     assert "would be overwritten" in refused("apply", toy_file, folder, "-o", folder)
     assert "would be overwritten" in refused("apply", toy_file, photo, "-o", photo)
     assert "need a folder" in refused("apply", toy_file, folder, "-o", tmp_path / "one.png")
-    assert "results are PNG" in refused("apply", toy_file, photo, "-o", tmp_path / "one.jpg")
+    assert "expected a name that ends in .png" in refused("apply", toy_file, photo, "-o", tmp_path / "one.gif")
     (tmp_path / "more").mkdir()
     vii.save_image(picture(1), tmp_path / "more" / "photo0.png")
     twin = tmp_path / "more" / "photo0.png"

@@ -305,7 +305,7 @@ def test_textual_inversion_formats_are_refused_with_the_reason(tmp_path, night, 
 
 
 def test_every_format_of_the_command_is_known():
-    assert set(FORMATS) == {"npz", *TEXTUAL_INVERSION}
+    assert set(FORMATS) == {"npz", "cube", "hald", *TEXTUAL_INVERSION}
     assert "is not one of" in run("export", "x.safetensors", "--format", "onnx", code=1)
 
 

@@ -434,6 +434,7 @@ def test_direction_term_gives_no_gradient_above_its_cap():
         ("probe_every", 4),
         ("patience", 1),
         ("min_improvement", 0.9),
+        ("finish", "auto"),
         ("recipe", "mine"),
     ],
 )
@@ -447,6 +448,7 @@ def test_every_setting_changes_the_edit_file(embedded, change, value):
         "batch_size": 2,
         "probe_size": 2,
         "probe_every": 1,
+        "finish": "none",
     }
     base |= {"clip_weight": 1.0, "clip_cap": 0.9, "lr_warmup_steps": 2, "patience": 1, "weight_decay": 0.01}
     base |= {"guidance_scale": 1.5, "image_guidance_scale": 1.2}

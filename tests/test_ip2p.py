@@ -234,7 +234,7 @@ def test_text_that_is_too_long_is_refused_and_not_cut(tiny):
 
 @pytest.mark.parametrize("size", [(32, 32), (30, 71), (200, 90)])
 def test_photos_of_any_shape(tiny, size):
-    result = vii.apply(tiny, None, picture(8, *size), text="red", num_inference_steps=1)
+    result = vii.apply(tiny, None, picture(8, *size), text="red", num_inference_steps=1, size="editor")
     height, width = result.shape[1:]
     assert height % 2 == width % 2 == 0
     assert height * width == pytest.approx(32 * 32, rel=0.1)

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 from vii.errors import UsageError
 from vii.evaluation.metrics import COARSE, MAX_PSNR, direction, leakage, preserved, psnr, ssim
 from vii.evaluation.synthetic import SyntheticEdit, compose, make
-from vii.evaluation.tasks import read_photos
+from vii.evaluation.tasks import read_photos, square
 from vii.images import Pair
 
 
@@ -185,7 +186,7 @@ NO_LEAK = 0.025
 
 @pytest.fixture(scope="module")
 def photos() -> list[Tensor]:
-    return list(read_photos(None, 3, 96).values())
+    return list(read_photos(None, 3, partial(square, side=96)).values())
 
 
 @pytest.mark.parametrize("edit", LEAKED.values(), ids=LEAKED)

@@ -174,7 +174,7 @@ def from_bytes(data: bytes) -> Edit:
     try:
         tensors = dict(deserialize(data))
         size = int.from_bytes(data[:8], "little")
-        metadata = strict.loads(data[8 : 8 + size]).get("__metadata__", {})
+        metadata = strict.loads(data[8 : 8 + size]).get("__metadata__") or {}  # the library takes null for none
     except (SafetensorError, ValueError) as error:
         raise EditFileError(f"damaged, or not a safetensors file ({printable(str(error)[:200])})") from None
     if "vii.format_version" not in metadata:

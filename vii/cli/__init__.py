@@ -19,7 +19,10 @@ COMMANDS = {
     "eval": ("evaluate:evaluate", "Learn from the example of FOLDER, apply to its photos, measure."),
     "export": ("convert:export", "Write an edit for other programs."),
     "gallery": ("gallery:gallery", "Show every edit file of FOLDER, or of the library, on the same photos."),
-    "import": ("convert:import_", "Make an edit file from a prompt_embeds_*.pt of the paper's own code."),
+    "import": (
+        "convert:import_",
+        "Make an edit file from a look-up table, or from a prompt_embeds_*.pt of the paper's own code.",
+    ),
     "learn": ("learn:learn", "Learn an edit from a before/after pair and save it."),
     "library": ("library:library", "Keep edit files in one folder, in which they are found by name."),
     "methods": ("lists:methods", "List the methods of editing by example; other packages may add theirs."),

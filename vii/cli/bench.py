@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from .. import __version__
 from ..editors import space_kind
 from ..editors.ip2p import Ip2pEditor
 from ..errors import UsageError
-from ..evaluation.benchmark import count_examples, count_scores, run, split_of
+from ..evaluation.benchmark import MAX_SIDE, count_examples, count_scores, run, split_of
+from ..evaluation.disturbances import DISTURBANCES, Disturbed
 from ..evaluation.edits_file import read_edits
 from ..evaluation.methods import methods_for
 from ..evaluation.page import page
@@ -21,12 +23,12 @@ from ..evaluation.report import benchmark_tables
 from ..evaluation.speed import compare, random_stable_diffusion
 from ..evaluation.speed import table as speed_table
 from ..evaluation.statistics import conclusions
-from ..evaluation.tasks import choose, read_photos, shipped_tasks
+from ..evaluation.tasks import choose, read_photos, shipped_tasks, within
 from ..evaluation.throughput import table as throughput_table
 from ..evaluation.throughput import throughputs
-from ..files import make_folder, replacing
+from ..files import MARK, make_folder, replacing
 from ..inversion.recipes import load_recipe
-from .common import editor_options, json_option, load_editor, space_option
+from .common import editor_options, json_option, load_editor, outputs_of, overwrite_option, space_option
 from .progress import progress
 from .terminal import say
 
@@ -54,10 +56,13 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
 )
 @click.option(
     "--max-side",
-    type=click.IntRange(1),
+    type=click.IntRange(16),
+    default=MAX_SIDE,
+    show_default=True,
     metavar="PIXELS",
-    help="Keep photos at their own size up to this, and score at it too. [default: the editor's size]",
+    help="Photos keep their own size up to this, of the longer side.",
 )
+@click.option("--disturb", type=click.Choice([*DISTURBANCES]), help="Learn from pairs that do not fit to the pixel.")
 @click.option("--quick", is_flag=True, help="Four edits, two photos, one seed, without visii: about two minutes.")
 @click.option(
     "--speed",
@@ -66,6 +71,7 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
 )
 @click.option("--pixels", type=int, default=512, show_default=True, help="Side of the picture for --speed sd15.")
 @click.option("--updates", type=click.IntRange(1), default=20, show_default=True, help="Updates to time for --speed.")
+@overwrite_option
 @space_option
 @editor_options
 @json_option
@@ -79,22 +85,27 @@ def bench(
     count: int | None,
     seeds: int | None,
     pairs: Sequence[int],
-    max_side: int | None,
+    max_side: int,
+    disturb: str | None,
     quick: bool,
     speed: str | None,
     pixels: int,
     updates: int,
+    overwrite: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Compare recipes with no edit, pixel delta and the true words, on photos never seen.
+    """Compare recipes with no edit, pixel delta, a colour map and the true words, on photos never seen.
 
     The edits are formulas, so that the right answer is known. A seed picks the photos that the examples are made from,
     so that the spread over seeds is that of the choice of the example too; no photo makes an example under two seeds.
     The other photos are for testing, the same for all methods. The last recipe named is compared with all others.
 
-    With --max-side photos are kept at their own size, cut to squares and scaled down to PIXELS where they are larger;
-    results are scored at the editor's size and at that one.
+    Results are scored at the editor's size and at the photos' own. The row 'tokens' is the last recipe with the finish
+    of its edits left out: what the editor made, scaled up.
+
+    With --disturb the picture after of every example is shifted by two pixels, saved as JPEG of quality 80, or cropped
+    by 2 %; what results are compared with stays as it is.
 
     A run that was stopped goes on where it was: scores in FOLDER are used again where code, model, recipe, pictures,
     device and seed are the same. Writes report.json, page.html with pictures, and scores.json.
@@ -112,16 +123,23 @@ def bench(
         methods=methods,
         pairs=sorted({*pairs}) or (1,),
         known_words=True,
+        tokens=True,
     )
+    if disturb:
+        tasks = [replace(task, source=Disturbed(task.source, disturb)) for task in tasks]
     examples, chosen_seeds = count_examples(rows), range(seeds or (1 if quick else SEEDS))
-    make_folder(Path(output))
+    out, outputs = Path(output), outputs_of(overwrite)
+    make_folder(out)
+    outputs.reads(*filter(None, (edits_file, folder)))
+    report, html, _ = (outputs.claim(out / name) for name in ("report.json", "page.html", "scores.json"))
     conditions = {name: options[name] for name in ("clip", "dtype", "device")}
     editor = load_editor(options)
     count = count or (FEW_PHOTOS if quick else PHOTOS)
-    photos = read_photos(folder, count, editor.resolution, examples, len(chosen_seeds), max_side)
+    scale = partial(within, side=editor.resolution, max_side=max_side)
+    photos = read_photos(folder, count, scale, examples, len(chosen_seeds))
     results = []
     with progress("scoring", count_scores(tasks, rows, chosen_seeds)) as advance:
-        for result in run(editor, tasks, rows, photos, chosen_seeds, Path(output), conditions, max_side):
+        for result in run(editor, tasks, rows, photos, chosen_seeds, out, conditions, max_side):
             results.append(result)
             advance(f"{result.score.task}: {result.score.method} {result.score.values['psnr']:.2f} dB")
     scores = [result.score for result in results]
@@ -130,8 +148,11 @@ def bench(
         "space": editor.space.kind,
         "photos": ", ".join(photos),
         "seeds": ", ".join(map(str, chosen_seeds)),
+        "size": f"the photos' own, up to {max_side} pixels a side",
+        "examples": DISTURBANCES[disturb][1] if disturb else "as they are",
     }
     record = {
+        "software": MARK,
         **facts,
         "vii": __version__,
         "conditions": conditions,
@@ -140,8 +161,8 @@ def bench(
         "scores": [score.plain() for score in scores],
     }
     files = {
-        "report.json": json.dumps(record, indent=1),
-        "page.html": page(
+        report: json.dumps(record, indent=1),
+        html: page(
             "Editing by example, measured",
             facts,
             tasks,
@@ -149,14 +170,14 @@ def bench(
             results,
         ),
     }
-    for name, text in files.items():
-        with replacing(Path(output) / name) as temporary:
+    for place, text in files.items():
+        with replacing(place) as temporary:
             temporary.write_text(text, encoding="utf-8")
     if as_json:
-        say(files["report.json"])
+        say(files[report])
         return
     say("\n\n".join(table.markdown() for table in benchmark_tables(scores)))
-    say("\n" + "\n".join(str(Path(output) / name) for name in files))
+    say("\n" + "\n".join(map(str, files)))
 
 
 def _speed(

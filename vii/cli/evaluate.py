@@ -16,7 +16,15 @@ from ..evaluation.metric_models import load_metric_models
 from ..files import make_folder, replacing
 from ..images import save_image
 from ..library import find_edit
-from .common import editor_of, editor_options, json_option, load_editor, space_option
+from .common import (
+    editor_of,
+    editor_options,
+    json_option,
+    load_editor,
+    outputs_of,
+    overwrite_option,
+    space_option,
+)
 from .progress import progress
 from .terminal import fail, say
 
@@ -32,6 +40,7 @@ from .terminal import fail, say
 @click.option("--measure-clip", metavar="ID|FOLDER", help="CLIP to measure with, instead of the editor's own.")
 @click.option("--dino", metavar="ID|FOLDER", help="DINO model that is here already. [default: facebook/dino-vits16]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of learning and of sampling.")
+@overwrite_option
 @space_option
 @editor_options
 @json_option
@@ -46,6 +55,7 @@ def evaluate(
     measure_clip: str | None,
     dino: str | None,
     seed: int,
+    overwrite: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -63,8 +73,13 @@ def evaluate(
     edit = load_edit(path) if path else None
     named = (path.stem, edit) if path and edit else None
     methods = methods_for(recipes or (() if named else ("default",)), baselines=("no-edit",), edit=named)
-    out = Path(output)
+    out, outputs = Path(output), outputs_of(overwrite)
     make_folder(out)
+    outputs.reads(folder, *([path] if path else []))
+    outputs.reads(*(entry for entry in Path(folder).iterdir() if entry.is_dir()))
+    table, results = outputs.claim(out / "results.csv"), outputs.claim(out / "results.json")
+    ends = [""] if len(tasks) == 1 else [f"-{task.name}" for task in tasks]
+    sheets = [outputs.claim(out / f"contact-sheet{end}.png") for end in ends]
     conditions = {name: options[name] for name in ("clip", "dtype", "device")}
     editor = load_editor(editor_of(edit, options))
     queries = [query for task in tasks for query in task.source.split({}, seed).queries]
@@ -90,20 +105,19 @@ def evaluate(
         "methods": {method.name: method.identity() for method in methods},
     }
     files = {
-        "results.csv": report.paper_csv(scores, models),
-        "results.json": json.dumps(report.paper_record(scores, models, facts), indent=1),
+        table: report.paper_csv(scores, models, __version__),
+        results: json.dumps(report.paper_record(scores, models, facts), indent=1),
     }
-    for name, text in files.items():
-        with replacing(out / name) as temporary:
+    for place, text in files.items():
+        with replacing(place) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
-    sheets = [out / ("contact-sheet.png" if len(tasks) == 1 else f"contact-sheet-{task.name}.png") for task in tasks]
     for task, place in zip(tasks, sheets, strict=True):
         save_image(report.paper_sheet(task, scores, out), place)
     if as_json:
-        say(files["results.json"])
+        say(files[results])
         return
     say(report.paper_table(scores).markdown())
     measured = [f"{network} measured with {name}" for network, name in models.names.items()]
-    say("\n" + "\n".join([*measured, *(str(out / name) for name in files), *map(str, sheets)]))
+    say("\n" + "\n".join([*measured, *map(str, files), *map(str, sheets)]))
     for sentence in models.missing:
         fail(sentence)

@@ -125,7 +125,7 @@ def jobs_for(photos: Sequence[Path], output: str, kind: str | None, outputs: Out
     named = bool(out.suffix) and not out.is_dir() and not output.endswith(("/", os.sep))
     if named and len(photos) == 1:
         if kind and OUTPUT_FORMATS[FORMATS[kind]] != output_format(out):
-            raise UsageError(f"`format={kind}` and {output} ask for two formats; leave one out")
+            raise UsageError(f"`kind={kind}` and {output} ask for two formats; leave one out")
         output_format(out)  # refuses names that no format has
         return [Job(photos[0], outputs.claim(out, of=photos[0]))]
     if named and out.suffix.lower() in OUTPUT_FORMATS:

@@ -13,22 +13,24 @@ from torch import Tensor
 from ..edit_file import to_bytes
 from ..editor import Editor
 from ..files import make_folder
-from ..images import Pair, resize, save_image, spread
-from ..methods import Learned, Transfer
+from ..images import Pair, fit, resize, save_image, spread
+from ..methods import Learned
 from ..sizes import fitted_size
 from .keys import code_sha256, conditions_of, key
 from .methods import Method
 from .metrics import direction, leakage, preserved, psnr, ssim
 from .scores import Point, Score, Scores
-from .tasks import Split, Task, square
+from .tasks import Photos, Split, Task, within
 
-# Pictures kept of every score of the first seed, for the page.
-SHOWN = 3
+# The longer side of photos at their own size, which keeps a run with photos of a camera affordable.
+MAX_SIDE = 1024
+# Pictures kept of every score of the first seed, for the page, and the side of a square of as many pixels as they have.
+SHOWN, SHOWN_SIDE = 3, 256
 
 
 @dataclass(frozen=True)
 class Result:
-    """A score and where its pictures lie; `pictures` maps the names of photos to PNG files, at the editor's size."""
+    """A score and where its pictures lie; `pictures` maps the names of photos to PNG files, small enough for a page."""
 
     score: Score
     pictures: Mapping[str, Path]
@@ -36,19 +38,23 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """What a method made of a photo.
+    """What a method made of a photo, of which nothing is held at the photo's own size.
 
     Attributes:
         picture: at the editor's size, on the CPU.
         test: photo and truth at that size.
+        shown: the picture as it is kept, see `for_page`.
         seconds: that it took.
         full: PSNR and SSIM at the photo's own size; None where that is the editor's.
+        looks: PSNR at the editor's size of what it would have made at each moment of learning.
     """
 
     picture: Tensor
     test: Pair
+    shown: Tensor
     seconds: float
     full: tuple[float, float] | None
+    looks: Sequence[float]
 
 
 def shown(split: Split) -> list[str]:
@@ -66,41 +72,44 @@ def count_scores(tasks: Sequence[Task], methods: Sequence[Method], seeds: Sequen
     return len(seeds) * sum(_takes(method, task) for method in methods for task in tasks)
 
 
-def split_of(
-    task: Task, photos: Mapping[str, Tensor], seed: int, side: int, examples: int = 1, max_side: int | None = None
-) -> Split:
-    """The pictures of a task under a seed, all of them squares; see `square`."""
-    return task.source.split(photos, seed, examples, partial(square, side=side, max_side=max_side))
+def for_page(picture: Tensor) -> Tensor:
+    """A picture scaled down to about `SHOWN_SIDE` squared pixels, where it is larger."""
+    return fit(picture, SHOWN_SIDE, 1) if picture[0].numel() > SHOWN_SIDE**2 else picture
+
+
+def split_of(task: Task, photos: Photos, seed: int, side: int, examples: int = 1, max_side: int = MAX_SIDE) -> Split:
+    """The pictures of a task under a seed, at the photos' own size; see `within`."""
+    return task.source.split(photos, seed, examples, partial(within, side=side, max_side=max_side))
 
 
 def run(
     editor: Editor,
     tasks: Sequence[Task],
     methods: Sequence[Method],
-    photos: Mapping[str, Tensor],
+    photos: Photos,
     seeds: Sequence[int],
     folder: Path,
     conditions: Mapping[str, str | None] | None = None,
-    max_side: int | None = None,
+    max_side: int = MAX_SIDE,
 ) -> Iterator[Result]:
     """Score methods on edits, one after the other.
 
-    Methods get pictures at their own size. What they make is compared at the editor's size and, where the photo is
-    larger, at the photo's. A score is taken from `folder` where all that it depends on is what it was: the code
-    (`keys.code_sha256`), the editor's instruction space (with the fingerprint of its weights), resolution, sampling
-    settings, device and precision, `conditions`, every setting of the recipe, the pixels of the examples, the photos
-    and the truths, and the seed.
+    Methods get pictures at their own size, one at a time. What they make is compared at the editor's size and, where
+    the photo has another, at the photo's. A score is taken from `folder` where all that it depends on is what it was:
+    the code (`keys.code_sha256`), the editor's instruction space (with the fingerprint of its weights), resolution,
+    sampling settings, device and precision, `conditions`, every setting of the recipe, the pixels of the examples, the
+    photos and the truths, and the seed.
 
     Args:
         editor: the editor to learn and apply with.
         tasks: the edits.
         methods: see `methods_for`; those that need words leave out edits without.
-        photos: squares by name, for edits that are formulas; see `read_photos`.
+        photos: for edits that are formulas; see `read_photos`.
         seeds: each picks its own photos for the examples, and is the seed of learning and of sampling. A method that
             does not look at the pair runs under the first seed only; its result on a photo is the same under all.
         folder: of scores and pictures; made if it is not there.
         conditions: see `conditions_of`.
-        max_side: of the squares that edits made of files are cut to; see `square`.
+        max_side: of the longer side of photos, in pixels; see `within`.
 
     Yields:
         a result for every edit, method and seed, in this order.
@@ -112,6 +121,7 @@ def run(
     for task in tasks:
         splits = {seed: split_of(task, photos, seed, editor.resolution, examples, max_side) for seed in seeds}
         digests = {seed: split.sha256() for seed, split in splits.items()}
+        prepared: dict[str, Learned] = {}
         for method in methods:
             if not _takes(method, task):
                 continue
@@ -125,14 +135,16 @@ def run(
                 pictures = scores.pictures(name, len(names))
                 score = scores.get(name, len(names))
                 if score is None:
-                    pairs = split.examples[: method.pairs]
-                    learned = method.prepare(editor, task.words, pairs, used)
+                    pairs = split.pairs(method.pairs)
+                    same = key({**method.learning(task.words), "pairs": method.pairs, "seeds": (seed, used)})
+                    if same not in prepared:
+                        prepared[same] = method.prepare(editor, task.words, pairs, used)
+                    learned = method.shown(editor, prepared[same])
                     fresh = {} if method.looks_at_the_pair else done
-                    outputs = _outputs(editor, learned.transfer, pairs, split, used, fresh)
-                    score = _score(editor, task, method, seed, split, learned, list(outputs.values()))
-                    score = replace(score, curve=_curve(editor, learned, pairs, split, used, score.values))
+                    outputs = _outputs(editor, learned, pairs, split, used, fresh)
+                    score = _score(editor, task, method, seed, pairs[0], learned, list(outputs.values()))
                     for photo, path in zip(names, pictures, strict=True):
-                        save_image(outputs[photo].picture, path)
+                        save_image(outputs[photo].shown, path)
                     scores.add(name, score)
                 # Labels are no condition: to call an edit or a method otherwise changes no result.
                 score = replace(score, describable=task.describable, method=method.name)
@@ -144,37 +156,36 @@ def _takes(method: Method, task: Task) -> bool:
 
 
 def _outputs(
-    editor: Editor, transfer: Transfer, pairs: Sequence[Pair], split: Split, seed: int, done: dict[str, Output]
+    editor: Editor, learned: Learned, pairs: Sequence[Pair], split: Split, seed: int, done: dict[str, Output]
 ) -> dict[str, Output]:
     """By name of each test photo; `done` is used and filled."""
     for query in split.queries:
         if query.name not in done:
-            test = query.pair()
-            started = time.perf_counter()
-            picture = transfer(pairs, test.before, seed=seed).cpu()
-            done[query.name] = _output(editor, picture, test, time.perf_counter() - started)
+            done[query.name] = _output(editor, learned, pairs, query.pair(), seed)
     return {query.name: done[query.name] for query in split.queries}
 
 
-def _output(editor: Editor, picture: Tensor, test: Pair, seconds: float) -> Output:
+def _output(editor: Editor, learned: Learned, pairs: Sequence[Pair], test: Pair, seed: int) -> Output:
     own = test.before.shape[-2:]
     size = fitted_size(own[0], own[1], editor.resolution, 1)
-    full = None
+    started = time.perf_counter()
+    picture = learned.transfer(pairs, test.before, seed=seed).cpu()
+    seconds, full = time.perf_counter() - started, None
     if own != size:
         whole = resize(picture, *own)
         full = psnr(whole, test.after), ssim(whole, test.after)
-        test = Pair(resize(test.before, *size), resize(test.after, *size))
-    return Output(resize(picture, *size), test, seconds, full)
+    small = Pair(resize(test.before, *size), resize(test.after, *size))
+    made = (moment.transfer(pairs, test.before, seed=seed).cpu() for moment in learned.moments)
+    looks = [psnr(resize(one, *size), small.after) for one in made]
+    return Output(resize(picture, *size), small, for_page(picture), seconds, full, looks)
 
 
 def _score(
-    editor: Editor, task: Task, method: Method, seed: int, split: Split, learned: Learned, outputs: Sequence[Output]
+    editor: Editor, task: Task, method: Method, seed: int, example: Pair, learned: Learned, outputs: Sequence[Output]
 ) -> Score:
-    results, tests, joint = [output.picture for output in outputs], [output.test for output in outputs], editor.joint
+    joint, edit = editor.joint, learned.edit
     both = [(output.picture, output.test.before, output.test.after) for output in outputs]
-    size, example, edit = results[0].shape[-2:], split.examples[0], learned.edit
     full = [output.full for output in outputs if output.full]
-    example = Pair(resize(example.before, *size), resize(example.after, *size))
     values = {
         "psnr": _mean([psnr(result, truth) for result, _, truth in both], 3),
         "ssim": _mean([ssim(result, truth) for result, _, truth in both], 4),
@@ -182,7 +193,7 @@ def _score(
         "full_ssim": _mean([likeness for _, likeness in full], 4),
         "direction": _mean([direction(joint, *pictures) for pictures in both] if joint else [], 4),
         "preserved": _mean([preserved(*pictures) for pictures in both], 3),
-        "leakage": _mean([leakage(results, tests, example)], 4),
+        "leakage": _mean([_leakage(editor.resolution, example, outputs)], 4),
         "learn_seconds": round(learned.seconds, 2),
         "apply_seconds": _mean([output.seconds for output in outputs], 3),
         "samples": learned.samples,
@@ -190,18 +201,26 @@ def _score(
         "explained": edit.training.get("explained") if edit else None,
     }
     words = edit.init_text if edit else task.words if method.needs_words else ""
-    return Score(task.name, method.name, seed, values, init_text=words)
+    return Score(task.name, method.name, seed, values, init_text=words, curve=_curve(learned, outputs, values))
 
 
-def _curve(
-    editor: Editor, learned: Learned, pairs: Sequence[Pair], split: Split, seed: int, final: Mapping[str, Any]
-) -> tuple[Point, ...]:
-    """How good it was on the way; empty where nothing was learned."""
-    points = []
-    for moment in learned.moments:
-        outputs = _outputs(editor, moment.transfer, pairs, split, seed, {}).values()
-        quality = fmean(psnr(output.picture, output.test.after) for output in outputs)
-        points.append(Point(round(moment.seconds, 2), moment.samples, round(quality, 3)))
+def _leakage(side: int, example: Pair, outputs: Sequence[Output]) -> float | None:
+    """Of pictures squeezed into squares: content counts where it stood, as a share of height and width."""
+
+    def squeezed(pair: Pair) -> Pair:
+        return Pair(resize(pair.before, side, side), resize(pair.after, side, side))
+
+    results = [resize(output.picture, side, side) for output in outputs]
+    return leakage(results, [squeezed(output.test) for output in outputs], squeezed(example))
+
+
+def _curve(learned: Learned, outputs: Sequence[Output], final: Mapping[str, Any]) -> tuple[Point, ...]:
+    """How good it was on the way; empty where there were no looks on it."""
+    looks = zip(*(output.looks for output in outputs), strict=True)
+    points = [
+        Point(round(moment.seconds, 2), moment.samples, round(fmean(quality), 3))
+        for moment, quality in zip(learned.moments, looks, strict=True)
+    ]
     return (*points, Point(final["learn_seconds"], final["samples"], final["psnr"])) if points else ()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import UsageError, unknown_name
 from ..images import find_images
 from .synthetic import SyntheticEdit, compose, make
-from .tasks import ByFiles, ByFormula, Query, Task, refuse_doubles
+from .tasks import ByFiles, ByFormula, Case, Task, refuse_doubles
 
 # What an entry may hold: always a name, and then pictures or a formula. `said` is the older name of `describable`.
 COMMON = {"name", "words", "describable", "said"}
@@ -78,7 +78,7 @@ def _formula(parts: Sequence[Any], where: str) -> SyntheticEdit:
         raise UsageError(f"{where}: {error}") from None
 
 
-def _matched(photos: Path, truths: Path) -> tuple[Query, ...]:
+def _matched(photos: Path, truths: Path) -> tuple[Case, ...]:
     """Photos and their truths: files of the same name in two folders, whatever their suffix."""
     found = []
     for folder in (photos, truths):
@@ -92,4 +92,4 @@ def _matched(photos: Path, truths: Path) -> tuple[Query, ...]:
         if stem not in first or stem not in second:
             has, lacks = (photos, truths) if stem in first else (truths, photos)
             raise UsageError(f"{has} holds '{stem}' and {lacks} does not; every photo needs a truth of the same name")
-    return tuple(Query(stem, path, second[stem]) for stem, path in first.items())
+    return tuple(Case(stem, path, second[stem]) for stem, path in first.items())

@@ -5,7 +5,7 @@ from pathlib import Path
 from ..errors import ImageError, UsageError
 from ..pairs import find_pairs
 from ..pictures import SUFFIXES
-from .tasks import ByFiles, Query, Task
+from .tasks import ByFiles, Case, Task
 
 HALVES = ("before", "after")
 LAYOUT = "an example pair 0_0 and 0_1, photos to test on 1_0, 2_0, ..., and their truths 1_1, 2_1, ... where known"
@@ -44,8 +44,8 @@ def _task(folder: Path, examples: int) -> Task:
     if len(found.pairs) < examples:
         raise UsageError(f"{folder}: expected {examples} example pairs, found {len(found.pairs)}; lower `examples`")
     pairs = [(Path(before), Path(after)) for before, after in found.pairs]
-    queries = [Query(_name(before, folder), before, after) for before, after in pairs[examples:]]
-    queries += [Query(_name(photo, folder), photo) for photo in map(Path, found.photos)]
+    queries = [Case(_name(before, folder), before, after) for before, after in pairs[examples:]]
+    queries += [Case(_name(photo, folder), photo) for photo in map(Path, found.photos)]
     if not queries:
         left = f"{len(pairs)} pairs, of which {examples} are to learn from, and no photo besides"
         raise UsageError(f"{folder}: nothing to test on; expected {LAYOUT}; found {left}")

@@ -16,8 +16,15 @@ from ..methods import Learned, MethodEntry, find_method, load_method, prepare
 from ..methods.inversion import AppliedEdit
 
 # What `vii bench` always has beside the recipes -> what tables call it.
-BASELINES: Mapping[str, str] = {"no-edit": "no edit", "pixel-delta": "pixel delta", "words": "true words"}
-NO_EDIT = BASELINES["no-edit"]
+BASELINES: Mapping[str, str] = {
+    "no-edit": "no edit",
+    "pixel-delta": "pixel delta",
+    "color-map": "colour map",
+    "words": "true words",
+}
+NO_EDIT, COLOR_MAP = BASELINES["no-edit"], BASELINES["color-map"]
+# The row of the last recipe without its finish.
+TOKENS = "tokens"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +37,7 @@ class Method:
         options: for its builder, besides the editor and the words.
         pairs: how many pairs it looks at.
         edit: learned before, and applied instead of what `method` would do.
+        finished: whether the finish of an edit is applied; where not, what the editor made is scaled up.
     """
 
     name: str
@@ -37,6 +45,7 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict)
     pairs: int = 1
     edit: Edit | None = None
+    finished: bool = True
 
     @property
     def entry(self) -> MethodEntry:
@@ -59,7 +68,10 @@ class Method:
         return self.entry.pairs and self.edit is None
 
     def prepare(self, editor: Editor, words: str, pairs: Sequence[Pair], seed: int) -> Learned:
-        """Make it ready for one edit: learn from the pairs, from the words on where the recipe says so."""
+        """Make it ready for one edit: learn from the pairs, from the words on where the recipe says so.
+
+        What two rows learn alike they need not learn twice: `shown` gives each what it applies.
+        """
         if self.edit:
             return Learned(AppliedEdit(editor, self.edit), self.edit)
         options = dict(self.options)
@@ -68,8 +80,19 @@ class Method:
         options |= {name: value for name, value in (("editor", editor), ("text", words)) if name in self.entry.needs}
         return prepare(load_method(self.method, **options), pairs, seed=seed)
 
+    def shown(self, editor: Editor, learned: Learned) -> Learned:
+        """What it applies of what was prepared: all of it, or the tokens alone, without the moments of learning."""
+        if self.finished or learned.edit is None:
+            return learned
+        tokens = replace(learned.edit, finish=None)
+        return replace(learned, transfer=AppliedEdit(editor, tokens), edit=tokens, moments=())
+
     def identity(self, words: str = "") -> dict[str, Any]:
         """All that its results depend on besides the code, the editor, the pictures and the seed."""
+        return self.learning(words) | {"finished": self.finished}
+
+    def learning(self, words: str = "") -> dict[str, Any]:
+        """All that what it learns depends on, besides those."""
         plain = {name: asdict(value) if name == "recipe" else value for name, value in self.options.items()}
         edit = {"edit": hashlib.sha256(to_bytes(self.edit)).hexdigest()} if self.edit else {}
         return {"method": self.method, **plain, "words": words if self.needs_words else None, **edit}
@@ -83,22 +106,25 @@ def methods_for(
     edit: tuple[str, Edit] | None = None,
     pairs: Sequence[int] = (1,),
     known_words: bool = False,
+    tokens: bool = False,
 ) -> list[Method]:
     """The rows of a comparison: baselines, an edit, methods by name, and one for each recipe and number of pairs.
 
     Args:
         recipes: names, paths of recipe files, and folders, which stand for the recipe files in them, sorted by name.
-        baselines: keys of `BASELINES`.
+        baselines: keys of `BASELINES`; what looks at the pairs is shown as many as the last row.
         methods: names in `vii.methods`.
         edit: name of an edit and the edit.
         pairs: numbers of pairs to learn from.
         known_words: whether the edits have words, for recipes that start from them.
+        tokens: whether the last row, where it is a recipe that fits a finish, has one before it, called `TOKENS`: the
+            same edits without their finish.
 
     Raises:
         RecipeError: there is no such recipe.
         UsageError: no such method, two rows of one name, or a folder without recipes.
     """
-    found = [Method(BASELINES[name], name) for name in baselines]
+    found = [Method(BASELINES[name], name, pairs=max(pairs) if find_method(name).pairs else 1) for name in baselines]
     found += [Method(edit[0], edit=edit[1])] if edit else []
     named: list[tuple[str, str, dict[str, Any]]] = [(name, name, {}) for name in methods]
     for recipe in [file for text in recipes for file in _files(text)]:
@@ -111,6 +137,9 @@ def methods_for(
                 kind = "recipe" if options else "method"
                 raise UsageError(f"{kind} {name}: something called '{label}' is compared already; rename the file")
             found.append(Method(label, method, options, n))
+    last = found[-1]
+    if tokens and last.recipe and last.recipe.finish != "none":
+        found.insert(-1, replace(last, name=TOKENS, finished=False))
     return found
 
 

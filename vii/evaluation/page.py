@@ -8,7 +8,7 @@ from torch import Tensor
 from ..images import Pair, load_image
 from ..rendering.html import render
 from ..text import percent
-from .benchmark import Result, shown
+from .benchmark import Result, for_page, shown
 from .metric_table import BENCHMARK
 from .report import benchmark_tables
 from .scores import Score
@@ -71,7 +71,7 @@ def _section(index: int, task: Task, split: Split, results: Sequence[Result]) ->
         "methods": [(result.score.method, f"{result.score.values['psnr']:.1f} dB") for result in first],
         "examples": [
             (label, _pair(task.name, f"the {label}", example))
-            for label, example in zip(labels, split.examples, strict=True)
+            for label, example in zip(labels, split.pairs(), strict=True)
         ],
         "photos": photos,
     }
@@ -84,4 +84,5 @@ def _learned(score: Score) -> str:
 
 
 def _pair(edit: str, label: str, pair: Pair) -> list[tuple[str, Tensor]]:
-    return [(f"{edit}, {label}: before", pair.before), (f"{edit}, {label}: after, as it should be", pair.after)]
+    before, after = for_page(pair.before), for_page(pair.after)
+    return [(f"{edit}, {label}: before", before), (f"{edit}, {label}: after, as it should be", after)]

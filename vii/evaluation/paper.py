@@ -15,7 +15,10 @@ from .metric_table import PAPER
 from .metrics import change, psnr, similarity, ssim
 from .results import Results
 from .scores import Score
-from .tasks import Query, Task
+from .tasks import Case, Task
+
+# Pictures of more pixels than a square of this side are compared scaled down to as many.
+MEASURED_SIDE = 1024
 
 
 def evaluate(
@@ -33,9 +36,9 @@ def evaluate(
     """Measure methods on tasks.
 
     Edits are learned from, and applied to, the pictures as they are in their files, as `vii learn` and `vii apply` do.
-    They are compared at the size of the result: photo and truth are scaled to it, the examples to the same area.
-    Results are kept as 8-bit pictures, and those are measured; edits and pictures that `folder` holds from a run with
-    the same code, weights, settings, recipe, pictures and seed are used again.
+    They are compared at the size of the result, up to `MEASURED_SIDE`: photo and truth are scaled to it; for CLIP, all
+    are scaled to the editor's area. Results are kept as 8-bit pictures, and those are measured; edits and pictures that
+    `folder` holds from a run with the same code, weights, settings, recipe, pictures and seed are used again.
 
     ImageBrush (arXiv 2308.00906) measures without a truth by going round, for the example E -> E', the photo I and its
     result I': its image fidelity is FID(I, Phi(I' | E' -> E)), its prompt fidelity FID(E', Phi(E | I -> I')). FID
@@ -93,7 +96,7 @@ class _Run:
     def scores(self, tasks: Sequence[Task], methods: Sequence[Method]) -> Iterator[Score]:
         for task in tasks:
             split = task.source.split({}, self.results.seed)
-            pairs, shown = split.examples, None
+            pairs, shown = split.pairs(), None
             if self.models.clip:
                 shown = self._features([pair.before for pair in pairs]), self._features([pair.after for pair in pairs])
             for method in methods:
@@ -106,15 +109,16 @@ class _Run:
         task: str,
         method: Method,
         ready: Learned,
-        query: Query,
+        query: Case,
         pairs: Sequence[Pair],
         shown: tuple[Tensor, Tensor] | None,
     ) -> Score:
         image, truth = query.read()
         label, path = f"{task}-{query.name}-{method.name}", None
-        result = fit(image, self.editor.resolution, 1)
+        result = image
         if method.name != NO_EDIT:
             result, path = self.results.applied(method, ready, pairs, image, label)
+        result = _measured(result)
         size = result.shape[-2:]
         before = resize(image, *size)
         found: dict[str, float | None] = dict.fromkeys((metric.name for metric in PAPER), None)
@@ -163,7 +167,7 @@ class _Run:
     ) -> dict[str, float | None]:
         """What the method makes of a photo by these pairs, against its goal; labels of the edit and of the picture."""
         ready = self.results.prepared(method, pairs, labels[0])
-        picture, _ = self.results.applied(method, ready, pairs, photo, labels[1])
+        picture = _measured(self.results.applied(method, ready, pairs, photo, labels[1])[0])
         goal = resize(goal, *picture.shape[-2:])
         found: dict[str, float | None] = {f"{name}_psnr": psnr(picture, goal)}
         if self.models.clip:
@@ -176,3 +180,7 @@ class _Run:
         """Image features `(n, p)` of pictures scaled to the editor's area."""
         assert self.models.clip is not None
         return self.models.clip.image_features([fit(image, self.editor.resolution, 1) for image in images])
+
+
+def _measured(image: Tensor) -> Tensor:
+    return fit(image, MEASURED_SIDE, 1) if image[0].numel() > MEASURED_SIDE**2 else image

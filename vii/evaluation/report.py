@@ -8,12 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
+from ..files import MARK
 from ..images import load_image, spread
 from ..rendering.sheets import contact_sheet
+from .methods import COLOR_MAP, TOKENS
 from .metric_models import MetricModels
 from .metric_table import BENCHMARK, FULL_PSNR, PAPER, PSNR, Metric
 from .scores import Score
-from .statistics import GROUPS, QUALITY, Mean, conclusions, mean_of, unique
+from .statistics import GROUPS, QUALITY, SHORT, Mean, conclusions, mean_of, unique
 from .table import NOTHING, Table, number
 from .tasks import Task
 
@@ -40,6 +42,7 @@ def benchmark_tables(scores: Sequence[Score]) -> list[Table]:
 
     return [
         *(_by_task(scores, metric, over) for metric in (PSNR, FULL_PSNR) if metric in metrics),
+        *([_parts_table(compared, found["parts"])] if found["parts"] else []),
         means_table(scores, f"All measures, mean over all edits; {over}", metrics),
         Table(
             f"{compared} against the others, PSNR",
@@ -76,6 +79,28 @@ def benchmark_tables(scores: Sequence[Score]) -> list[Table]:
     ]
 
 
+def _parts_table(compared: str, found: Mapping[str, Any]) -> Table:
+    """What `statistics.conclusions` says of tokens, colours and both."""
+
+    def named(margins: Mapping[str, float]) -> str:
+        return ", ".join(f"{task} {margin:+.1f}" for task, margin in margins.items()) or "none"
+
+    label = next(metric.label for metric in BENCHMARK if metric.name == found["metric"])
+    better = f"edits as good as the better of {TOKENS} and {COLOR_MAP}, less {SHORT} dB"
+    share = f" ({found['as_good_as_the_better'] / found['edits']:.0%})" if found["edits"] else ""
+    return Table(
+        f"{compared} against its parts alone; {label}",
+        ["", compared],
+        [
+            [better, f"{found['as_good_as_the_better']} of {found['edits']}{share}"],
+            ["below that", named(found["short"])],
+            [f"dB better than {TOKENS}, scaled up; mean over edits", number(found["over_tokens"], "+.2f")],
+            [f"dB better than {COLOR_MAP}; mean over edits", number(found["over_color_map"], "+.2f")],
+            [f"edits worse than {TOKENS}, scaled up", named(found["worse_than_tokens"])],
+        ],
+    )
+
+
 def means_table(scores: Sequence[Score], caption: str, metrics: Sequence[Metric]) -> Table:
     """Means by method, a metric a line."""
     methods = unique(score.method for score in scores)
@@ -104,6 +129,7 @@ def paper_record(scores: Sequence[Score], models: MetricModels, facts: Mapping[s
     measured, methods = _measured(scores), unique(score.method for score in scores)
     means = {method: [score for score in scores if score.method == method] for method in methods}
     return {
+        "software": MARK,
         **facts,
         "metrics": {
             metric.name: {"meaning": metric.meaning, "measured_with": models.names.get(metric.network)}
@@ -118,10 +144,10 @@ def paper_record(scores: Sequence[Score], models: MetricModels, facts: Mapping[s
     }
 
 
-def paper_csv(scores: Sequence[Score], models: MetricModels) -> str:
-    """A line a score, and a heading; the last columns say which networks measured."""
+def paper_csv(scores: Sequence[Score], models: MetricModels, version: str) -> str:
+    """A line a score, and a heading; the last columns say which networks measured and which version wrote it."""
     networks = {f"{name}_model": model for name, model in models.names.items()}
-    text, rows = io.StringIO(), [{**_plain(score, _measured(scores)), **networks} for score in scores]
+    text, rows = io.StringIO(), [{**_plain(score, _measured(scores)), **networks, MARK: version} for score in scores]
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -131,7 +157,7 @@ def paper_csv(scores: Sequence[Score], models: MetricModels) -> str:
 def paper_sheet(task: Task, scores: Sequence[Score], folder: Path, cell: int = 160) -> Tensor:
     """The examples of a task, then its photos, `SHOWN` at most: the photo, its truth where known, every result."""
     split = task.source.split({}, 0)
-    pictures = [[("before", pair.before), ("after", pair.after)] for pair in split.examples]
+    pictures = [[("before", pair.before), ("after", pair.after)] for pair in split.pairs()]
     for query in spread(split.queries, SHOWN):
         photo, truth = query.read()
         line = [(query.name, photo)] + ([("truth", truth)] if truth is not None else [])

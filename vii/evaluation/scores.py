@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..files import replacing
+from ..files import MARK, replacing
 
 # Raised when the file changes its form.
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,11 @@ class Scores:
     def add(self, key: str, score: Score) -> None:
         """Keep a score; the file is whole whenever the run is stopped."""
         self._rows[key] = score
-        content = {"version": VERSION, "rows": {key: dataclasses.asdict(row) for key, row in self._rows.items()}}
+        content = {
+            "software": MARK,
+            "version": VERSION,
+            "rows": {key: dataclasses.asdict(row) for key, row in self._rows.items()},
+        }
         with replacing(self.path) as temporary:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 

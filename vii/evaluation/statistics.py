@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy.stats import spearmanr, wilcoxon
 
-from .methods import NO_EDIT
+from .methods import COLOR_MAP, NO_EDIT, TOKENS
 from .metric_table import BENCHMARK, COST
 from .scores import Score
 
@@ -17,6 +17,8 @@ GROUPS: Mapping[str, Callable[[Score], bool]] = {
     "indescribable": lambda score: not score.describable,
     "all": lambda score: True,
 }
+# In dB: what an edit may be below the better of its parts, and what rounding alone makes of a difference.
+SHORT, ROUNDING = 0.3, 0.05
 # Those metrics that say how good a result is, and not what it cost.
 QUALITY = [metric for metric in BENCHMARK if metric.network != COST]
 
@@ -58,7 +60,7 @@ def conclusions(scores: Sequence[Score]) -> dict[str, Any]:
     methods are corrected together: see `holm`. `as_good_as` holds for every other
     method that learns how soon the compared one is as good: see `_overtakes`. `explained` holds, for each method that
     learns, Spearman's rank correlation over the n edits of `explained` with the gain in PSNR over no edit, and its p
-    value; None for fewer than three edits, or where all of one side are the same.
+    value; None for fewer than three edits, or where all of one side are the same. `parts`: see `_parts`.
     """
     methods = unique(score.method for score in scores)
     by_method = {method: [score for score in scores if score.method == method] for method in methods}
@@ -91,6 +93,7 @@ def conclusions(scores: Sequence[Score]) -> dict[str, Any]:
             for method, own in by_method.items()
             if any(score.values.get("explained") is not None for score in own)
         },
+        "parts": _parts(by_method, compared),
     }
 
 
@@ -157,6 +160,31 @@ def _overtakes(own: Sequence[Score], other: Sequence[Score]) -> dict[str, Any]:
             reached = fmean(point.seconds for point in points)
             break
     return {"psnr": goal, "seconds": seconds, "reached": reached, "ratio": seconds / reached if reached else None}
+
+
+def _parts(by_method: Mapping[str, Sequence[Score]], compared: str) -> dict[str, Any] | None:
+    """How an edit of tokens and finish stands to its parts alone: tokens, scaled up, and a colour map of the pair.
+
+    PSNR at the photos' own size where that is known, means over seeds. `edits` have all three; on
+    `as_good_as_the_better` of them the compared method reaches the better part less `SHORT`, and `short` says by how
+    much the others miss that part. `over_tokens` and `over_color_map` are means over the edits; `worse_than_tokens`
+    holds, below 0, those that the finish made worse by more than `ROUNDING`. None without both parts.
+    """
+    if not {TOKENS, COLOR_MAP} <= set(by_method) - {compared}:
+        return None
+    own, tokens, colors = by_method[compared], by_method[TOKENS], by_method[COLOR_MAP]
+    metric = "full_psnr" if any(score.values.get("full_psnr") is not None for score in own) else "psnr"
+    over_tokens, over_colors = _margins(own, tokens, metric), _margins(own, colors, metric)
+    over_better = {task: min(margin, over_colors[task]) for task, margin in over_tokens.items() if task in over_colors}
+    return {
+        "metric": metric,
+        "edits": len(over_better),
+        "as_good_as_the_better": sum(margin >= -SHORT for margin in over_better.values()),
+        "short": {task: margin for task, margin in over_better.items() if margin < -SHORT},
+        "over_tokens": fmean(over_tokens.values()) if over_tokens else None,
+        "over_color_map": fmean(over_colors.values()) if over_colors else None,
+        "worse_than_tokens": {task: margin for task, margin in over_tokens.items() if margin < -ROUNDING},
+    }
 
 
 def _foretold(own: Sequence[Score], unedited: Sequence[Score]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -13,27 +13,38 @@ from ..errors import UsageError, unknown_name
 from ..images import Pair, find_images, load_image, resize, spread
 from .synthetic import SAID, UNSAID, SyntheticEdit
 
+# Photos by name: pictures, or files that are read when they are needed.
+Photos = Mapping[str, Tensor | Path]
+# What is done to pictures before all else, such as `within`.
+Scale = Callable[[Tensor], Tensor]
+# Photos of so many pixels together are kept once they are read; the others are read anew whenever they are needed.
+KEPT = 50_000_000
 
-def as_it_is(image: Tensor) -> Tensor:
-    """The picture itself."""
-    return image
+
+def as_it_is(picture: Any) -> Any:
+    """The picture, or the pair, itself."""
+    return picture
 
 
 @dataclass(frozen=True, eq=False)
-class Query:
-    """A photo to test on, and the right answer for it where it is known; tensors, or files that are read when needed.
+class Case:
+    """A photo, and the right answer for it where it is known.
+
+    Nothing large is held: files are read, and formulas worked out, whenever the pictures are asked for.
 
     Attributes:
         name: of the photo.
-        photo: `(3, h, w)` in [0, 1].
-        truth: likewise, or None.
-        cut: what is done to the pictures of files, such as `square`.
+        photo: `(3, h, w)` in [0, 1], or a file.
+        truth: likewise, or the formula that makes it from the photo; None where it is not known.
+        scale: what is done to pictures before all else.
+        disturb: what is done to photo and truth; see `vii.evaluation.disturbances`.
     """
 
     name: str
     photo: Tensor | Path
-    truth: Tensor | Path | None = None
-    cut: Callable[[Tensor], Tensor] = as_it_is
+    truth: Tensor | Path | Callable[[Tensor], Tensor] | None = None
+    scale: Scale = as_it_is
+    disturb: Callable[[Pair], Pair] = as_it_is
 
     def read(self) -> tuple[Tensor, Tensor | None]:
         """Photo and truth, of one size.
@@ -41,19 +52,21 @@ class Query:
         Raises:
             ImageError: a file cannot be read, or the two do not show one frame.
         """
-        if isinstance(self.photo, Tensor):
-            assert not isinstance(self.truth, Path)
-            return self.photo, self.truth
-        if isinstance(self.truth, Path):
-            pair = _open((self.photo, self.truth), self.cut)
+        if self.truth is not None:
+            pair = self.pair()
             return pair.before, pair.after
-        return self.cut(load_image(self.photo)), None
+        return self.scale(load_image(self.photo) if isinstance(self.photo, Path) else self.photo), None
 
     def pair(self) -> Pair:
-        """Photo and truth as a pair, where there is a truth."""
-        photo, truth = self.read()
+        """Photo and truth, where there is a truth."""
+        photo, truth = self.photo, self.truth
         assert truth is not None
-        return Pair(photo, truth)
+        if isinstance(photo, Path) and isinstance(truth, Path):
+            both = Pair.open(photo, truth)
+            return self.disturb(Pair(self.scale(both.before), self.scale(both.after)))
+        before = self.scale(load_image(photo) if isinstance(photo, Path) else photo)
+        assert not isinstance(truth, Path)
+        return self.disturb(Pair(before, self.scale(truth) if isinstance(truth, Tensor) else truth(before)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,32 +74,34 @@ class Split:
     """The pictures of one task under one seed.
 
     Attributes:
-        examples: the pairs to learn from; a method may take the first few of them.
+        examples: with their answers, to learn from; a method may take the first few of them.
         queries: photos never seen while learning.
     """
 
-    examples: tuple[Pair, ...]
-    queries: tuple[Query, ...]
+    examples: tuple[Case, ...]
+    queries: tuple[Case, ...]
+
+    def pairs(self, count: int | None = None) -> list[Pair]:
+        """The examples as pairs, or the first `count` of them."""
+        return [case.pair() for case in self.examples[:count]]
 
     def sha256(self) -> str:
         """Hex digest of all pictures as 8-bit pixels: another photo, formula or parameter gives another one."""
-        digests = [pair.sha256() for pair in (*self.examples, *(query.pair() for query in self.queries))]
+        digests = [case.pair().sha256() for case in (*self.examples, *self.queries)]
         return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 class Source(Protocol):
     """Where the pictures of a task come from."""
 
-    def split(
-        self, photos: Mapping[str, Tensor], seed: int, examples: int = 1, cut: Callable[[Tensor], Tensor] = as_it_is
-    ) -> Split:
+    def split(self, photos: Photos, seed: int, examples: int = 1, scale: Scale = as_it_is) -> Split:
         """The pictures under one seed.
 
         Args:
             photos: for edits that are formulas, by name; see `read_photos`.
             seed: says which photos become examples.
             examples: how many.
-            cut: what is done to the pictures of files.
+            scale: what is done to all pictures.
 
         Raises:
             UsageError: there are not as many examples, or nothing is left to test on.
@@ -99,19 +114,17 @@ class ByFormula:
 
     edit: SyntheticEdit
 
-    def split(
-        self, photos: Mapping[str, Tensor], seed: int, examples: int = 1, cut: Callable[[Tensor], Tensor] = as_it_is
-    ) -> Split:
+    def split(self, photos: Photos, seed: int, examples: int = 1, scale: Scale = as_it_is) -> Split:
         """See `Source`; no photo is an example under two seeds, as long as there are `(seed + 1) * examples` photos."""
         if examples >= len(photos):
             raise UsageError(
                 f"{len(photos)} photos, and {examples} of them are to make examples: none is left to test on; give "
                 "more photos, or ask for fewer pairs"
             )
-        pairs = {name: Pair(photo, self.edit.apply(photo)) for name, photo in photos.items()}
-        names = list(pairs)
-        chosen = tuple(pairs.pop(names[(seed * examples + index) % len(names)]) for index in range(examples))
-        return Split(chosen, tuple(Query(name, pair.before, pair.after) for name, pair in pairs.items()))
+        cases = {name: Case(name, photo, self.edit.apply, scale) for name, photo in photos.items()}
+        names = list(cases)
+        chosen = tuple(cases.pop(names[(seed * examples + index) % len(names)]) for index in range(examples))
+        return Split(chosen, tuple(cases.values()))
 
 
 @dataclass(frozen=True)
@@ -119,16 +132,14 @@ class ByFiles:
     """An edit that is known from files only: the same examples under every seed, and photos to test on."""
 
     examples: tuple[tuple[Path, Path], ...]
-    queries: tuple[Query, ...]
+    queries: tuple[Case, ...]
 
-    def split(
-        self, photos: Mapping[str, Tensor], seed: int, examples: int = 1, cut: Callable[[Tensor], Tensor] = as_it_is
-    ) -> Split:
+    def split(self, photos: Photos, seed: int, examples: int = 1, scale: Scale = as_it_is) -> Split:
         """See `Source`."""
         if examples > len(self.examples):
             raise UsageError(f"{self.examples[0][0]}: an edit that is made of pictures has one example, not {examples}")
-        pairs = tuple(_open(pair, cut) for pair in self.examples)
-        return Split(pairs, tuple(replace(query, cut=cut) for query in self.queries))
+        shown = tuple(Case(before.stem, before, after, scale) for before, after in self.examples)
+        return Split(shown, tuple(replace(query, scale=scale) for query in self.queries))
 
 
 @dataclass(frozen=True)
@@ -175,17 +186,23 @@ def choose(tasks: Sequence[Task], names: Sequence[str] = (), few: int | None = N
 
 
 def read_photos(
-    folder: str | Path | None, count: int, side: int, examples: int = 1, seeds: int = 1, max_side: int | None = None
-) -> dict[str, Tensor]:
+    folder: str | Path | None,
+    count: int,
+    scale: Scale = as_it_is,
+    examples: int = 1,
+    seeds: int = 1,
+) -> dict[str, Tensor | Path]:
     """Photos by name, spread evenly over the sorted names: at least `count` to test on besides those of the examples.
 
     Args:
         folder: of photos; None for those that ship with the package.
         count: all photos are taken where there are fewer.
-        side: see `square`.
+        scale: what is done to them before all else.
         examples: made of photos under each seed.
         seeds: how many; no photo is an example under two of them.
-        max_side: see `square`.
+
+    Returns:
+        scaled pictures of `KEPT` pixels together, and beyond that files.
 
     Raises:
         ImageError: no such folder, or a photo that cannot be read.
@@ -202,7 +219,13 @@ def read_photos(
             "or ask for fewer seeds or pairs"
         )
     chosen = spread(paths, max(count + examples, seeds * examples))
-    return {path.stem: square(load_image(path), side, max_side) for path in chosen}
+    found: dict[str, Tensor | Path] = {}
+    kept = 0
+    for path in chosen:
+        image = scale(load_image(path))
+        kept += image[0].numel()
+        found[path.stem] = image if kept <= KEPT else path
+    return found
 
 
 def refuse_doubles(paths: Sequence[Path], where: str) -> None:
@@ -217,22 +240,22 @@ def refuse_doubles(paths: Sequence[Path], where: str) -> None:
             raise UsageError(f"{where}: two pictures are called '{path.stem}'; rename one")
 
 
-def square(image: Tensor, side: int, max_side: int | None = None) -> Tensor:
-    """The central square of a photo, scaled to `side` pixels a side.
+def within(image: Tensor, side: int, max_side: int) -> Tensor:
+    """A photo at its own size, scaled down where its longer side has more than `max_side` pixels.
 
     Args:
         image: `(3, h, w)` in [0, 1].
-        side: in pixels.
-        max_side: keep the photo's own pixels instead, scaled down to as many a side where there are more, and up to
-            `side` where there are fewer.
+        side: of the square that an editor works at: a picture of a smaller area is scaled up to that one.
+        max_side: in pixels.
     """
+    height, width = image.shape[-2:]
+    share = max(min(1.0, max_side / max(height, width)), side / (height * width) ** 0.5)
+    return resize(image, max(1, round(height * share)), max(1, round(width * share)))
+
+
+def square(image: Tensor, side: int) -> Tensor:
+    """The central square of a photo `(3, h, w)`, scaled to `side` pixels a side."""
     height, width = image.shape[-2:]
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2
-    goal = max(side, min(short, max_side or side))
-    return resize(image[:, top : top + short, left : left + short], goal, goal)
-
-
-def _open(paths: tuple[Path, Path], cut: Callable[[Tensor], Tensor]) -> Pair:
-    pair = Pair.open(*paths)
-    return Pair(cut(pair.before), cut(pair.after))
+    return resize(image[:, top : top + short, left : left + short], side, side)

@@ -83,6 +83,9 @@ OWN: Mapping[str, MethodEntry] = {
         pairs=False,
     ),
     "pixel-delta": MethodEntry("vii.methods.baselines:pixel_delta_method", "adds the difference of the pair"),
+    "color-map": MethodEntry(
+        "vii.methods.color_map:ColorMap", "fits a map of colours to the pairs, without an editor", learns=True
+    ),
     "no-edit": MethodEntry("vii.methods.baselines:no_edit_method", "leaves the photo as it is", pairs=False),
 }
 

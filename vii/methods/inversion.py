@@ -22,17 +22,19 @@ class AppliedEdit:
         editor: that it was learned for.
         edit: to apply.
         text: words to add, see `vii.apply`.
+        size: of the results, "photo" or "editor".
     """
 
     editor: Editor
     edit: Edit
     text: str = ""
+    size: str = "photo"
     _plans: dict[int, Application] = field(default_factory=dict, repr=False)
 
     def plan(self, seed: int) -> Application:
         """The edit made ready for photos; made once for each seed."""
         if seed not in self._plans:
-            self._plans[seed] = Application(self.editor, self.edit, text=self.text, seed=seed)
+            self._plans[seed] = Application(self.editor, self.edit, text=self.text, seed=seed, size=self.size)
         return self._plans[seed]
 
     def __call__(self, pairs: Sequence[Pair], photo: Tensor, *, seed: int = 0) -> Tensor:
@@ -63,7 +65,7 @@ class Inversion:
             if step.probe is not None:
                 looks.append((time.perf_counter() - started, step))
         _, last = looks.pop()  # learning always ends with a look
-        moments = [Moment(at, step.samples, self._applied(step.best())) for at, step in looks]
+        moments = [Moment(at, step.samples, self._applied(step.best(), "editor")) for at, step in looks]
         edit = last.finished()
         return Learned(self._applied(edit), edit, time.perf_counter() - started, last.samples, moments)
 
@@ -71,5 +73,5 @@ class Inversion:
         """See `Transfer`; learns anew for every photo, which `prepare` does once."""
         return self.learn(pairs, seed=seed).transfer(pairs, photo, seed=seed)
 
-    def _applied(self, edit: Edit) -> AppliedEdit:
-        return AppliedEdit(self.editor, edit, self.text)
+    def _applied(self, edit: Edit, size: str = "photo") -> AppliedEdit:
+        return AppliedEdit(self.editor, edit, self.text, size)

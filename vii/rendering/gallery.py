@@ -79,7 +79,8 @@ def show_edits(
     Args:
         entries: the edit files.
         photos: name -> `(3, h, w)` in [0, 1].
-        load: gives the editor for an edit; called once for each editor, space and model that the edits name.
+        load: gives the editor for an edit; called once for each editor, space and model that
+            edits name which need one.
         seed: of all random numbers; the same for each photo.
         any_model: see `Edit.check_space`.
 
@@ -92,11 +93,11 @@ def show_edits(
             yield Shown(entry, problem=entry.problem)
             continue
         edit = entry.edit
-        key = edit.editor, edit.space.kind, edit.space.model, edit.space.revision
+        key = (edit.editor, edit.space.kind, edit.space.model, edit.space.revision) if edit.needs_editor else ()
         by_model.setdefault(key, []).append((entry, edit))
     for group in by_model.values():
         try:
-            editor = load(group[0][1])
+            editor = load(group[0][1]) if group[0][1].needs_editor else None
         except ViiError as error:
             yield from (Shown(entry, problem=str(error)) for entry, _ in group)
             continue

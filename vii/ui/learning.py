@@ -191,7 +191,7 @@ def verdict(learned: Learned) -> str:
     explained, words = (percent(training[key]) or "nothing" for key in ("explained", "explained_start"))
     told = (
         f"{ended} It explains {explained} of what the editor gets wrong without an instruction; the starting words "
-        f"({start}) alone explain {words}."
+        f"({start}) alone explain {words}. What is kept: {learned.edit.consists_of}."
     )
     if training["explained"] < LOW_EXPLAINED:
         told += " That is little: do both pictures show one frame? Say in words what the edit is, or allow more steps."

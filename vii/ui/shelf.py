@@ -30,8 +30,9 @@ def entries(search: str = "") -> list[Entry]:
 
 
 def names_for(editor: str) -> list[str]:
-    """Names of the edits that were learned with this editor."""
-    return [entry.name for entry in entries() if entry.edit and entry.edit.editor == editor]
+    """Names of the edits that were learned with this editor, or need none."""
+    edits = [(entry.name, entry.edit) for entry in entries()]
+    return [name for name, edit in edits if edit and (edit.editor == editor or not edit.needs_editor)]
 
 
 def find(name: str | None) -> Entry:
