@@ -14,7 +14,7 @@ from vii.editors import EDITORS
 
 PACKAGE = Path(vii.__file__).parent
 MOST_LINES = 300
-TO_BE_SPLIT = {"application", "clip", "editors.klein", "editors.loading", "editors.stable_diffusion"}
+TO_BE_SPLIT = {"application", "clip", "editors.loading", "editors.stable_diffusion"}
 # A module imports only from rows above its own; modules of one row do not know each other.
 LAYERS = [
     {
