@@ -160,7 +160,7 @@ def test_the_annotated_tree_names_what_is_there():
 
 
 def test_every_field_of_the_header_is_specified(toy_edit):
-    specified = section(FORMATS, "## The edit file, format version 1")
+    specified = section(FORMATS, "## The edit file, format version 2")
     data = to_bytes(toy_edit)
     keys = set(re.findall(rb'"((?:vii|modelspec)\.[a-z_0-9]+)"', data))
     assert len(keys) > 15
@@ -215,7 +215,7 @@ def test_shell_commands_in_the_readme_run(tmp_path, monkeypatch):
         assert result.exit_code == 0, result.output
     assert vii.load_edit("watercolor.safetensors").training["explained"] > 0.3
     assert Path("painted.png").exists()
-    assert sorted(path.name for path in Path("painted").iterdir()) == ["cat.png", "coffee.png", "rocket.png"]
+    assert sorted(path.name for path in Path("painted").iterdir()) == ["cat.jpg", "coffee.jpg", "rocket.jpg"]
 
 
 def test_every_shipped_edit_has_its_recipe_and_picture_and_fits_the_shipped_editor(embedded):

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 from conftest import picture, weights_of
+from tiny_flux import klein_pipeline, kontext_pipeline
 
 import vii
 from vii.diffusion import Noise
@@ -13,7 +14,24 @@ from vii.editors import EDITORS
 from vii.editors.loading import pick_dtype
 from vii.errors import EditorError, UsageError
 
-NAMES = ["toy", "tiny", "tiny_controlnet", "embedded"]
+NAMES = ["toy", "tiny", "tiny_controlnet", "embedded", "tiny_klein", "tiny_kontext"]
+
+
+@pytest.fixture(scope="module")
+def tiny_klein(tmp_path_factory):
+    return tiny("klein", klein_pipeline(False), tmp_path_factory.mktemp("klein"))
+
+
+@pytest.fixture(scope="module")
+def tiny_kontext(tmp_path_factory):
+    return tiny("kontext", kontext_pipeline(), tmp_path_factory.mktemp("kontext"))
+
+
+def tiny(name, pipeline, folder):
+    """An editor of a pipeline in a folder whose vii.json says that it is small."""
+    pipeline.save_pretrained(folder)
+    (folder / "vii.json").write_text('{"resolution": 48, "clip": null, "settings": {"num_inference_steps": 3}}')
+    return vii.load_editor(name, model=str(folder), device="cpu", dtype="float32")
 
 
 @pytest.fixture(params=NAMES)
@@ -103,8 +121,8 @@ def test_space_describes_the_rows(editor):
 
 
 def test_every_editor_of_the_table_is_tested():
-    # "tiny" and "tiny_controlnet" above are these editors on small weights.
-    assert set(EDITORS) == {"toy", "embedded", "ip2p", "controlnet"}
+    # Those above that are called "tiny" are these editors on small weights.
+    assert set(EDITORS) == {"toy", "embedded", "ip2p", "controlnet", "klein", "kontext"}
 
 
 def test_unknown_editors_and_options():

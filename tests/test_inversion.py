@@ -466,6 +466,7 @@ def test_every_setting_is_covered_by_the_test_above():
     marks = test_every_setting_changes_the_edit_file.pytestmark
     tested = {change for change, _ in marks[0].args[1]} | {"init_candidates"}  # tested with retrieval, in test_clip.py
     tested |= {"captioner", "pez_tokens", "pez_steps", "pez_target"}  # tested in test_captions.py
+    tested |= {"learn_pooled"}  # tested in test_kontext.py
     assert tested == {field.name for field in dataclasses.fields(InversionSettings)}
 
 

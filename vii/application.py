@@ -119,7 +119,7 @@ class Application:
         if editor is not None:
             for edit, _ in self.sampled:
                 edit.check_space(editor.space, any_model=any_model)
-            self.settings, self.warnings = self._resolve(editor.settings, settings)
+            self.settings, self.warnings = self._resolve(editor, settings)
         training = self.sampled[0][0].training if self.sampled else {}
         self.reuse_noise = training.get("noise") == "reuse" if reuse_noise is None else reuse_noise
         self._noise = _banked_noise(training) if self.reuse_noise else Noise(seed)
@@ -193,11 +193,17 @@ class Application:
         """The same as text for `vii.save_image(..., text=...)`."""
         return chunks(self.record(picture, mask, names=names), self.settings)
 
-    def _resolve(self, chosen: Any, given: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
-        """Settings: those given, over those of the first edit sampled, over the model's; and what is not done."""
-        refused: list[str] = []
+    def _resolve(self, editor: Editor, given: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+        """Settings: those given, over those of the first edit sampled, over the model's; and what is not done.
+
+        An edit that was learned on a relative of the editor's model brings its tokens and no settings: what a model is
+        sampled with says nothing of the one that was distilled from it.
+        """
+        chosen, refused = editor.settings, []
         known = {field.name for field in dataclasses.fields(chosen)}
-        recommended = self.sampled[0][0].settings if self.sampled else {}
+        first = self.sampled[0][0] if self.sampled else None
+        related = first is not None and editor.space.is_related_to(first.space)
+        recommended = first.settings if first is not None and not related else {}
         for name, value in recommended.items():
             if name in known and given.get(name) is None:
                 try:

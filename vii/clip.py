@@ -53,6 +53,30 @@ class PromptSpace(JointSpace, Protocol):
         """
 
 
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """A CLIP beside an editor whose text encoder is none: it compares pictures and texts, and cannot read rows."""
+
+    clip: PromptSpace
+
+    @property
+    def captions(self) -> Sequence[str]:
+        """See `JointSpace`."""
+        return self.clip.captions
+
+    def image_features(self, images: Sequence[Tensor]) -> Tensor:
+        """See `JointSpace`."""
+        return self.clip.image_features(images)
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """See `JointSpace`."""
+        return self.clip.text_features(texts)
+
+    def prompt_tower(self, count: int) -> PromptTower:
+        """See `PromptSpace`."""
+        return self.clip.prompt_tower(count)
+
+
 def load_clip(name: str, device: torch.device | str = "cpu", advice: str = ADVICE) -> PromptSpace:
     """Load a CLIP model as a joint space, in float32.
 

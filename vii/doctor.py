@@ -39,7 +39,7 @@ PACKAGES = (
 # Compiled for one version of torch each; beside another, importing them fails and takes diffusers or open_clip along.
 BUILT_FOR_TORCH = ("torchvision", "torchaudio", "xformers")
 # Parts of a model that hold weights, as diffusers names their folders.
-WEIGHTS = ("unet", "transformer", "vae", "text_encoder")
+WEIGHTS = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2")
 INSTALL_TORCH = "https://pytorch.org/get-started/locally"
 
 

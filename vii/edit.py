@@ -125,7 +125,8 @@ class Edit:
             start: the editor's instruction for `init_text`.
         """
         span = (self.start, self.start + self.num_tokens)
-        return start.with_span(*span).with_tokens(self.tokens.to(start.rows))
+        made = start.with_span(*span).with_tokens(self.tokens.to(start.rows))
+        return made.with_pooled(self.pooled.to(start.rows)) if len(self.arrays()["pooled"]) else made
 
     def check_space(self, space: Space, *, any_model: bool = False) -> None:
         """Refuse an editor in whose space the tokens mean nothing.
@@ -147,7 +148,7 @@ class Edit:
                     f"hand ({space.model}) has {name} {got}. Load the editor it was learned with"
                     + self._space_option(name)
                 )
-        if not any_model and not space.has_weights_of(self.space):
+        if not (any_model or space.has_weights_of(self.space) or space.is_related_to(self.space)):
             raise EditorMismatch(
                 f"this edit was learned for {self._origin()} with other weights than those of the editor at hand "
                 f"({space.model}). Load the editor it was learned with, or accept any weights of this shape with "

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 2
 MAX_TOKENS = 1024
 MAX_POOLED = 16_384
-MAX_NORM = 1e4
+# Of a row. CLIP's are shorter than 100; layers of large text encoders that are not normalised have larger features.
+MAX_NORM = 1e6
 MAX_FINISH, MAX_AXES = 16, 4
 FINISH = re.compile(r"finish\.[a-z][a-z0-9_]{0,31}")
 # Lists that may be longer than a text: a hash of a pair takes 68 characters, and a letter of a tag up to 12.

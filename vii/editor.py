@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ __all__ = [
     "Editor",
     "Encoding",
     "JointSpace",
+    "RowSpace",
     "Space",
 ]
 
@@ -48,13 +49,20 @@ class JointSpace(Protocol):
         captions: descriptions of pictures that it knows, to look for a starting text among; may be empty.
     """
 
-    captions: Sequence[str]
+    @property
+    def captions(self) -> Sequence[str]:
+        """See above."""
 
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
         """Images `(3, h, w)` in [0, 1], of any sizes -> `(n, p)`."""
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """Texts -> `(n, p)`."""
+
+
+@runtime_checkable
+class RowSpace(Protocol):
+    """What a `JointSpace` can besides whose text tower is the editor's own: learned rows have a place in it."""
 
     def project(self, rows: Tensor) -> Tensor:
         """Encoder-output rows `(n, d)` -> `(p,)`: the text projection of their mean (the authors' pooling).
@@ -73,7 +81,7 @@ class Editor(Protocol):
         resolution: pixels a side of the square picture it works at; others are scaled to the same area.
         num_timesteps: N discrete noise levels; `t` in [0, 1) stands for index `floor(t * N)`.
         settings: its own frozen dataclass of sampling settings, holding the model's recommended values.
-        joint: the joint image-text space of its text encoder, or None where it has none.
+        joint: a joint image-text space: that of its text encoder (a `RowSpace`), or one beside it; or None.
         phrases: instructions that the model knows, to look for a starting text among; may be empty.
     """
 

@@ -35,18 +35,23 @@ class Encoder:
 class Instruction:
     """The conditioning of an editor for one instruction.
 
-    An editor whose networks read more than rows (a pooled vector, ids of tokens) gives a subclass with fields for it,
-    which everything here keeps as they are.
+    An editor whose networks read more (ids of tokens, say) gives a subclass with fields for it, which everything here
+    keeps as they are.
 
     Attributes:
         rows: `(n, d)`; of CLIP: BOS, the words, EOS, then padding.
         free: `(start, stop)`, the rows that belong to the words and may be replaced: after BOS, before EOS.
         encoder: turns the rows into what the networks read; None where they are that already.
+        spread: `(d,)`, the standard deviation of each feature between the rows of words, of a text encoder whose
+            features differ in size; None where all are about 1.
+        pooled: `(p,)`, a vector of the whole text that some networks read besides the rows, or None.
     """
 
     rows: Tensor
     free: tuple[int, int]
     encoder: Encoder | None = None
+    spread: Tensor | None = None
+    pooled: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that the free rows exist."""
@@ -60,9 +65,16 @@ class Instruction:
         return self.rows[self.free[0] : self.free[1]]
 
     @property
-    def scale(self) -> float:
-        """The size of a row's entries, in units of which learning rates are: about 1 after a text encoder."""
-        return 1.0 if self.encoder is None else self.encoder.scale
+    def scale(self) -> float | Tensor:
+        """The size of a row's entries, or `(d,)` of each feature's, in units of which learning rates are."""
+        if self.encoder is not None:
+            return self.encoder.scale
+        return 1.0 if self.spread is None else self.spread
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether the instruction is being learned: it can itself stand for a branch of `vii.diffusion.guided`."""
+        return self.rows.requires_grad or (self.pooled is not None and self.pooled.requires_grad)
 
     def encoded(self) -> "Instruction":
         """The instruction as the networks read it, differentiable in the rows; itself where it is that already.
@@ -110,13 +122,24 @@ class Instruction:
             raise UsageError(f"expected tokens {(stop - start, self.rows.shape[1])}, got {tuple(tokens.shape)}")
         return replace(self, rows=torch.cat([self.rows[:start], tokens, self.rows[stop:]]))
 
+    def with_pooled(self, pooled: Tensor) -> "Instruction":
+        """The same rows with another pooled vector `(p,)`, differentiable in it.
+
+        Raises:
+            UsageError: these networks read none, or one of another width.
+        """
+        if self.pooled is None or self.pooled.shape != pooled.shape:
+            expected = "no pooled vector" if self.pooled is None else f"a pooled vector {tuple(self.pooled.shape)}"
+            raise UsageError(f"expected {expected}, got one {tuple(pooled.shape)}")
+        return replace(self, pooled=pooled)
+
 
 def join(learned: Instruction, words: Instruction) -> Instruction:
     """An instruction followed by words: `BOS tokens | words | EOS PAD ...`, as long as each of the two.
 
-    The tail (EOS and padding) is that of the words. The paper's code appends the words' own BOS as well, after the
-    caption's EOS and one row of padding (`test_concatenate`), which is worse (LOG.md). The order of the rows does not
-    matter to a UNet, whose cross-attention has no positions.
+    The tail (EOS and padding) is that of the words, the pooled vector that of the learned instruction. The paper's code
+    appends the words' own BOS as well, after the caption's EOS and one row of padding (`test_concatenate`), which is
+    worse (LOG.md). The order of the rows does not matter to a UNet, whose cross-attention has no positions.
 
     Raises:
         UsageError: the two together leave no row for EOS.
@@ -130,4 +153,4 @@ def join(learned: Instruction, words: Instruction) -> Instruction:
             f"the edit's {len(learned.tokens)} tokens and {len(words.tokens)} tokens of text do not fit: this editor "
             f"has room for {length - start - 1} together; use a shorter text"
         )
-    return replace(words, rows=rows[:length], free=(start, used))
+    return replace(words, rows=rows[:length], free=(start, used), pooled=learned.pooled)

@@ -24,6 +24,8 @@ class Space:
         fingerprint: of the model's weights, see `vii.editors.fingerprint`; compare it with `has_weights_of`.
         revision: of the model on a hub, where there is one.
         version_1: of an editor's space, the fingerprints by which edit files of format version 1 call its weights.
+        relatives: of an editor's space, names of other models whose edits it takes too: a model that is learned on, and
+            the one that was distilled from it to be applied with.
     """
 
     kind: str
@@ -34,6 +36,7 @@ class Space:
     fingerprint: str
     revision: str = ""
     version_1: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    relatives: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def has_weights_of(self, other: "Space") -> bool:
         """Whether two spaces are of the same weights, in whatever precision each was saved."""
@@ -42,6 +45,10 @@ class Space:
             or self.fingerprint in other.version_1
             or other.fingerprint in self.version_1
         )
+
+    def is_related_to(self, other: "Space") -> bool:
+        """Whether this editor takes the edits of a space of other weights: its tokens then, not its settings."""
+        return other.model in self.relatives and not self.has_weights_of(other)
 
 
 # Of an edit that needs no editor.

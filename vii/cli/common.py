@@ -25,6 +25,12 @@ def editor_options(command: Command) -> Command:
             "--dtype", metavar="TYPE", help="float32, bfloat16 or float16; the fastest safe one if not given."
         ),
         click.option("--device", metavar="NAME", help="cuda, mps or cpu; the best there is if not given."),
+        click.option(
+            "--checkpointing/--no-checkpointing",
+            default=None,
+            help="Learn with less memory and more time, or not, with an editor that can.",
+        ),
+        click.option("--resolution", type=click.IntRange(64), metavar="PIXELS", help="A side, of editors of any size."),
         click.option("--revision", metavar="REV", help="Branch, tag or commit of a model on a hub."),
         click.option("--controlnet", metavar="ID|FOLDER", help="ControlNet to use instead of the editor's own."),
         click.option("--model", metavar="ID|FOLDER", help="Weights to use instead of the editor's own."),

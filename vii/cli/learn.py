@@ -14,7 +14,7 @@ from ..edit_file import Edit, save_edit
 from ..editor import Editor
 from ..errors import OutputError, UsageError
 from ..images import Pair
-from ..inversion import LOW_EXPLAINED, InversionSettings, Step, invert_steps
+from ..inversion import LOW_EXPLAINED, InversionSettings, Step, invert_steps, learning_advice
 from ..inversion.recipes import Recipe, read_recipe
 from ..pairs import doubts, find_pairs
 from ..rendering.sheets import thumbnail_of
@@ -107,6 +107,8 @@ def learn(
         pairs = [Pair.open(*pair) for pair in paths]
         warn_of_no_pairs(pairs)
         editor = load_editor(options)
+        if advice := learning_advice(editor):
+            warn(advice)
         startup = time.perf_counter() - STARTED
         observers.start(editor, pairs[0], seed)
         started = time.perf_counter()

@@ -121,6 +121,22 @@ OWN: Mapping[str, EditorEntry] = {
         ),
         pipeline=_controlnet_pipeline,
     ),
+    "klein": EditorEntry(
+        "vii.editors.klein:load_klein",
+        "FLUX.2 [klein] base 4B at 1024 px; base or distilled, 4B or 9B, by id or folder (--model)",
+        "16 GB of weights, downloaded once; a GPU with 16 GB",
+        model="black-forest-labs/FLUX.2-klein-base-4B",
+        options={"name": "klein", "model": "black-forest-labs/FLUX.2-klein-base-4B"},
+        files=Needs(models={"black-forest-labs/FLUX.2-klein-base-4B": "the editor itself", **CLIP}),
+    ),
+    "kontext": EditorEntry(
+        "vii.editors.kontext:load_kontext",
+        "FLUX.1 Kontext [dev] at 1024 px, or a model of its architecture by id or folder (--model)",
+        "34 GB of weights, downloaded once, after its licence (not commercial) was accepted there; a GPU with 32 GB",
+        model="black-forest-labs/FLUX.1-Kontext-dev",
+        options={"name": "kontext", "model": "black-forest-labs/FLUX.1-Kontext-dev"},
+        files=Needs(models={"black-forest-labs/FLUX.1-Kontext-dev": "the editor itself", **CLIP}),
+    ),
     "toy": EditorEntry(
         "vii.editors.toy:ToyEditor",
         "moves the colours of horizontal bands; for tests and for writing editors",

@@ -20,6 +20,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ PREFIXES = ("_orig_mod.", "module.", "text_model.")
 RENAMED = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 # Numbers that are rounded at a time: they stay in the processor's cache.
 CHUNK = 1 << 18
+# Rows of a matrix that stand for all of it in the fingerprint of a large model.
+SAMPLES = 16
 
 
 def fingerprint(parts: Mapping[str, Mapping[str, Tensor]]) -> str:
@@ -64,6 +67,44 @@ def modules_fingerprint(text_encoder: Any, networks: Mapping[str, Any], vae: Any
     """The fingerprint of a model in memory; call it before the parts are cast."""
     modules = {"text_encoder": text_encoder, **networks, "vae": vae}
     return fingerprint({name: module.state_dict() for name, module in modules.items()})
+
+
+def files_fingerprint(folder: Path, parts: Sequence[str]) -> str:
+    """The fingerprint of a model too large to be hashed whole whenever it is loaded: of `SAMPLES` rows of every tensor.
+
+    It is taken from the files, before anything is cast or quantised.
+
+    Args:
+        folder: of the model, in diffusers' layout.
+        parts: folders in it with safetensors.
+
+    Raises:
+        ValueError: a part has none, or one cannot be read.
+    """
+    return fingerprint({part: _sampled(folder / part) for part in parts})
+
+
+def _sampled(folder: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    tensors: dict[str, Tensor] = {}
+    paths = [path for path in sorted(folder.glob("*.safetensors")) if ".fp16." not in path.name]
+    if not paths:
+        raise ValueError(f"{folder.name} holds no safetensors")
+    for path in paths:
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118
+                    part = file.get_slice(name)
+                    shape = part.get_shape()
+                    rows = sorted({round(at) for at in np.linspace(0, shape[0] - 1, SAMPLES)}) if shape else []
+                    # One row of a vector is one number: vectors are few and short.
+                    whole = len(shape) < 2 or shape[0] <= SAMPLES
+                    sample = file.get_tensor(name) if whole else torch.cat([part[row : row + 1] for row in rows])
+                    tensors[f"{name} of {tuple(shape)}"] = sample
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path.name} cannot be read ({error})") from None
+    return tensors
 
 
 def canonical_name(name: str) -> str:

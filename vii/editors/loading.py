@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -17,6 +17,8 @@ from ..text import printable
 EMBEDDED_MODEL = Path(__file__).parent / "embedded"
 MANIFEST = "vii.json"
 MAX_RESOLUTION = 8192
+# Of Stable Diffusion 1.x.
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 DEFAULT_CLIP = "openai/clip-vit-large-patch14"
 # What model_index.json may name besides classes of the two libraries: a part that is not loaded.
 UNUSED_PARTS = {"safety_checker": "stable_diffusion"}
@@ -26,17 +28,26 @@ BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def locate(model: str, revision: str | None) -> tuple[Path, str]:
+def locate(model: str, revision: str | None, parts: Sequence[str] = PARTS) -> tuple[Path, str]:
     """Folder or hub id -> a local folder in diffusers' layout and, for an id, the commit.
+
+    Args:
+        model: folder, or hub id.
+        revision: branch, tag or commit on the hub.
+        parts: folders of the model that are needed.
 
     Raises:
         EditorError: neither a folder nor an id that can be reached.
     """
+    if Path(model).is_file():
+        raise EditorError(
+            f"{model}: a model in one file; expected a folder in diffusers' layout, which diffusers makes of it: "
+            "SomePipeline.from_single_file(FILE).save_pretrained(FOLDER), with the pipeline of its architecture"
+        )
     if Path(model).is_dir():
         if not (Path(model) / "model_index.json").exists():
             raise EditorError(f"{model}: no model_index.json; expected a folder in diffusers' layout")
         return Path(model), ""
-    parts = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
     wanted = ["model_index.json", MANIFEST, "*.txt", *(f"{part}/*" for part in parts)]
     return fetch(model, revision, wanted, "model", "`model`, or use the editor 'embedded', which needs no download")
 
@@ -112,21 +123,21 @@ class Manifest:
                 raise UsageError(f"{name} must lie in the model's folder, got {getattr(self, name)!r}")
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """A model's `vii.json`, or the defaults.
+def read_manifest(folder: Path, default: Manifest | None = None) -> Manifest:
+    """A model's `vii.json` over the defaults of its architecture; none given, those of Stable Diffusion 1.x.
 
     Raises:
         EditorError: the file is not valid.
     """
     path = folder / MANIFEST
     if not path.exists():
-        return Manifest()
+        return default or Manifest()
     try:
         content = read_config(path)
         for name in content:
             if name not in Manifest.__dataclass_fields__:
                 raise UsageError(unknown_name("entry", name, Manifest.__dataclass_fields__))
-        manifest = Manifest(**content)
+        manifest = replace(default or Manifest(), **content)
     except UsageError as error:
         raise EditorError(f"{path}: not a valid {MANIFEST} ({_reason(error)})") from None
     for named in {manifest.phrases, manifest.clip} - {"", None, DEFAULT_CLIP}:

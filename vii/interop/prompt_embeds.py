@@ -148,7 +148,8 @@ def export_npz(edit: Edit, editor: Editor, path: str | Path, *, any_model: bool 
     """Write an edit as plain arrays that `numpy.load` reads without pickle.
 
     `tokens (k, d)`, `start ()`, `init_text ()`, `base_model ()`, and for this editor `prompt_embeds (1, n, d)` and
-    `negative_prompt_embeds (1, n, d)`, all float32 or text.
+    `negative_prompt_embeds (1, n, d)`, all float32 or text; of an editor that reads a pooled vector also
+    `pooled_prompt_embeds (1, p)` and `negative_pooled_prompt_embeds (1, p)`.
 
     Args:
         edit: what to export.
@@ -166,15 +167,18 @@ def export_npz(edit: Edit, editor: Editor, path: str | Path, *, any_model: bool 
     if path.suffix != ".npz":
         raise OutputError(f"{path}: files of this format are named *.npz")
     edit.check_space(editor.space, any_model=any_model)
-    rows = edit.instruction(editor.instruct(edit.init_text)).encoded().rows
     arrays: dict[str, Any] = {
         "tokens": edit.arrays()["tokens"],
         "start": np.array(edit.start),
         "init_text": np.array(edit.init_text),
         "base_model": np.array(edit.space.model),
-        "prompt_embeds": rows[None].cpu().numpy(),
-        "negative_prompt_embeds": editor.instruct("").encoded().rows[None].cpu().numpy(),
     }
+    told = {"": edit.instruction(editor.instruct(edit.init_text)), "negative_": editor.instruct("")}
+    for prefix, instruction in told.items():
+        encoded = instruction.encoded()
+        arrays[f"{prefix}prompt_embeds"] = encoded.rows[None].cpu().numpy()
+        if encoded.pooled is not None:
+            arrays[f"{prefix}pooled_prompt_embeds"] = encoded.pooled[None].cpu().numpy()
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,13 +12,14 @@ import torch
 from torch import Tensor
 
 from ..edit_file import Edit
-from ..editor import Editor
+from ..editor import Editor, RowSpace
 from ..errors import UsageError
 from ..images import Pair
 from ..instruction import Instruction
 from ..losses import direction_term, edit_direction
 from .examples import Examples
 from .finishing import with_finish
+from .leaf import Leaves
 from .settings import InversionSettings, learning_rate_at
 from .start import Start, choose_start, free
 
@@ -102,15 +104,18 @@ def invert_steps(
         raise UsageError("expected at least one before/after pair")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {seed}")
-    free(editor.instruct(settings.init_text), settings)  # refuses what there is no room for
+    if advice := learning_advice(editor):
+        warnings.warn(advice, stacklevel=2)
+    # Refuses what there is no room for, and what there is not.
+    Leaves.of(free(editor.instruct(settings.init_text), settings), settings.learn_pooled)
     return _steps(editor, tuple(pairs), settings, sampling_settings(editor, settings), seed, watch)
 
 
 @dataclass(frozen=True, eq=False)
 class _Best:
-    """The tokens with the least probe loss so far, and after which update they were found."""
+    """What was told with the least probe loss so far, and after which update it was found."""
 
-    tokens: Tensor
+    instruction: Instruction
     step: int
     loss: float
 
@@ -140,28 +145,33 @@ def _steps(
         finished = partial(_finished, editor, pairs, settings, seed, learned)
         return Step(step, last, loss, mse, clip, probed, 1 - best.loss / null_loss, samples, rate, learned, finished)
 
-    tokens = start.instruction.tokens.clone().requires_grad_(True)
-    optimizer = torch.optim.AdamW([tokens], lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    best, stale = _Best(tokens.detach().clone(), 0, start.loss), 0
+    leaves = Leaves.of(start.instruction, settings.learn_pooled)
+    optimizer = torch.optim.AdamW(leaves.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    best, stale = _Best(start.instruction, 0, start.loss), 0
     yield report(0, math.nan, math.nan, None, best.loss, math.nan)
     for step, batch in enumerate(examples.draws(settings, seed), start=1):
-        rate = optimizer.param_groups[0]["lr"] = learning_rate_at(step - 1, settings) * start.instruction.scale
-        instruction = start.instruction.with_tokens(tokens).encoded()  # once for both terms of the loss
+        rate = optimizer.param_groups[0]["lr"] = learning_rate_at(step - 1, settings) * leaves.tokens.unit
+        instruction = leaves.instruction.encoded()  # once for both terms of the loss
         mse = examples.loss(batch, instruction, guidance).mean()
         loss, clip = settings.mse_weight * mse, None
-        if direction is not None and editor.joint is not None:
+        if direction is not None and isinstance(editor.joint, RowSpace):
             clip = direction_term(editor.joint.project(instruction.rows), direction, settings.clip_cap)
             loss = loss - settings.clip_weight * clip.to(loss.device)
         optimizer.zero_grad()
-        loss.backward()
+        if loss.requires_grad:
+            loss.backward()
+        if step == 1 and settings.mse_weight:
+            leaves.check_gradient(editor.name)
         optimizer.step()
 
         probed = None
         if step % settings.probe_every == 0 or step == last:
-            probed = probe(start.instruction.with_tokens(tokens.detach()))
+            with torch.no_grad():
+                told = leaves.instruction
+            probed = probe(told)
             stale = 0 if probed < best.loss * (1 - settings.min_improvement) else stale + 1
             if probed < best.loss:
-                best = _Best(tokens.detach().clone(), step, probed)
+                best = _Best(told, step, probed)
         yield report(step, loss.item(), mse.item(), None if clip is None else clip.item(), probed, rate)
         if settings.patience and stale >= settings.patience:
             return
@@ -171,6 +181,11 @@ def _direction(editor: Editor, pairs: Sequence[Pair]) -> Tensor | None:
     joint = editor.joint
     if joint is None:
         return None
+    if not isinstance(joint, RowSpace):
+        raise UsageError(
+            f"clip_weight compares tokens with pictures where both have a place, and the text encoder of the editor "
+            f"'{editor.name}' is not that of a CLIP; set clip_weight=0"
+        )
     before = joint.image_features([pair.before for pair in pairs])
     return edit_direction(before, joint.image_features([pair.after for pair in pairs]))
 
@@ -205,7 +220,8 @@ def _edit(
         "explained": round(1 - best.loss / null_loss, 4),
     }
     return Edit(
-        tokens=best.tokens.float().cpu(),
+        tokens=best.instruction.tokens.float().cpu(),
+        pooled=best.instruction.pooled if settings.learn_pooled else (),
         space=editor.space,
         editor=editor.name,
         init_text=start.text,
@@ -221,6 +237,11 @@ def _finished(
     editor: Editor, pairs: Sequence[Pair], settings: InversionSettings, seed: int, learned: Callable[[], Edit]
 ) -> Edit:
     return with_finish(editor, pairs, learned(), seed=seed) if settings.finish == "auto" else learned()
+
+
+def learning_advice(editor: Editor) -> str:
+    """A sentence against learning with this editor, which some have as `advice`; else empty."""
+    return str(getattr(editor, "advice", ""))
 
 
 def sampling_settings(editor: Editor, settings: InversionSettings) -> Any:

@@ -30,13 +30,14 @@ class InversionSettings:
         pez_steps: updates of that search.
         pez_target: whether the prompt is to describe the picture "after", or to point in the "direction" of the edit.
         tokens: rows to learn; 0 for as many as the starting text has.
+        learn_pooled: learn the pooled vector too, of an editor whose networks read one besides the rows.
         max_train_steps: updates.
         batch_size: noisy samples an update.
-        learning_rate: of AdamW, at its highest, in units of the size of a row's entries: 1 after a text encoder, the
-            standard deviation of its table of tokens before it.
+        learning_rate: of AdamW, at its highest, in units of the size of a row's entries: 1 after CLIP, the standard
+            deviation of its table of tokens before it, and of each feature between words after other text encoders.
         lr_scheduler: "constant", or "cosine" down to zero over `max_train_steps`.
         lr_warmup_steps: updates over which the learning rate rises linearly.
-        weight_decay: of AdamW.
+        weight_decay: of AdamW; it pulls to zero, and to the starting text where features have scales of their own.
         timesteps: "stratified": every batch has one noise level in each of `batch_size` equal bins. "permutation":
             `max_train_steps * batch_size` equally spaced levels, each visited once in random order (the authors' way).
         timestep_density: of "stratified", p of the levels `t = 1 - u^p`, the bins being those of u: 1 spreads them
@@ -49,7 +50,8 @@ class InversionSettings:
             `vii.inversion.views.AUGMENTATIONS`: "none", "flip" (wrong for an edit with a left and a right), or
             "crop-flip" (wrong for one that is tied to the borders too).
         mse_weight: of the denoising loss.
-        clip_weight: of the edit-direction term; not used by an editor without a joint space.
+        clip_weight: of the edit-direction term; not used by an editor without a joint space, and refused by one whose
+            joint space is not that of its text encoder.
         clip_cap: cosine above which the direction term gives no gradient.
         guided_loss: whether guidance is applied inside the loss (the authors' way).
         guidance_scale: s_T of a guided loss, and recommended for applying; None for the model's own.
@@ -71,6 +73,7 @@ class InversionSettings:
     pez_steps: int = 3000
     pez_target: str = "after"
     tokens: int = 20
+    learn_pooled: bool = False
     max_train_steps: int = 100
     batch_size: int = 4
     learning_rate: float = 0.1

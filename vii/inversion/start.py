@@ -57,10 +57,12 @@ def choose_start(
             watch=watch,
         )
         texts = [shorten(editor, text) for text in found]
-    starts = []
-    for text, whole in zip(texts, found, strict=True):
-        instruction = free(editor.instruct(text), settings)
-        starts.append(Start(text, instruction, probe(instruction), "" if text == whole else whole, len(texts)))
+    # All texts before the first probe: a large text encoder may have to leave the device for the networks.
+    instructions = [free(editor.instruct(text), settings) for text in texts]
+    starts = [
+        Start(text, instruction, probe(instruction), "" if text == whole else whole, len(texts))
+        for text, whole, instruction in zip(texts, found, instructions, strict=True)
+    ]
     best = min(starts, key=lambda start: start.loss)
     if not len(best.instruction.tokens):
         raise UsageError("tokens = 0 learns the rows of the starting text, and it is empty; give a text or a number")
