@@ -41,14 +41,12 @@ from .terminal import STARTED, say, say_json, warn
 @click.argument("after", required=False)
 @click.option("-o", "--output", required=True, metavar="EDIT", help="Where to write the edit file (.safetensors).")
 @click.option("--pair", "more", nargs=2, multiple=True, metavar="BEFORE AFTER", help="One more example; repeatable.")
-@click.option(
-    "--pairs", "folders", multiple=True, metavar="DIR", help="Examples in a folder (vii/inversion/README.md)."
-)
+@click.option("--pairs", "folders", multiple=True, metavar="DIR", help="Examples in a folder (docs/learning.md).")
 @click.option("--recipe", default="default", show_default=True, metavar="NAME|FILE", help="See 'vii recipes'.")
 @click.option(
     "--init",
     metavar="TEXT|retrieve|caption|pez|lavis|none",
-    help="Starting text, or how to find one (vii/inversion/README.md).",
+    help="Starting text, or how to find one (docs/learning.md).",
 )
 @click.option("--captioner", metavar="MODEL", help="Model behind --init caption, pez or lavis, by id or folder.")
 @click.option("--tokens", type=int, metavar="K", help="Rows to learn; 0: as many as the starting text has.")
