@@ -3,7 +3,7 @@
 `python -m recipes.photographers PHOTOS OUT` writes `OUT/edits.toml` and, for every edit, one pair to learn from (the
 first photo by name), the other photos and their truths, at the photos' own size. Then
 
-    vii bench --edits OUT/edits.toml --full-size --recipe default -o OUT/scores
+    vii bench --edits OUT/edits.toml --max-side 20000 --seeds 1 --recipe default -o OUT/scores
 
 All radii are shares of the shorter side, so that an edit looks the same at any size. The large photos behind the
 figures in LOG.md are those of Debian's package `lomiri-wallpapers-16.04` (CC-BY, CC-BY-SA and CC0), without its

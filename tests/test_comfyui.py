@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import vii
-from vii import comfyui
 from vii.errors import EditFileError, EditorMismatch, UsageError
+from vii.interop import comfyui
 from vii.interop.comfyui import LoadViiEdit, available_edits, conditioning
 from vii.interop.prompt_embeds import prompt_embeds
 

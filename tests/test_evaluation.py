@@ -410,6 +410,11 @@ def test_the_command_writes_csv_json_a_sheet_and_a_table(tmp_path, clip_folder, 
     assert all((out / row["result"]).exists() for row in found["rows"][2:])
     assert vii.load_image(out / "contact-sheet.png").shape[0] == 3
     assert not list(out.rglob("*.part"))
+    # Somebody's own table is found before the work begins, and stays.
+    (out / "results.csv").write_text("my,own\n")
+    assert "results.csv is there already, and not made by vii" in run(*options, code=1)[1]
+    assert (out / "results.csv").read_text() == "my,own\n"
+    run(*options, "--overwrite")
 
 
 def test_the_command_with_a_tiny_instruct_pix2pix_and_a_cycle(tmp_path, tiny_folder, clip_folder):

@@ -8,6 +8,7 @@ import torch
 from conftest import picture
 
 import vii
+from vii.cli.learn import save_finished
 from vii.finish import Finish
 from vii.inversion.finishing import MOST_PAIRS, with_finish
 
@@ -81,3 +82,21 @@ def test_learning_ends_with_a_finish_unless_the_recipe_says_none(toy, bands):
     assert (vii.load_recipe("visii").finish, vii.load_recipe("default").finish) == ("none", "auto")
     with pytest.raises(vii.UsageError, match="finish must be one of auto, none"):
         vii.InversionSettings(finish="always")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError("no room"), None])
+def test_what_ends_the_search_for_a_finish_costs_no_more_than_that(toy_edit, tmp_path, error):
+    """`vii learn` and `vii demo` save what was learned first."""
+    path, finish = tmp_path / "e.safetensors", Finish("detail")
+
+    class Last:
+        def finished(self):
+            assert vii.load_edit(path).finish is None
+            if error:
+                raise error
+            return dataclasses.replace(toy_edit, finish=finish)
+
+    edit, ended = save_finished(dataclasses.replace(toy_edit, title="mine"), Last(), path)
+    loaded = vii.load_edit(path)
+    assert (ended, loaded.title) == (error, "mine")
+    assert (loaded.finish is None) == (edit.finish is None) == bool(error)

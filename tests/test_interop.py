@@ -314,7 +314,7 @@ def test_every_format_of_the_command_is_known():
 
 def test_printed_lines_for_a_pipeline_of_ones_own(tmp_path, monkeypatch, embedded, night):
     """As printed, with the embedded model in place of the large one: the same picture as `vii apply`."""
-    page = (ROOT / "vii/FORMATS.md").read_text("utf-8")
+    page = (ROOT / "docs/formats.md").read_text("utf-8")
     block = re.search(r"```python\n(import diffusers.*?)```", page, re.S).group(1)
     for old, new in (('"timbrooks/instruct-pix2pix"', "MODEL, safety_checker=None"), ('"cat.png"', "CAT")):
         assert old in block

@@ -276,7 +276,7 @@ def test_learn_refuses_bad_captioners_in_one_line(tmp_path, monkeypatch):
 
 
 def test_list_names_every_init_and_so_does_the_page_on_learning():
-    told = section(DOCS["vii/inversion/README.md"], "## The starting text")
+    told = section(DOCS["docs/learning.md"], "## The starting text")
     out = run("captioner", "list")[0]
     for name in INITS:
         assert f" {name} " in out

@@ -22,7 +22,9 @@ def test_few_steps_are_shown_evenly_from_the_first():
 def test_the_strip_grows_while_learning_and_ends_with_the_best(tmp_path, toy, toy_pair):
     settings = InversionSettings(init="none", tokens=4, max_train_steps=8, probe_size=4, probe_every=1, batch_size=2)
     shown, widths, path, results = [], [], tmp_path / "e.png", {}
-    preview = Preview(toy, toy_pair, path, settings.steps, seed=1, show=lambda sheet, step: shown.append((sheet, step)))
+    preview = Preview(
+        toy, toy_pair, path, settings.max_train_steps, seed=1, show=lambda sheet, step: shown.append((sheet, step))
+    )
     for step in vii.invert_steps(toy, [toy_pair], settings):
         preview.see(step)
         if step.step in (0, 2, 4, 6):
@@ -46,7 +48,7 @@ def test_the_pictures_come_nearer_to_the_example(tmp_path, toy, toy_pair):
     settings = InversionSettings(
         init="none", tokens=4, max_train_steps=60, probe_size=4, probe_every=5, learning_rate=0.05
     )
-    preview = Preview(toy, toy_pair, tmp_path / "e.png", settings.steps)
+    preview = Preview(toy, toy_pair, tmp_path / "e.png", settings.max_train_steps)
     for step in vii.invert_steps(toy, [toy_pair], settings):
         preview.see(step)
     preview.finish(step.best(), step)

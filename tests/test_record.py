@@ -41,8 +41,8 @@ def toy_file(tmp_path, toy_edit):
 
 
 def test_every_field_of_a_record_is_specified():
-    page = (Path(__file__).parent.parent / "vii/FORMATS.md").read_text(encoding="utf-8")
-    specified = page[page.index("## What a result says") : page.index("## Coming and going")]
+    page = (Path(__file__).parent.parent / "docs/formats.md").read_text(encoding="utf-8")
+    specified = page[page.index("## What a result says") : page.index("## Other programs")]
     for field in FIELDS:
         assert f"`{field}`" in specified, field
 

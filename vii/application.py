@@ -168,7 +168,7 @@ class Application:
         return self._many(iter(photos), mask, batch or self.batch)
 
     def record(self, picture: Tensor, mask: Where = None, *, names: Sequence[str] | None = None) -> dict[str, Any]:
-        """How a picture was made, as plain values that JSON can hold; see "What a result says" in FORMATS.md.
+        """How a picture was made, as plain values that JSON can hold; see "What a result says" in docs/formats.md.
 
         Args:
             picture: the result.

@@ -64,7 +64,7 @@ def arrangement(
     for number, _ in found.run.branches if found.run else ():
         if not edits[number][0].num_tokens:
             name = edits[number][0].title or "one of the edits"
-            raise UsageError(f"{name} has no tokens that an editor could be given; leave finish and join_text alone")
+            raise UsageError(f"{name} has no tokens that an editor could be given; leave out `finish` and `join_text`")
     return found
 
 

@@ -65,7 +65,7 @@ class ColorApplication:
             raise UsageError(f"expected edits that need no editor, got {', '.join(names) or 'none'}; use Application")
         self._steps, self._resolution = steps.before, self.edits[0][0].resolution
         if size == "editor" and not self._resolution:
-            raise UsageError("this edit was learned without an editor, so there is no size of one; leave size alone")
+            raise UsageError("this edit was learned without an editor, so there is no size of one; leave out `size`")
 
     def __call__(self, pixels: Pixels, mask: Array | Box | None = None) -> Pixels:
         """Edit one photo; besides the result it needs a few megabytes, whatever the photo's size.

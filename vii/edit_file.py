@@ -1,4 +1,4 @@
-"""The file of an `Edit`: safetensors, kilobytes, format version 2, which reads version 1 too (see FORMATS.md).
+"""The file of an `Edit`: safetensors, kilobytes, format version 2, which reads version 1 too (see docs/formats.md).
 
 Loading trusts nothing: size before reading, names, dtypes, shapes, finite values, norms, every field of the header.
 Nothing here needs torch: an edit that is a colour transform alone is read and applied without it.

@@ -1,4 +1,4 @@
-"""What the header and the tensors of an edit file must be, in every version of the format (see FORMATS.md)."""
+"""What the header and the tensors of an edit file must be, in every version of the format (see docs/formats.md)."""
 
 import json
 import math

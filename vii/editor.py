@@ -1,4 +1,4 @@
-"""The seam between the method and the models: what an editor must offer."""
+"""The interface between the method and the models: what an editor must offer."""
 
 import dataclasses
 from collections.abc import Sequence

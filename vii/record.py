@@ -1,7 +1,7 @@
 """What a result says about how it was made: the texts that `vii apply` puts into its pictures, and reading them back.
 
-`parameters` is one line as other tools write and show it; `vii` is JSON, specified in FORMATS.md. Neither holds a path,
-the photo's name or a date: the same command gives the same bytes wherever it runs.
+`parameters` is one line as other tools write and show it; `vii` is JSON, specified in docs/formats.md. Neither holds a
+path, the photo's name or a date: the same command gives the same bytes wherever it runs.
 """
 
 import dataclasses

@@ -72,6 +72,7 @@ def sampling_options(command: Command) -> Command:
 @click.pass_context
 def apply(
     context: click.Context,
+    /,
     inputs: Sequence[str],
     output: str,
     mask: str | None,
@@ -233,6 +234,8 @@ def _named_edit(text: str) -> tuple[Path, str | None] | None:
     if match := EDIT_ARGUMENT.fullmatch(text):
         return Path(match["path"]), match["weight"]
     name, weight = text.rsplit(":", 1) if ":" in text else (text, None)
+    if name.lower().endswith(".cube"):
+        raise UsageError(f"{text}: a look-up table becomes an edit by 'vii import {name} -o EDIT.safetensors'")
     if os.path.exists(text) or written_as_path(name) or name.lower().endswith(SUFFIXES):
         return None
     return find_edit(name), weight

@@ -127,7 +127,7 @@ def export(
         check_lut_name(name, kind)
         path = outputs.claim(name)
         error = export_lut(edit, path, kind, weight=1.0 if weight is None else weight)
-        more = {"psnr": round(error.psnr, 2), "largest": round(error.largest, 3)}
+        more: dict[str, Any] = {"psnr": round(error.psnr, 2), "largest": round(error.largest, 3)}
         told = f"\n{error}"
     elif kind == "npz":
         from ..interop.prompt_embeds import export_npz

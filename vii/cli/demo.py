@@ -32,7 +32,8 @@ def demo(output: str, seed: int, overwrite: bool, as_json: bool) -> None:
     editor = load_editor({})
     startup, started = time.perf_counter() - STARTED, time.perf_counter()
     last, ended = learn_steps(editor, [pair], read_recipe("default").settings, seed)
-    edit = save_finished(last.best(), last, path)
+    edit, stopped = save_finished(last.best(), last, path)
+    ended = ended or stopped
     seconds = time.perf_counter() - started
     if ended:
         say(path)

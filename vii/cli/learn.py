@@ -41,14 +41,12 @@ from .terminal import STARTED, say, say_json, warn
 @click.argument("after", required=False)
 @click.option("-o", "--output", required=True, metavar="EDIT", help="Where to write the edit file (.safetensors).")
 @click.option("--pair", "more", nargs=2, multiple=True, metavar="BEFORE AFTER", help="One more example; repeatable.")
-@click.option(
-    "--pairs", "folders", multiple=True, metavar="DIR", help="Examples in a folder (vii/inversion/README.md)."
-)
+@click.option("--pairs", "folders", multiple=True, metavar="DIR", help="Examples in a folder (docs/learning.md).")
 @click.option("--recipe", default="default", show_default=True, metavar="NAME|FILE", help="See 'vii recipes'.")
 @click.option(
     "--init",
     metavar="TEXT|retrieve|caption|pez|lavis|none",
-    help="Starting text, or how to find one (vii/inversion/README.md).",
+    help="Starting text, or how to find one (docs/learning.md).",
 )
 @click.option("--captioner", metavar="MODEL", help="Model behind --init caption, pez or lavis, by id or folder.")
 @click.option("--tokens", type=int, metavar="K", help="Rows to learn; 0: as many as the starting text has.")
@@ -114,7 +112,8 @@ def learn(
         started = time.perf_counter()
         last, ended = learn_steps(editor, pairs, settings, seed, observers.see)
         labels |= {"thumbnail": thumbnail_of(pairs[0]) if thumbnail else ""}
-        edit = save_finished(dataclasses.replace(last.best(), **labels), last, path)
+        edit, stopped = save_finished(dataclasses.replace(last.best(), **labels), last, path)
+        ended = ended or stopped
         seconds = time.perf_counter() - started - observers.seconds
         observers.finish(edit)
     report = learn_report(edit, path, last, ended, seconds=seconds, startup=startup) | observers.files
@@ -159,7 +158,7 @@ def learn_steps(
     return last, None
 
 
-def save_finished(edit: Edit, last: Step, path: Path) -> Edit:
+def save_finished(edit: Edit, last: Step, path: Path) -> tuple[Edit, BaseException | None]:
     """Write what was learned, then find its finish and write it again; what stops that costs no more than the finish.
 
     Args:
@@ -168,23 +167,20 @@ def save_finished(edit: Edit, last: Step, path: Path) -> Edit:
         path: where to write.
 
     Returns:
-        the edit as it stands in the file.
+        the edit as it stands in the file, and what ended the search for a finish.
     """
     save(edit, path)
     try:
         with progress("fitting the finish", None), stoppable():
             finish = last.finished().finish
-    except KeyboardInterrupt:
-        warn("the edit was saved without a finish: the editor's picture will be scaled up")
-        return edit
-    except Exception as error:
-        warn(f"the edit was saved without a finish, which failed ({type(error).__name__}: {error})")
-        return edit
-    if finish is None:
-        return edit
-    edit = dataclasses.replace(edit, finish=finish)
-    save(edit, path)
-    return edit
+    except (KeyboardInterrupt, Exception) as error:
+        told = "" if isinstance(error, KeyboardInterrupt) else f" ({type(error).__name__}: {error})"
+        warn(f"the edit was saved without a finish{told}: the editor's picture will be scaled up")
+        return edit, error
+    if finish is not None:
+        edit = dataclasses.replace(edit, finish=finish)
+        save(edit, path)
+    return edit, None
 
 
 def save(edit: Edit, path: Path) -> None:

@@ -1,6 +1,6 @@
 """An editor without weights whose instruction can be recovered exactly.
 
-It is public: tests, documentation and people who write an editor of their own use it to see the whole seam at work.
+It is public: tests, documentation and people who write an editor of their own see the whole interface at work in it.
 """
 
 import hashlib

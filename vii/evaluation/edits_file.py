@@ -1,4 +1,4 @@
-"""Edits of one's own for `vii bench`, from a TOML file."""
+"""User-defined edits for `vii bench`, from a TOML file."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ PICTURES, FORMULA = {"before", "after", "photos", "truths"}, {"parts"}
 
 
 def read_edits(path: str | Path) -> list[Task]:
-    """Edits from a TOML file; the README of this folder says what it holds. Pictures are opened when they are needed.
+    """Edits from a TOML file; docs/evaluation.md says what it holds. Pictures are opened when they are needed.
 
     Raises:
         UsageError: the file cannot be read, or an entry is not right.

@@ -81,7 +81,7 @@ class Method:
         return prepare(load_method(self.method, **options), pairs, seed=seed)
 
     def shown(self, editor: Editor, learned: Learned) -> Learned:
-        """What it applies of what was prepared: all of it, or the tokens alone, whose way is then not looked at again."""
+        """What it applies of what was prepared: all of it, or the tokens alone, which are not looked at on the way."""
         if self.finished or learned.edit is None:
             return learned
         tokens = replace(learned.edit, finish=None)

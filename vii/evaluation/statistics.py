@@ -1,4 +1,4 @@
-"""What scores say: means with their spread over seeds, who beats whom, and whether `explained` foretells it."""
+"""Statistics of scores: means with their spread over seeds, paired differences, and how `explained` correlates."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is to be learned, from which examples, and on which photos it is judged."""
+"""Tasks: what is to be learned, from which examples, and on which photos it is measured."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence

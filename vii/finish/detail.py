@@ -15,8 +15,9 @@ from .tiles import Array, Integers, blurred, by_rows, centers, check_image, hats
 LUMA = np.array((0.2126, 0.7152, 0.0722), np.float32)
 # Cells of the grid along the shorter side, and bins of brightness.
 CELLS, BINS = 8, 8
-# How strongly a cell is held to the transform of the whole picture: so many pixels of it count in each.
-RIDGE = 0.1
+# How strongly a cell is held to the transform of the whole picture: so many pixels of it count in each. With a tenth of
+# a pixel, the blocks that JPEG leaves in a photo's colours became blotches where these hardly vary.
+RIDGE = 2.0
 
 
 def transfer(photo: Array, seen: Array, made: Array, residual: float | None, correction: Array | None = None) -> Array:

@@ -17,6 +17,7 @@ from .tiles import Array, Mask, check_image, scaled
 MOST_PIXELS = 4_000_000
 # Of detail transfer: without the residual, with the soft part of it, with all of it.
 RESIDUALS = {"detail": None, "detail and soft residual": 1 / 32, "detail and residual": 0.0}
+CORRECTED = "corrected detail"
 # A few knots to find the place that counts, then as many as a frame's edge needs.
 FEW_KNOTS, MANY_KNOTS = 33, 129
 # In dB. What the pair says of the editor it says of every photo, for the editor has not seen the pair's answer; what is
@@ -65,10 +66,10 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
 
     The rule: the best of what the editor made, with its correction where that wins by `CORRECTION_MARGIN`. Instead of
     it a colour transform where that reaches `EXACT` and loses no more than a decibel, for it is exact and needs no
-    editor, or wins by `COLOR_MARGIN`; or where it does so in the means of small squares, over which cancels what JPEG
-    adds to a pair. Instead of both a transform that varies by place where it beats the plain one by `PLACE_OVER_COLOR`
-    and the editor by `PLACE_OVER_EDITOR`. Nothing is chosen that did worse on the pairs than the editor's result scaled
-    up.
+    editor, or wins by `COLOR_MARGIN` over what is not fitted to the pair and at all over what is; or where it does so
+    in the means of small squares, over which cancels what JPEG adds to a pair. Instead of both a transform that varies
+    by place where it beats the plain one by `PLACE_OVER_COLOR` and the editor by `PLACE_OVER_EDITOR`. Nothing is chosen
+    that did worse on the pairs than the editor's result scaled up.
 
     Args:
         examples: one or more; all with, or all without, what an editor made of them.
@@ -88,7 +89,10 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
         made, editors = _editors_best(laid, samples)
         wrong |= editors
     errors = {name: _db(values) for name, values in wrong.items()}
-    rivals = [name for name in wrong if not name.startswith("color")]
+    # A correction that is not used is no rival.
+    rivals = [
+        name for name in wrong if not name.startswith("color") and (name != CORRECTED or made.correction is not None)
+    ]
     best = max((errors[name] for name in rivals), default=-np.inf)
     finish = made
     if errors["color"] >= errors.get("editor", -np.inf) and _color_wins(wrong, errors, rivals):
@@ -99,12 +103,14 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
 
 
 def _color_wins(wrong: Mapping[str, Array], errors: Mapping[str, float], rivals: Sequence[str]) -> bool:
+    margins = {name: 0.0 if name == CORRECTED else COLOR_MARGIN for name in rivals}
     best = max((errors[name] for name in rivals), default=-np.inf)
-    if errors["color"] >= best + (EXACT_MARGIN if errors["color"] >= EXACT else COLOR_MARGIN):
+    enough = max((errors[name] + margin for name, margin in margins.items()), default=-np.inf)
+    if errors["color"] >= (best + EXACT_MARGIN if errors["color"] >= EXACT else enough):
         return True
     # What a JPEG file adds hides from the error at each pixel what a mean over a few pixels shows.
     coarse = {name: _db(_squares(wrong[name])) for name in ("color", *rivals)}
-    enough = max([EXACT, *(coarse[name] + COLOR_MARGIN for name in rivals)])
+    enough = max([EXACT, *(coarse[name] + margin for name, margin in margins.items())])
     return errors["color"] >= best + EXACT_MARGIN and coarse["color"] >= enough
 
 
@@ -152,7 +158,7 @@ def _editors_best(laid: Sequence[tuple[Example, Mask]], samples: Samples) -> tup
     correction, corrected = _fit_correction(samples, wrong[name])
     wins = _db(corrected) >= _db(wrong[name]) + CORRECTION_MARGIN
     finish = Finish("detail", residual=RESIDUALS[name], correction=correction if wins else None)
-    return finish, wrong | {"corrected detail": corrected}
+    return finish, wrong | {CORRECTED: corrected}
 
 
 def _fit_correction(samples: Samples, wrong: Array) -> tuple[Array, Array]:

@@ -16,6 +16,8 @@ Rows = Callable[[Array, int, int], Array]
 
 # Pixels worked on at once: what a core's own cache holds of all that is computed for each.
 TILE = 1 << 14
+# Rows that are scaled at once.
+BAND = 16
 
 
 def by_rows(image: npt.NDArray[Any], evaluate: Rows, *, clip: bool = True) -> npt.NDArray[Any]:
@@ -76,13 +78,14 @@ def centers(size: int) -> Array:
     return (np.arange(size) + 0.5) / size
 
 
-def resampling(source: int, target: int) -> Array:
+def resampling(source: int, target: int, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
     """A matrix `(target, source)` that scales a row of pixels by cubic convolution (Keys 1981, a = -1/2).
 
-    Widened where the row shrinks, as `PIL.Image.resize` and torch's antialiased `interpolate` do.
+    Widened where the row shrinks, as `PIL.Image.resize` and torch's antialiased `interpolate` do. Of it only some rows
+    may be asked for, and of these the columns that are not 0.
     """
     stretch = max(1.0, source / target)
-    t = np.abs((centers(target) * source)[:, None] - (np.arange(source) + 0.5)) / stretch
+    t = np.abs((centers(target)[rows] * source)[:, None] - (np.arange(source)[columns] + 0.5)) / stretch
     near, far = 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
     weights = np.where(t < 1, near, np.where(t < 2, far, 0))
     return weights / weights.sum(1, keepdims=True)
@@ -92,8 +95,20 @@ def scaled(image: Array, height: int, width: int) -> Array:
     """`(h, w, 3)` -> `(height, width, 3)` float32 by `resampling`; values may overshoot a little."""
     if image.shape[:2] == (height, width):
         return np.asarray(image, np.float32)
-    tall = np.tensordot(resampling(image.shape[0], height), image, 1)
-    return np.einsum("xw,hwc->hxc", resampling(image.shape[1], width), tall, optimize=True).astype(np.float32)
+    tall = _resampled(image, height)
+    return np.ascontiguousarray(_resampled(tall.swapaxes(0, 1), width).swapaxes(0, 1))
+
+
+def _resampled(image: Array, target: int) -> Array:
+    """`(n, m, 3)` -> `(target, m, 3)` float32, a few rows at a time, each from the few that it is made of."""
+    source, result = len(image), np.empty((target, *image.shape[1:]), np.float32)
+    reach = 2 * max(1.0, source / target)
+    for start in range(0, target, BAND):
+        stop = min(start + BAND, target)
+        first, last = (centers(target)[at] * source for at in (start, stop - 1))
+        near = slice(max(0, int(first - reach)), int(last + reach) + 1)
+        result[start:stop] = np.tensordot(resampling(source, target, slice(start, stop), near), image[near], 1)
+    return result
 
 
 def blurred(image: Array, sigma: float) -> Array:

@@ -77,8 +77,7 @@ def export_lut(edit: Edit, path: str | Path, kind: str, *, weight: float = 1.0) 
         return transform(image, weight)
 
     if kind == "cube":
-        own = isinstance(transform, Lut) and weight == 1
-        write_cube(transform if own else bake(weighted), path, edit.title)
+        write_cube(transform if isinstance(transform, Lut) and weight == 1 else bake(weighted), path, edit.title)
     else:
         write_picture(np.round(hald(weighted) * 65535).astype(np.uint16), path)
     return _difference(weighted, read_lut(path))

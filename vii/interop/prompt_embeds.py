@@ -1,4 +1,4 @@
-"""Coming and going: the authors' files to edit files, edit files to plain arrays and into a pipeline of diffusers."""
+"""Prompt embeddings: the authors' files to edit files, edit files to plain arrays and into a pipeline of diffusers."""
 
 import dataclasses
 import hashlib

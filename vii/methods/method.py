@@ -1,4 +1,4 @@
-"""The seam for ways of editing by example: pairs and a photo in, the edited photo out. Hardly any code lives here."""
+"""The interface of methods of editing by example: pairs and a photo in, the edited photo out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Edits: made by name, chained, drawn at random, applied to a photo and said in words."""
+"""Edits: made by name, chained, drawn at random, applied to a photo and described in words."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Edits to judge an editor by."""
+"""The standard edits of the benchmark."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Parameters said in English."""
+"""Parameters in English words."""
 
 import re
 from collections.abc import Mapping
