@@ -239,6 +239,11 @@ def _finished(
     return with_finish(editor, pairs, learned(), seed=seed) if settings.finish == "auto" else learned()
 
 
+def little_learned(edit: Edit) -> bool:
+    """Whether an edit that needs what its tokens say has probably not been learned."""
+    return edit.needs_editor and edit.training["explained"] < LOW_EXPLAINED
+
+
 def learning_advice(editor: Editor) -> str:
     """A sentence against learning with this editor, which some have as `advice`; else empty."""
     return str(getattr(editor, "advice", ""))
