@@ -405,7 +405,9 @@ def test_saving_is_whole_or_not_at_all(tmp_path):
 
 
 def test_nothing_private_is_stored(toy, toy_pair):
-    edit = vii.invert(toy, [toy_pair], vii.InversionSettings(init="none", tokens=4, max_train_steps=1, probe_size=2))
+    edit = vii.invert(
+        toy, [toy_pair], vii.InversionSettings(init="none", tokens=4, max_train_steps=1, probe_size=2, finish="none")
+    )
     assert edit.thumbnail == ""
     assert edit.pairs == (toy_pair.sha256(),)
     assert len(to_bytes(edit)) < 3000

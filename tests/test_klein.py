@@ -10,13 +10,14 @@ import torch
 from click.testing import CliRunner
 from conftest import EXACT, picture
 from tiny_flux import klein_pipeline
+from transformers import Qwen3Config
 
 import vii
 from vii.cli import main
 from vii.clip import Beside
 from vii.diffusion import Noise
 from vii.editors.flow import SPREAD_TEXTS
-from vii.editors.klein import KleinEditor
+from vii.editors.klein import KleinEditor, layers_of, relatives_of
 from vii.editors.turns import Turns
 from vii.errors import EditorError, EditorMismatch, UsageError
 from vii.images import save_image, to_pil
@@ -74,6 +75,17 @@ def pair():
 @pytest.fixture(scope="module")
 def learned(base, pair):
     return vii.invert(base, [pair], QUICK)
+
+
+def test_what_is_known_of_the_real_models():
+    """Layers 9, 18 and 27 of Qwen3's 36 (diffusers' default), and which model is distilled from which."""
+    assert layers_of(Qwen3Config(num_hidden_layers=36)) == (9, 18, 27)
+    owner = "black-forest-labs/"
+    for size in ("4B", "9B"):
+        base, distilled = f"FLUX.2-klein-base-{size}", f"FLUX.2-klein-{size}"
+        for one, other in ((base, distilled), (distilled, base)):
+            assert relatives_of(owner + one) == relatives_of(one) == (owner + other, other)
+    assert relatives_of("somebody/FLUX.2-klein-4B") == relatives_of("black-forest-labs/FLUX.2-dev") == ()
 
 
 def test_what_the_folder_says(base, distilled):

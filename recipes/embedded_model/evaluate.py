@@ -24,6 +24,8 @@ from vii.rendering.sheets import contact_sheet
 
 from .data import center_crop, open_photo, photo_paths, to_tensor
 
+# What the model itself makes, for it is the model that is measured here.
+AS_MADE = {"finish": "none", "size": "editor"}
 SHEET = ("sepia", "night", "tint", "duotone", "sketch", "neon")
 SHEET += ("watercolor", "thermal", "fog", "frame", "shape", "half_gray")
 
@@ -135,9 +137,9 @@ def sheet(editor: vii.Editor, learned: Sequence[vii.Edit], photos: Mapping[str, 
     rows = []
     for name, photo in photos.items():
         rows.append([(name, photo), *((edit.instruction(), edit.apply(photo)) for edit in edits)])
-        words = (vii.apply(editor, None, photo, text=edit.instruction(), seed=0) for edit in edits)
+        words = (vii.apply(editor, None, photo, text=edit.instruction(), seed=0, **AS_MADE) for edit in edits)
         rows.append([("by words", photo), *(("", result) for result in words)])
-        tokens = (vii.apply(editor, edit, photo, seed=0) for edit in learned)
+        tokens = (vii.apply(editor, edit, photo, seed=0, **AS_MADE) for edit in learned)
         rows.append([("by tokens", photo), *(("", result) for result in tokens)])
     return contact_sheet(rows, cell=128)
 
@@ -154,7 +156,7 @@ def main(model: Path, photos: Path, each: int, sheet_photos: Path | None, output
     editor = vii.load_editor("embedded", model=str(model))
 
     def by_words(text: str, photo: Tensor) -> Tensor:
-        return vii.apply(editor, None, photo, text=text, seed=0)
+        return vii.apply(editor, None, photo, text=text, seed=0, **AS_MADE)
 
     paths = photo_paths(photos)
     held_out = [to_tensor(center_crop(open_photo(path))) for path in paths]

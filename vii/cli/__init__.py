@@ -11,7 +11,10 @@ share_cores()
 # name -> where it is, and the first sentence of its help; held by a test.
 COMMANDS = {
     "apply": ("apply:apply", "Apply edits, words, or both to photos."),
-    "bench": ("bench:bench", "Compare recipes with no edit, pixel delta, a colour map and the true words, on photos never seen."),
+    "bench": (
+        "bench:bench",
+        "Compare recipes with no edit, pixel delta, a colour map and the true words, on photos never seen.",
+    ),
     "captioner": ("lists:captioner", "Ways to find a starting text (vii learn --init)."),
     "demo": ("demo:demo", "Learn the shipped pair, apply it to the shipped photos, write one contact sheet."),
     "doctor": ("doctor:doctor", "Say what is installed, what it can run on and what is missing."),

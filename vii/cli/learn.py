@@ -14,7 +14,7 @@ from ..edit_file import Edit, save_edit
 from ..editor import Editor
 from ..errors import OutputError, UsageError
 from ..images import Pair
-from ..inversion import LOW_EXPLAINED, InversionSettings, Step, invert_steps, learning_advice
+from ..inversion import InversionSettings, Step, invert_steps, learning_advice, little_learned
 from ..inversion.recipes import Recipe, read_recipe
 from ..pairs import doubts, find_pairs
 from ..rendering.sheets import thumbnail_of
@@ -207,6 +207,7 @@ def learn_report(edit: Edit, path: Path, last: Step, ended: BaseException | None
         "samples": last.samples,
         "explained": edit.training["explained"],
         "explained_start": edit.training["explained_start"],
+        "little_learned": little_learned(edit),
         "consists_of": edit.consists_of,
         "finish": edit.finish.fields() if edit.finish else None,
         "init_text": edit.init_text,
@@ -227,7 +228,7 @@ def print_learned(report: dict[str, Any], path: Path) -> None:
         say(f"{photo} was left out: it has no picture after, and is taken for a photo to try the edit on")
     if full := report["init_caption"]:
         say(f"the caption '{full}' was shortened to what the editor's text encoder takes")
-    if report["explained"] < LOW_EXPLAINED:
+    if report["little_learned"]:
         warn("little was explained; do the two pictures show one frame? Try --init or more steps")
 
 

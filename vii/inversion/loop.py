@@ -72,6 +72,8 @@ def invert(editor: Editor, pairs: Sequence[Pair], settings: InversionSettings | 
     Raises:
         UsageError: no pair, or settings that this editor cannot follow.
     """
+    if advice := learning_advice(editor):
+        warnings.warn(advice, stacklevel=2)
     best: Step | None = None
     try:
         for step in invert_steps(editor, pairs, settings, seed=seed):
@@ -104,8 +106,6 @@ def invert_steps(
         raise UsageError("expected at least one before/after pair")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {seed}")
-    if advice := learning_advice(editor):
-        warnings.warn(advice, stacklevel=2)
     # Refuses what there is no room for, and what there is not.
     Leaves.of(free(editor.instruct(settings.init_text), settings), settings.learn_pooled)
     return _steps(editor, tuple(pairs), settings, sampling_settings(editor, settings), seed, watch)
@@ -237,6 +237,11 @@ def _finished(
     editor: Editor, pairs: Sequence[Pair], settings: InversionSettings, seed: int, learned: Callable[[], Edit]
 ) -> Edit:
     return with_finish(editor, pairs, learned(), seed=seed) if settings.finish == "auto" else learned()
+
+
+def little_learned(edit: Edit) -> bool:
+    """Whether an edit that needs what its tokens say has probably not been learned."""
+    return edit.needs_editor and edit.training["explained"] < LOW_EXPLAINED
 
 
 def learning_advice(editor: Editor) -> str:

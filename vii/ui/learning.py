@@ -13,7 +13,7 @@ from ..edit_file import Edit, save_edit
 from ..editor import Editor
 from ..errors import UsageError
 from ..images import Pair
-from ..inversion import LOW_EXPLAINED, InversionSettings, Step, invert_steps
+from ..inversion import InversionSettings, Step, invert_steps, little_learned
 from ..inversion.recipes import load_recipe
 from ..library import Entry, add_edits, safe_name
 from ..rendering.preview import snapshot_steps
@@ -193,7 +193,7 @@ def verdict(learned: Learned) -> str:
         f"{ended} It explains {explained} of what the editor gets wrong without an instruction; the starting words "
         f"({start}) alone explain {words}. What is kept: {learned.edit.consists_of}."
     )
-    if training["explained"] < LOW_EXPLAINED:
+    if little_learned(learned.edit):
         told += " That is little: do both pictures show one frame? Say in words what the edit is, or allow more steps."
     return told
 
