@@ -143,7 +143,9 @@ def _steps(
         samples = branches * (step * settings.batch_size + looks * len(probes.t))
         learned = partial(_edit, editor, pairs, settings, sampling, seed, start, null_loss, best, step, samples)
         finished = partial(_finished, editor, pairs, settings, seed, learned)
-        return Step(step, last, loss, mse, clip, probed, 1 - best.loss / null_loss, samples, rate, learned, finished)
+        return Step(
+            step, last, loss, mse, clip, probed, _explained(best.loss, null_loss), samples, rate, learned, finished
+        )
 
     leaves = Leaves.of(start.instruction, settings.learn_pooled)
     optimizer = torch.optim.AdamW(leaves.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -216,8 +218,8 @@ def _edit(
         "loss_null": round(null_loss, 6),
         "loss_start": round(start.loss, 6),
         "loss": round(best.loss, 6),
-        "explained_start": round(1 - start.loss / null_loss, 4),
-        "explained": round(1 - best.loss / null_loss, 4),
+        "explained_start": round(_explained(start.loss, null_loss), 4),
+        "explained": round(_explained(best.loss, null_loss), 4),
     }
     return Edit(
         tokens=best.instruction.tokens.float().cpu(),
@@ -237,6 +239,11 @@ def _finished(
     editor: Editor, pairs: Sequence[Pair], settings: InversionSettings, seed: int, learned: Callable[[], Edit]
 ) -> Edit:
     return with_finish(editor, pairs, learned(), seed=seed) if settings.finish == "auto" else learned()
+
+
+def _explained(loss: float, null_loss: float) -> float:
+    """The share of the loss without an instruction that is gone; none where there is no loss to take away."""
+    return 1 - loss / null_loss if null_loss else 0.0
 
 
 def little_learned(edit: Edit) -> bool:
