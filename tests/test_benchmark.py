@@ -28,7 +28,7 @@ from vii.evaluation.metrics import leakage, preserved, psnr, ssim
 from vii.evaluation.report import benchmark_tables
 from vii.evaluation.scores import Score, Scores
 from vii.evaluation.statistics import conclusions
-from vii.evaluation.synthetic import SAID, UNSAID, compose, make
+from vii.evaluation.synthetic import DESCRIBABLE, INDESCRIBABLE, compose, make
 from vii.evaluation.tasks import ByFormula, Case, Task, choose, read_photos, shipped_tasks, within
 from vii.images import resize, spread
 
@@ -147,8 +147,8 @@ def test_a_photo_keeps_its_own_size_and_shape_within_limits(size, side, max_side
 
 def test_shipped_edits_are_those_of_the_synthetic_module_and_can_be_chosen():
     tasks = shipped_tasks()
-    assert [task.name for task in tasks] == [*SAID, *UNSAID]
-    assert [task.describable for task in tasks] == [True] * len(SAID) + [False] * len(UNSAID)
+    assert [task.name for task in tasks] == [*DESCRIBABLE, *INDESCRIBABLE]
+    assert [task.describable for task in tasks] == [True] * len(DESCRIBABLE) + [False] * len(INDESCRIBABLE)
     assert [task.name for task in choose(tasks, ["night", "sepia"])] == ["sepia", "night"]
     assert [task.describable for task in choose(tasks, few=2)] == [True, True, False, False]
     with pytest.raises(UsageError, match="did you mean 'sepia'"):
@@ -480,7 +480,7 @@ def test_a_whole_run_writes_a_table_a_report_and_a_page(tmp_path, recipe):
     options = ["-o", out, "--recipe", recipe, "--edit", "sepia", "--edit", "tint hue 198", "--seeds", "2"]
     options += ["--max-side", "96"]
     text = bench(*options)
-    assert "| mean, unsaid |" in text
+    assert "| mean, indescribable |" in text
     assert str(out / "page.html") in text
 
     found = json.loads((out / "report.json").read_text())

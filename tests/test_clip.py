@@ -13,7 +13,7 @@ from vii.clip import load_clip, remember_texts
 from vii.demo import demo_photos
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditorError, UsageError
-from vii.evaluation.synthetic import SAID, make
+from vii.evaluation.synthetic import DESCRIBABLE, make
 from vii.evaluation.tasks import square
 from vii.images import to_pil
 from vii.inversion.examples import Examples
@@ -138,9 +138,9 @@ WORDS = {
 
 def test_the_nearest_phrases_name_the_edit(embedded):
     """They do for 16 of 17 edits of the cat, 15 of the coffee and 11 of the dark rocket (LOG.md)."""
-    assert WORDS.keys() == SAID.keys()
+    assert WORDS.keys() == DESCRIBABLE.keys()
     photo, named = square(demo_photos()["cat"], 128), {}
-    for name, (edit, _) in SAID.items():
+    for name, (edit, _) in DESCRIBABLE.items():
         found = nearest_phrases(embedded, [vii.Pair(photo, edit.apply(photo))], 8)
         cosines = [cosine for _, cosine in found]
         assert len(set(found)) == 8

@@ -11,7 +11,7 @@ import vii
 from vii.diffusion import Noise
 from vii.editor import stack
 from vii.editors import EDITORS
-from vii.editors.loading import pick_dtype
+from vii.editors.devices import pick_dtype
 from vii.errors import EditorError, UsageError
 
 NAMES = ["toy", "tiny", "tiny_controlnet", "embedded", "tiny_klein", "tiny_kontext"]

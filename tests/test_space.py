@@ -209,7 +209,7 @@ def test_the_clip_term_sees_the_rows_after_the_encoder(before, pair, monkeypatch
             seen.append(rows)
             return rows.mean(0)[:3]
 
-    monkeypatch.setitem(before.__dict__, "joint", Joint())
+    monkeypatch.setitem(before.parts.__dict__, "joint", Joint())
     settings = vii.InversionSettings(
         init="text", init_text=TEXT, tokens=0, max_train_steps=1, batch_size=1, probe_size=1, clip_weight=0.1
     )
@@ -281,7 +281,8 @@ def test_on_the_command_line(tmp_path, monkeypatch, tiny_folder, edit, tiny):
     monkeypatch.chdir(tmp_path)
     vii.save_image(picture(1, 32, 32), "a.png")
     vii.save_image(picture(2, 32, 32), "b.png")
-    fast = [*("--set", "steps=2", "--set", "batch_size=1", "--set", "probe_size=1"), "--init", "make it night"]
+    fast = [*("--set", "steps=2", "--set", "batch_size=1", "--set", "probe_size=1", "--set", "finish=none")]
+    fast += ["--init", "make it night"]
     run("learn", "a.png", "b.png", "-o", "e.safetensors", "--space", "input", "--tokens", 3, *fast)
     assert vii.load_edit("e.safetensors").space.kind == INPUT_EMBEDDING
     assert "input_embedding of CLIPTextModel" in run("show", "e.safetensors")
@@ -382,8 +383,8 @@ def test_export_on_the_command_line_needs_no_model(tmp_path, monkeypatch, edit):
     out = run("export", "w.safetensors", "--format", "diffusers-ti", "--token-name", "<x>", "-o", "x.safetensors")
     assert "in a prompt: <x>" in out
     assert list(load_file("x.safetensors")) == ["<x>"]
-    assert "the edit itself" in run("export", "w.safetensors", "--format", "a1111", "-o", "w.safetensors", code=1)
-    assert "npz has no prompt" in run("export", "w.safetensors", "--format", "npz", "--token-name", "<x>", code=1)
+    assert "is read by this run" in run("export", "w.safetensors", "--format", "a1111", "-o", "w.safetensors", code=1)
+    assert "is for --format diffusers-ti" in run("export", "w.safetensors", "--format", "npz", "--token-name", "<x>", code=1)
 
 
 def test_the_comfyui_node_says_that_it_is_not_needed(edit):
@@ -399,14 +400,13 @@ def test_a_card_loads_the_editor_in_the_right_space(edit):
     assert 'space="input"' in model_card("ada/w", {"w": edit})
 
 
-def test_edits_of_before_are_as_they_were(embedded):
-    """A shipped file, made before there was a choice."""
+def test_shipped_edits_are_of_the_default_space(embedded):
+    """A shipped file, in the space that is the default."""
     path = EMBEDDED_MODEL.parent.parent.parent / "learned_instructions/negative.safetensors"
-    old = vii.load_edit(path)
-    assert old.space == embedded.space
-    old.check_space(embedded.space)
-    start, stop = embedded.instruct(old.init_text), old.start + len(old.tokens)
-    rows = old.instruction(start).rows
-    assert torch.equal(rows[: old.start], start.rows[: old.start])
-    assert torch.equal(rows[old.start : stop], old.tokens)
+    edit = vii.load_edit(path)
+    edit.check_space(embedded.space)
+    start, stop = embedded.instruct(edit.init_text), edit.start + len(edit.tokens)
+    rows = edit.instruction(start).rows
+    assert torch.equal(rows[: edit.start], start.rows[: edit.start])
+    assert torch.equal(rows[edit.start : stop], edit.tokens)
     assert torch.equal(rows[stop:], start.rows[stop:])

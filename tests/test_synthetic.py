@@ -9,7 +9,17 @@ from scipy import ndimage
 from torch import Tensor
 
 from vii.errors import UsageError
-from vii.evaluation.synthetic import FAMILIES, PLACES, SAID, UNSAID, SyntheticEdit, compose, make, phrases, sample
+from vii.evaluation.synthetic import (
+    DESCRIBABLE,
+    FAMILIES,
+    INDESCRIBABLE,
+    PLACES,
+    SyntheticEdit,
+    compose,
+    make,
+    phrases,
+    sample,
+)
 from vii.evaluation.synthetic.edits import CLASHES
 
 # Parameters that have to be said; the rest have a default.
@@ -522,25 +532,25 @@ def test_phrases_are_distinct_sorted_and_grow() -> None:
 
 
 def test_said_edits_are_said_exactly() -> None:
-    for name, (edit, words) in SAID.items():
+    for name, (edit, words) in DESCRIBABLE.items():
         assert words == edit.instruction(), name
 
 
-def test_unsaid_edits_have_words_that_someone_could_say_of_them() -> None:
+def test_indescribable_edits_have_words_that_someone_could_say_of_them() -> None:
     """The closest words are a phrasing of the edit with two-word colours, except where no family is named by them."""
     rng = np.random.default_rng(0)
-    for name, (edit, words) in UNSAID.items():
+    for name, (edit, words) in INDESCRIBABLE.items():
         if name != "channel swap":
             assert words in {edit.instruction(rng) for _ in range(2000)}, name
 
 
-def test_no_name_is_both_said_and_unsaid() -> None:
-    assert len(SAID) >= 14
-    assert len(UNSAID) >= 14
-    assert not set(SAID) & set(UNSAID)
+def test_no_name_is_both_describable_and_indescribable() -> None:
+    assert len(DESCRIBABLE) >= 14
+    assert len(INDESCRIBABLE) >= 14
+    assert not set(DESCRIBABLE) & set(INDESCRIBABLE)
 
 
-@pytest.mark.parametrize("name", [*SAID, *UNSAID])
+@pytest.mark.parametrize("name", [*DESCRIBABLE, *INDESCRIBABLE])
 def test_edits_to_be_judged_by_change_a_photo(name: str) -> None:
-    edit, _ = (SAID | UNSAID)[name]
+    edit, _ = (DESCRIBABLE | INDESCRIBABLE)[name]
     assert (edit.apply(photo()) - photo()).abs().mean() > 0.02

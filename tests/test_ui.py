@@ -25,10 +25,10 @@ from vii.record import read_record
 from vii.ui import fragments, jobs, shelf
 from vii.ui.applying import MAX_PHOTOS, SHOWN, apply_to, check_photos, result_names, summary
 from vii.ui.learning import duration, learn, one_line, save, settings_for, verdict, whole
+from vii.ui.request import mask_of, request_for
 from vii.ui.server import GRADIO, listen, token_for
 from vii.ui.studio import Studio
 from vii.ui.uploads import open_pair, plain, uploaded
-from vii.ui.wish import mask_of, wish_for
 
 FEW = {"max_train_steps": 6, "batch_size": 2, "probe_size": 2, "probe_every": 2, "init": "none", "tokens": 4}
 
@@ -298,8 +298,8 @@ def photos(studio):
 
 
 def test_applying_is_the_library_function_and_writes_a_record(studio, free, photos, held, toy, toy_edit):
-    wish = wish_for(["bands", "stripes"], [0.5, -0.25, 9], words="make it blue", seed=4, guidance=1)
-    applied = apply_to(free, studio, photos, wish)
+    request = request_for(["bands", "stripes"], [0.5, -0.25, 9], words="make it blue", seed=4, guidance=1)
+    applied = apply_to(free, studio, photos, request)
     assert [result.name for result in applied.results] == ["photo", "photo-2", "photo-3"]
     result = applied.results[0]
     weighted = [(toy_edit, 0.5), (toy_edit, -0.25)]
@@ -321,7 +321,7 @@ def test_applying_is_the_library_function_and_writes_a_record(studio, free, phot
 def test_large_results_are_files_and_the_page_shows_them_small(studio, free, held):
     path = studio.folder / "large.png"
     vii.save_image(torch.nn.functional.interpolate(picture(1)[None], (1300, 2000))[0], path)
-    (result,) = apply_to(free, studio, [path], wish_for(["bands"], [1], size="photo")).results
+    (result,) = apply_to(free, studio, [path], request_for(["bands"], [1], size="photo")).results
     assert vii.load_image(result.path).shape == (3, 1300, 2000)
     for shown in (result.before, result.after):
         assert vii.load_image(shown).shape == (3, 1040, SHOWN)
@@ -339,19 +339,19 @@ def test_photos_of_a_job_are_limited(tmp_path):
 
 def test_a_bad_photo_is_reported_and_the_others_are_done(studio, free, photos, held):
     photos[1].write_bytes(b"no picture")
-    applied = apply_to(free, studio, photos, wish_for(["bands"], [1]))
+    applied = apply_to(free, studio, photos, request_for(["bands"], [1]))
     assert len(applied.results) == 2
     assert "Not done: photo.png: not a picture" in summary(applied)
     assert str(studio.folder) not in summary(applied)
     with pytest.raises(ImageError):
-        apply_to(free, studio, photos[1:2], wish_for(["bands"], [1]))
+        apply_to(free, studio, photos[1:2], request_for(["bands"], [1]))
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(studio, free, held):
     bomb = studio.folder / "bomb.png"
     bomb.write_bytes(bomb_png())
     with pytest.raises(ImageError, match="limit is 256,000,000"):
-        apply_to(free, studio, [bomb], wish_for(["bands"], [1]))
+        apply_to(free, studio, [bomb], request_for(["bands"], [1]))
 
 
 def test_stopping_keeps_the_photos_that_are_done(studio, photos, held):
@@ -360,7 +360,7 @@ def test_stopping_keeps_the_photos_that_are_done(studio, photos, held):
         def stopping(self):
             return self.progress is not None
 
-    applied = apply_to(Stopping("x", None), studio, photos, wish_for(["bands"], [1]))
+    applied = apply_to(Stopping("x", None), studio, photos, request_for(["bands"], [1]))
     assert (len(applied.results), applied.stopped) == (1, True)
     assert summary(applied) == "Stopped: 1 of 3 photos done."
     assert applied.files == (applied.results[0].path,)
@@ -372,7 +372,7 @@ def test_a_painted_mask_limits_the_edit(studio, free, photos, held):
     layer[:, :32] = 200
     mask = mask_of({"background": None, "layers": [layer]})
     assert mask.mean() == 0.5
-    (result,) = apply_to(free, studio, photos[1:2], wish_for(["bands"], [1], mask=mask)).results
+    (result,) = apply_to(free, studio, photos[1:2], request_for(["bands"], [1], mask=mask)).results
     before, after = vii.load_image(result.before), vii.load_image(result.path)
     half = after.shape[2] // 2
     assert torch.equal(after[:, :, half + 2 :], before[:, :, half + 2 :])
@@ -390,9 +390,9 @@ def test_a_painted_mask_limits_the_edit(studio, free, photos, held):
         ({"guidance": float("nan")}, "guidance"), ({"words": "x" * 999}, "shorten"),
     ],
 )  # fmt: skip
-def test_wishes_that_cannot_be_are_refused(held, bad, message):
+def test_requests_that_cannot_be_are_refused(held, bad, message):
     with pytest.raises(vii.ViiError, match=message) as caught:
-        wish_for(**{"names": ["bands"], "weights": [1.0] * 5, **bad})
+        request_for(**{"names": ["bands"], "weights": [1.0] * 5, **bad})
     assert str(held) not in str(caught.value)
 
 

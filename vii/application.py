@@ -5,7 +5,6 @@
 
 import dataclasses
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .arrangement import SIZES, arrangement, chained, check_choice
+from .batching import BATCH_PIXELS, HeldPhoto, in_batches
 from .diffusion import BANKED, Noise
 from .edit_list import Edits, check_together, weighted_edits
 from .editor import Editor, stack
@@ -24,26 +24,10 @@ from .instruction import Instruction, join
 from .record import chunks, record
 from .region import Region, check_box, check_region, composite
 from .settings import check_seed, override
+from .sizes import MULTIPLE
 
 # The same region for every photo, or what gives one for a photo `(3, h, w)`.
 Where = Region | Callable[[Tensor], Region] | None
-# Pixels at the editor's size that go through the networks at once: more gain nothing on a CPU (`vii bench --speed`).
-BATCH_PIXELS = 8 * 128 * 128
-# What the sides of a picture are multiples of where no editor has said it.
-MULTIPLE = 8
-# Photos wait for others of their size. So many batches of them are held, of so many pixels together.
-HELD_BATCHES, HELD_PIXELS = 4, 50_000_000
-
-
-@dataclasses.dataclass(eq=False)
-class _Held:
-    """A photo on its way, where to edit it, what the editor sees of it, and its picture once there is one."""
-
-    photo: Tensor
-    region: Region | None
-    colored: Tensor
-    encoding: Any = None
-    picture: Tensor | None = None
 
 
 class Application:
@@ -165,7 +149,7 @@ class Application:
             raise UsageError(f"batch must be a whole number of at least 1, got {batch!r}")
         if mask is not None and not callable(mask):
             check_region(mask)
-        return self._many(iter(photos), mask, batch or self.batch)
+        return in_batches(iter(photos), lambda photo: self._taken(photo, mask), self._edit, batch or self.batch)
 
     def record(self, picture: Tensor, mask: Where = None, *, names: Sequence[str] | None = None) -> dict[str, Any]:
         """How a picture was made, as plain values that JSON can hold; see "What a result says" in docs/formats.md.
@@ -223,43 +207,19 @@ class Application:
             return [(join(first, words), weight), *others]
         return [*built, (words, 1.0)]
 
-    def _many(self, photos: Iterator[Any], mask: Where, batch: int) -> Iterator[Tensor]:
-        held: deque[_Held] = deque()  # in the photos' order
-        waiting: dict[tuple[int, ...], list[_Held]] = {}  # of these the ones without a picture, by working size
-        failure: Exception | None = None
-        while failure is None or held:
-            try:
-                if failure is None:
-                    held.append(self._taken(next(photos), mask))
-                    if held[-1].picture is None:
-                        waiting.setdefault(held[-1].encoding.noise_shape, []).append(held[-1])
-            except Exception as error:  # StopIteration too: what was taken before is given first
-                failure = error
-            pixels = sum(one.photo.shape[1] * one.photo.shape[2] for one in held)
-            full = failure is not None or pixels > HELD_PIXELS or len(held) >= HELD_BATCHES * batch
-            for size, group in list(waiting.items()):
-                if len(group) == batch or (full and held[0] in group):
-                    self._edit(waiting.pop(size))
-            while held and (picture := held[0].picture) is not None:
-                held.popleft()
-                yield picture
-        if not isinstance(failure, StopIteration):
-            assert failure is not None
-            raise failure
-
-    def _taken(self, photo: Any, mask: Where) -> _Held:
+    def _taken(self, photo: Any, mask: Where) -> HeldPhoto:
         image = as_image(photo)
         region = mask(image) if callable(mask) else mask
         if isinstance(region, tuple):
             check_box(region, *image.shape[-2:])
-        held = _Held(image, region, _colored(image, self._steps.before))
+        held = HeldPhoto(image, region, _colored(image, self._steps.before))
         if self._steps.run is None or self.editor is None:
             held.picture = self._result(held, None)
         else:
             held.encoding = self.editor.encode(held.colored)
         return held
 
-    def _edit(self, group: Sequence[_Held]) -> None:
+    def _edit(self, group: Sequence[HeldPhoto]) -> None:
         """Give every photo of one working size its picture."""
         assert self.editor is not None  # nothing is encoded without
         encoded = stack([held.encoding for held in group])
@@ -267,7 +227,7 @@ class Application:
         for held, picture in zip(group, made, strict=True):
             held.picture = self._result(held, picture)
 
-    def _result(self, held: _Held, made: Tensor | None) -> Tensor:
+    def _result(self, held: HeldPhoto, made: Tensor | None) -> Tensor:
         """What the editor made of a photo, at the editor's size -> the result, at the size asked for, masked there."""
         picture, run = held.colored, self._steps.run
         if run is not None and made is not None:

@@ -1,12 +1,11 @@
 """Joint image-text spaces: CLIP through transformers (a folder or an id) or through open_clip."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -14,43 +13,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from . import strict
-from .editor import JointSpace
-from .errors import EditorError, UsageError
+from .errors import EditorError
 from .files import replacing
 from .libraries import load_weights, quiet
 from .preprocessing import of_open_clip, of_transformers
+from .prompt_tower import PromptSpace, PromptTower, ids_by, tower_of, whole_words
 
 TEXT_BATCH = 256
 # Features of texts that a model is always asked for, in its folder; see `remember_texts`.
 KNOWN_TEXTS = "texts.safetensors"
 ADVICE = "give a folder or an id as `clip`, or learn without the CLIP term: `clip=none`"
-
-
-@dataclass(frozen=True, eq=False)
-class PromptTower:
-    """A text tower that is fed embeddings for the words of a prompt, so that words can be searched for.
-
-    Attributes:
-        words: tokens that are words of their own: any of them, with spaces between, is encoded as just these tokens.
-        table: `(v, d)`, their token embeddings.
-        features: embeddings `(k, d)` -> text feature `(p,)`, not normalised; differentiable.
-    """
-
-    words: Sequence[str]
-    table: Tensor
-    features: Callable[[Tensor], Tensor]
-
-
-@runtime_checkable
-class PromptSpace(JointSpace, Protocol):
-    """A joint space in which words can be searched for."""
-
-    def prompt_tower(self, count: int) -> PromptTower:
-        """The text tower for prompts of `count` tokens.
-
-        Raises:
-            UsageError: it takes fewer, or its tokens are no words.
-        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +126,7 @@ class TransformersClip:
 
     @cached_property
     def _words(self) -> dict[int, str]:
-        return _words(_huggingface_encode(self.tokenizer), self.tokenizer.decode, self.tokenizer)
+        return whole_words(ids_by(self.tokenizer), self.tokenizer.decode, self.tokenizer)
 
     def prompt_tower(self, count: int) -> PromptTower:
         """See `PromptSpace`."""
@@ -168,7 +140,7 @@ class TransformersClip:
             return self.tokenizer(text, truncation=True, max_length=limit, return_tensors="pt").input_ids
 
         layer = self.model.text_model.get_input_embeddings()
-        return _prompt_tower(self._words, count, tokenize, layer, encode)
+        return tower_of(self._words, count, tokenize, layer, encode)
 
 
 def remember_texts(folder: Path, *lists: Sequence[str]) -> None:
@@ -234,70 +206,12 @@ class OpenClip:
     def _words(self) -> dict[int, str]:
         inner = getattr(self.tokenizer, "tokenizer", None)  # of a model with a text tower from transformers
         if inner is not None:
-            return _words(_huggingface_encode(inner), inner.decode, inner)
+            return whole_words(ids_by(inner), inner.decode, inner)
         encode = self.tokenizer.encode
-        return _words(lambda texts: [encode(text) for text in texts], self.tokenizer.decode, self.tokenizer)
+        return whole_words(lambda texts: [encode(text) for text in texts], self.tokenizer.decode, self.tokenizer)
 
     def prompt_tower(self, count: int) -> PromptTower:
         """See `PromptSpace`."""
         text = getattr(self.model, "text", self.model)
         layer = text.token_embedding if hasattr(text, "token_embedding") else text.transformer.get_input_embeddings()
-        return _prompt_tower(self._words, count, self.tokenizer, layer, self.model.encode_text)
-
-
-def _huggingface_encode(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
-    def encode(texts: list[str]) -> list[list[int]]:
-        return tokenizer(texts, add_special_tokens=False).input_ids  # type: ignore[no-any-return]
-
-    return encode
-
-
-def _words(
-    encode: Callable[[list[str]], list[list[int]]], decode: Callable[[list[int]], str], tokenizer: Any
-) -> dict[int, str]:
-    """Ids of the tokens that stay themselves with spaces around them, and their texts.
-
-    Pieces of words and parts of characters do not: text made of them would be encoded as something else.
-    """
-    size = getattr(tokenizer, "vocab_size", None) or len(tokenizer)
-    texts = {index: decode([index]).strip() for index in range(size) if index not in tokenizer.all_special_ids}
-    twice = encode([f"{text} {text}" for text in texts.values()])
-    return {index: text for (index, text), ids in zip(texts.items(), twice, strict=True) if ids == [index, index]}
-
-
-def _prompt_tower(
-    words: dict[int, str],
-    count: int,
-    tokenize: Callable[[str], Tensor],
-    layer: torch.nn.Module,
-    encode: Callable[[Tensor], Tensor],
-) -> PromptTower:
-    """A tower that encodes `count` times the same word, with the embeddings of those words replaced."""
-    if not words:
-        raise UsageError("no token of this CLIP model is a word of its own; name a model with CLIP's own tokenizer")
-    index, word = next(iter(words.items()))
-    weight: Tensor = layer.weight  # type: ignore[assignment]
-    ids = tokenize(" ".join([word] * count)).to(weight.device)
-    slots = (ids[0] == index).nonzero()[:, 0]
-    if len(slots) < count:
-        raise UsageError(f"a prompt of {count} tokens does not fit: this CLIP model takes {len(slots)}")
-
-    def features(embeddings: Tensor) -> Tensor:
-        with embeddings_replaced(layer, slots, embeddings):
-            return encode(ids)[0]
-
-    return PromptTower(list(words.values()), weight.detach()[list(words)].float(), features)
-
-
-@contextmanager
-def embeddings_replaced(layer: torch.nn.Module, slots: Tensor, embeddings: Tensor) -> Iterator[None]:
-    """The layer gives `embeddings (k, d)` at the places `slots (k,)`, whatever the ids there, for the duration."""
-
-    def replace(layer: torch.nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        return output.index_copy(1, slots, embeddings[None].to(output))
-
-    handle = layer.register_forward_hook(replace)
-    try:
-        yield
-    finally:
-        handle.remove()
+        return tower_of(self._words, count, self.tokenizer, layer, self.model.encode_text)

@@ -14,12 +14,10 @@ from .edit_list import Edits, weighted_edits
 from .errors import UsageError
 from .finish.tiles import Array, by_rows, scaled
 from .record import chunks, record
-from .sizes import fitted_size
+from .sizes import MULTIPLE, fitted_size
 
 Pixels = TypeVar("Pixels", bound=npt.NDArray[Any])
 Box = tuple[int, int, int, int]
-# What the sides of a picture of an editor's size are multiples of.
-MULTIPLE = 8
 
 
 def needs_editor(edits: Edits, text: str = "", *, finish: str = "auto") -> bool:

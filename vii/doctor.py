@@ -150,7 +150,7 @@ def devices() -> dict[str, Any]:
     try:
         import torch
 
-        from .editors.loading import pick_device
+        from .editors.devices import pick_device
 
         found["used"] = pick_device(None).type
         if torch.cuda.is_available():

@@ -1,5 +1,8 @@
 """The sizes at which editors work."""
 
+# What the sides of a picture are multiples of where no editor has said it.
+MULTIPLE = 8
+
 
 def fitted_size(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
     """The `(height, width)` at which an editor of this resolution works on a picture.

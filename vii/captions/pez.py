@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..clip import PromptSpace
 from ..errors import UsageError
 from ..images import Pair
 from ..losses import edit_direction
+from ..prompt_tower import PromptSpace
 
 TARGETS = ("after", "direction")
 

@@ -6,11 +6,12 @@ candidates, the most likely first, and are described by the first line of their 
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ..clip import PromptSpace, load_clip
+from ..clip import load_clip
 from ..editor import Editor
 from ..errors import CaptionerError, UsageError, unknown_name
 from ..images import Pair
 from ..plugins import Plugin, Table, plugins
+from ..prompt_tower import PromptSpace
 from .pez import PezSettings, pez
 from .retrieval import nearest_captions, nearest_phrases
 

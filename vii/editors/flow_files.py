@@ -12,6 +12,7 @@ from ..errors import EditorError, UsageError
 from ..libraries import quiet
 from ..settings import override
 from ..text import printable
+from .devices import pick_device, pick_dtype
 from .fingerprint import files_fingerprint
 from .loading import (
     MANIFEST,
@@ -21,8 +22,6 @@ from .loading import (
     loading,
     local_name,
     locate,
-    pick_device,
-    pick_dtype,
     read_config,
     read_manifest,
     read_phrases,

@@ -1,4 +1,4 @@
-"""Finding a model's files and choosing where and how precisely it runs; what every editor with weights needs."""
+"""Finding a model's files and reading them; what every editor with weights needs."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +24,6 @@ DEFAULT_CLIP = "openai/clip-vit-large-patch14"
 UNUSED_PARTS = {"safety_checker": "stable_diffusion"}
 COMMIT = re.compile(r"[0-9a-f]{40}")
 DEFAULT_PHRASES = Path(__file__).parent.parent / "captions" / "instructions.txt"
-BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def locate(model: str, revision: str | None, parts: Sequence[str] = PARTS) -> tuple[Path, str]:
@@ -181,37 +179,6 @@ def inside(folder: Path, name: str, named_by: Path) -> Path:
             "what lies beside it"
         )
     return path
-
-
-def pick_device(device: str | None) -> torch.device:
-    """A device by name, or the best there is."""
-    if device is None:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=device)
-        return torch.device(device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"the device '{device}' cannot be used ({str(error).splitlines()[0]})") from None
-
-
-def pick_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
-    """A precision by name, or the fastest that is safe on the device."""
-    if dtype is None:
-        return torch.bfloat16 if computes_in_bfloat16(device) else torch.float32
-    if dtype not in DTYPES:
-        raise UsageError(unknown_name("dtype", dtype, DTYPES))
-    return DTYPES[dtype]
-
-
-def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16; a CPU without them only imitates it, slowly."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # older versions of torch
-        return False
-    return any(torch.cpu.get_capabilities().get(name) for name in BFLOAT16)
 
 
 def check_index(index: dict[str, Any]) -> None:

@@ -19,8 +19,6 @@ from .statistics import GROUPS, QUALITY, SHORT, Mean, conclusions, mean_of, uniq
 from .table import NOTHING, Table, number
 from .tasks import Task
 
-# What tables call the edits that words say exactly, and the others.
-LABELS = dict(zip(GROUPS, ("said", "unsaid", "all"), strict=True))
 # Photos on one contact sheet.
 SHOWN = 8
 
@@ -46,7 +44,7 @@ def benchmark_tables(scores: Sequence[Score]) -> list[Table]:
         means_table(scores, f"All measures, mean over all edits; {over}", metrics),
         Table(
             f"{compared} against the others, PSNR",
-            ["method", "edits at least as good", *(f"dB better, {label}" for label in LABELS.values())],
+            ["method", "edits at least as good", *(f"dB better, {group}" for group in GROUPS)],
             [
                 [other, share(row), *(number(row["db_better"][group], "+.2f") for group in GROUPS)]
                 for other, row in against.items()
@@ -69,7 +67,7 @@ def benchmark_tables(scores: Sequence[Score]) -> list[Table]:
             ],
         ),
         Table(
-            "Does explained foretell the gain over no edit?",
+            "Does explained predict the gain over no edit?",
             ["method", "rank correlation", "p", "edits"],
             [
                 [method, number(row["rank_correlation"], "+.2f"), number(row["p"], ".3f"), str(row["n"])]
@@ -170,7 +168,7 @@ def _by_task(scores: Sequence[Score], metric: Metric, over: str) -> Table:
     methods, tasks = unique(score.method for score in scores), unique(score.task for score in scores)
     rows = [[task, *_means([score for score in scores if score.task == task], methods, metric)] for task in tasks]
     for group, chosen in GROUPS.items():
-        rows.append([f"mean, {LABELS[group]}", *_means(list(filter(chosen, scores)), methods, metric)])
+        rows.append([f"mean, {group}", *_means(list(filter(chosen, scores)), methods, metric)])
     return Table(f"{metric.label}; {over}", ["edit", *methods], rows)
 
 

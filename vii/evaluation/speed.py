@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ..editor import ENCODER_OUTPUT
+from ..editors.devices import pick_device, pick_dtype
 from ..editors.ip2p import Ip2pEditor, Ip2pSettings
-from ..editors.loading import EMBEDDED_MODEL, pick_device, pick_dtype
+from ..editors.loading import EMBEDDED_MODEL
 from ..editors.stable_diffusion import assemble
 from ..errors import UsageError
 from ..images import Pair

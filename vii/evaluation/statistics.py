@@ -89,7 +89,7 @@ def conclusions(scores: Sequence[Score]) -> dict[str, Any]:
             if other != compared and all(score.curve for score in by_method[compared] + by_method[other])
         },
         "explained": {
-            method: _foretold(own, by_method.get(NO_EDIT, []))
+            method: _gain_predicted(own, by_method.get(NO_EDIT, []))
             for method, own in by_method.items()
             if any(score.values.get("explained") is not None for score in own)
         },
@@ -187,7 +187,7 @@ def _parts(by_method: Mapping[str, Sequence[Score]], compared: str) -> dict[str,
     }
 
 
-def _foretold(own: Sequence[Score], unedited: Sequence[Score]) -> dict[str, Any]:
+def _gain_predicted(own: Sequence[Score], unedited: Sequence[Score]) -> dict[str, Any]:
     gains, explained = _margins(own, unedited, "psnr"), _over_seeds(own, "explained")
     pairs = [(explained[task], gain) for task, gain in gains.items() if task in explained]
     if len(pairs) < 3 or any(len(set(side)) < 2 for side in zip(*pairs, strict=True)):

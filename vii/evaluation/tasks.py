@@ -11,7 +11,7 @@ from torch import Tensor
 from ..demo import FOLDER as DEMO_FOLDER
 from ..errors import UsageError, unknown_name
 from ..images import Pair, find_images, load_image, resize, spread
-from .synthetic import SAID, UNSAID, SyntheticEdit
+from .synthetic import DESCRIBABLE, INDESCRIBABLE, SyntheticEdit
 
 # Photos by name: pictures, or files that are read when they are needed.
 Photos = Mapping[str, Tensor | Path]
@@ -163,7 +163,7 @@ def shipped_tasks() -> list[Task]:
     """The edits of `.synthetic`: first those that a short instruction says exactly, then those that none says."""
     return [
         Task(name, ByFormula(edit), words, describable)
-        for describable, edits in ((True, SAID), (False, UNSAID))
+        for describable, edits in ((True, DESCRIBABLE), (False, INDESCRIBABLE))
         for name, (edit, words) in edits.items()
     ]
 

@@ -16,7 +16,8 @@ from ..edit import Edit
 from ..edit_file import MAX_BYTES
 from ..edit_format import MAX_NORM
 from ..editor import ENCODER_OUTPUT, INPUT_EMBEDDING, Editor
-from ..editors.stable_diffusion import encoder_of, instruct, space_of
+from ..editors.clip_text import encoder_of, instruct
+from ..editors.stable_diffusion import space_of
 from ..errors import EditFileError, OutputError, UsageError
 from ..files import replacing
 from ..space import digests

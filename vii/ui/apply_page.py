@@ -13,10 +13,10 @@ from .applying import Applied, Result, apply_to, check_photos, summary
 from .jobs import Job
 from .learning import whole
 from .parts import PRIVATE, Controls, error, paths_of, seed_box, stopped
+from .request import MAX_EDITS, MAX_SAMPLING, MAX_WEIGHT, Request, mask_of, request_for
 from .shelf import names_for
 from .studio import Studio
 from .uploads import look_at
-from .wish import MAX_EDITS, MAX_SAMPLING, MAX_WEIGHT, Wish, mask_of, wish_for
 
 # Pixels a side of the picture to paint on.
 CANVAS = 640
@@ -114,14 +114,14 @@ class ApplyPage:
         def work() -> Job:
             paths = paths_of(given[self.photos], self.studio)
             check_photos(paths)
-            wish = self.wish(given)
-            return self.studio.jobs.submit("apply", lambda job: apply_to(job, self.studio, paths, wish), paths)
+            request = self.request(given)
+            return self.studio.jobs.submit("apply", lambda job: apply_to(job, self.studio, paths, request), paths)
 
         return {**self.controls.begun(self.studio, work), self.outcome: gr.Column(visible=False)}
 
-    def wish(self, given: dict[Any, Any]) -> Wish:
-        """What was filled in; errors as `wish_for`."""
-        return wish_for(
+    def request(self, given: dict[Any, Any]) -> Request:
+        """What was filled in; errors as `request_for`."""
+        return request_for(
             given[self.picked] or [],
             [given[weight] for weight in self.weights],
             words=given[self.words],

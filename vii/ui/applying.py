@@ -14,9 +14,9 @@ from ..errors import UsageError, ViiError
 from ..images import load_image, resize, save_image
 from ..rendering.sheets import inside
 from .jobs import Job
+from .request import Request
 from .studio import Studio
 from .uploads import plain
-from .wish import Wish
 
 MAX_PHOTOS = 24
 # Pixels a side at most of what is compared on the page; the files have their full size.
@@ -86,7 +86,7 @@ def check_photos(photos: Sequence[Path]) -> None:
         )
 
 
-def apply_to(job: Job, studio: Studio, photos: Sequence[Path], wish: Wish) -> Applied:
+def apply_to(job: Job, studio: Studio, photos: Sequence[Path], request: Request) -> Applied:
     """Edit photos, telling `job.progress`, until all are done or the job is stopped.
 
     Raises:
@@ -94,9 +94,11 @@ def apply_to(job: Job, studio: Studio, photos: Sequence[Path], wish: Wish) -> Ap
     """
     check_photos(photos)
     editor, folder = studio.editor(), studio.folder_for(job)
-    edits = [(edit, weight) for _, weight, edit in wish.edits]
-    plan = Application(editor, edits, text=wish.words, seed=wish.seed, size=wish.size, **(wish.settings or {}))
-    names = [name for name, _, _ in wish.edits]
+    edits = [(edit, weight) for _, weight, edit in request.edits]
+    plan = Application(
+        editor, edits, text=request.words, seed=request.seed, size=request.size, **(request.settings or {})
+    )
+    names = [name for name, _, _ in request.edits]
     under_way: deque[tuple[str, Tensor]] = deque()
     results: list[Result] = []
     problems = [plain(UsageError(warning), studio.folder) for warning in plan.warnings]
@@ -115,11 +117,11 @@ def apply_to(job: Job, studio: Studio, photos: Sequence[Path], wish: Wish) -> Ap
             under_way.append((name, photo))
             yield photo
 
-    for edited in plan.many(read(), wish.mask):
+    for edited in plan.many(read(), request.mask):
         name, photo = under_way.popleft()
         out = folder / f"{name}.png"
         try:
-            save_image(edited, out, text=plan.chunks(edited, wish.mask, names=names))
+            save_image(edited, out, text=plan.chunks(edited, request.mask, names=names))
             results.append(Result(name, out, *_shown(folder / "shown" / name, photo, edited)))
         except ViiError as error:
             problems.append(plain(error, studio.folder))

@@ -12,14 +12,14 @@ turns to ink.
 from .edits import SyntheticEdit, captions, compose, make, phrases, sample
 from .family import FAMILIES, Family, Parameter
 from .pixels import PLACES, SIDES
-from .standard import SAID, UNSAID
+from .standard import DESCRIBABLE, INDESCRIBABLE
 
 __all__ = [
+    "DESCRIBABLE",
     "FAMILIES",
+    "INDESCRIBABLE",
     "PLACES",
-    "SAID",
     "SIDES",
-    "UNSAID",
     "Family",
     "Parameter",
     "SyntheticEdit",

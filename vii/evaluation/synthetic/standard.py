@@ -12,7 +12,7 @@ def _with_words(edits: Mapping[str, SyntheticEdit]) -> dict[str, tuple[Synthetic
 
 # A short instruction says exactly the first ones, and no words say the others.
 _PLAIN = ("grayscale", "sepia", "invert", "night", "sketch", "thermal", "fog", "watercolor", "vignette")
-SAID = _with_words(
+DESCRIBABLE = _with_words(
     {name: make(name) for name in _PLAIN}
     | {
         "blue frame": make("frame", c=222, w=0.08),
@@ -25,7 +25,7 @@ SAID = _with_words(
         "red circle top left": make("shape", c=0, shape="circle", pos="top left", r=0.17),
     }
 )
-UNSAID = _with_words(
+INDESCRIBABLE = _with_words(
     {
         "tint hue 198": make("tint", c=198, s=0.45),
         "duotone 85-345 + frame 250": compose(make("duotone", c=85, c2=345), make("frame", c=250, w=0.05)),

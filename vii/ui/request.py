@@ -19,7 +19,7 @@ PAINTED = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Wish:
+class Request:
     """What is to be done to every photo.
 
     Attributes:
@@ -39,7 +39,7 @@ class Wish:
     mask: Tensor | None = None
 
 
-def wish_for(
+def request_for(
     names: Sequence[str],
     weights: Sequence[float],
     *,
@@ -50,7 +50,7 @@ def wish_for(
     steps: int | None = None,
     size: str = "photo",
     mask: Tensor | None = None,
-) -> Wish:
+) -> Request:
     """What was filled in on the page, checked.
 
     Args:
@@ -87,7 +87,7 @@ def wish_for(
     given = {"guidance_scale": guidance, "image_guidance_scale": image_guidance, "num_inference_steps": steps}
     settings = {key: value for key, value in given.items() if value is not None}
     settings = {key: float(value) if "scale" in key else value for key, value in settings.items()}
-    return Wish(edits, words, seed, settings, size, mask)
+    return Request(edits, words, seed, settings, size, mask)
 
 
 def mask_of(painted: Any) -> Tensor | None:

@@ -1,0 +1,39 @@
+"""Where an editor runs, and how precisely."""
+
+import torch
+
+from ..errors import UsageError, unknown_name
+
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(device: str | None) -> torch.device:
+    """A device by name, or the best there is."""
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"the device '{device}' cannot be used ({str(error).splitlines()[0]})") from None
+
+
+def pick_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
+    """A precision by name, or the fastest that is safe on the device."""
+    if dtype is None:
+        return torch.bfloat16 if computes_in_bfloat16(device) else torch.float32
+    if dtype not in DTYPES:
+        raise UsageError(unknown_name("dtype", dtype, DTYPES))
+    return DTYPES[dtype]
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16; a CPU without them only imitates it, slowly."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # older versions of torch
+        return False
+    return any(torch.cpu.get_capabilities().get(name) for name in BFLOAT16)
