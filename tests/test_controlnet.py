@@ -244,7 +244,7 @@ def test_every_setting_changes_the_picture(tiny_controlnet):
 
 @pytest.mark.parametrize("size", [(30, 71), (200, 90)])
 def test_photos_of_any_shape(tiny_controlnet, size):
-    result = vii.apply(tiny_controlnet, None, picture(8, *size), text="red", num_inference_steps=1, size="editor")
+    result = vii.apply(tiny_controlnet, None, picture(8, *size), text="red", size="editor", num_inference_steps=1)
     height, width = result.shape[1:]
     assert height % 2 == width % 2 == 0
     assert height / width == pytest.approx(size[0] / size[1], rel=0.1)
@@ -395,7 +395,7 @@ def test_the_commands_learn_show_and_apply(tmp_path, controlnet_folders):
         vii.save_image(picture(seed, 32, 32), tmp_path / f"{name}.png")
     edit, out = tmp_path / "e.safetensors", tmp_path / "out.png"
     fast = ["--init", "red", "--set", "steps=2", "--set", "batch_size=2", "--set", "probe_size=2"]
-    fast += ["--set", "finish=none"]  # of a random model the colours alone would be kept, which need no editor
+    fast += ["--set", "finish=none"]
     run("learn", tmp_path / "before.png", tmp_path / "after.png", "-o", edit, "--editor", "controlnet", *models, *fast)
     shown = json.loads(run("show", edit, "--json"))
     assert (shown["editor"], shown["base_model"]) == ("controlnet", "base+tiny-control")
