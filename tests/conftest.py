@@ -12,6 +12,8 @@ import pytest
 from vii.cores import share_cores
 
 share_cores()  # before torch is imported
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of as many processes as there are cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["VII_DEBUG"] = "1"  # a fault of the program is a traceback, and a test fails
 
 import safetensors.torch
