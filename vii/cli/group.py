@@ -60,6 +60,7 @@ class Commands(click.Group):
         """Run a command; an error is reported in one line. With `VII_DEBUG=1` a fault of the program is raised."""
         tolerate_encodings()
         self.called = None
+        self.at_once = False  # set by a command whose libraries' threads may still run when Python takes them down
         with stoppable(), _no_warnings():
             try:
                 run: Any = super().main
@@ -70,7 +71,13 @@ class Commands(click.Group):
             except Exception as error:
                 code = self._report(error)
         if standalone_mode:
-            sys.exit(code if isinstance(code, int) else 0)
+            code = code if isinstance(code, int) else 0
+            if self.at_once:
+                with contextlib.suppress(OSError, ValueError):
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                os._exit(code)
+            sys.exit(code)
         return code
 
     def _report(self, error: Exception) -> int:

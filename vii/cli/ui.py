@@ -28,6 +28,8 @@ def ui(port: int | None, host: str, token_file: Path | None, no_token: bool, no_
     VII_TOKEN or a file holds.
     """
     check_installed()
+    # What the page was served with leaves threads behind, which can end the process in a complaint of C++.
+    click.get_current_context().find_root().command.at_once = True  # type: ignore[attr-defined]
     name = options.get("editor") or DEFAULT_EDITOR
     serve(
         name,
