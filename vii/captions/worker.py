@@ -4,7 +4,6 @@ For libraries that cannot share an environment with this one. Nothing is unpickl
 believed: what the worker prints otherwise, its death and its silence are errors that say so.
 """
 
-import json
 import os
 import queue
 import subprocess
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import CaptionerError
+from ..strict import dumps, loads
 
 # An answer is a caption; a line that is longer is not one.
 MAX_LINE = 65_536
@@ -88,7 +88,7 @@ class Worker:
             CaptionerError: the worker died, took too long, answered something else, or reports an error.
         """
         self.asked += 1
-        line = json.dumps({**request, "id": self.asked}) + "\n"
+        line = dumps({**request, "id": self.asked}) + "\n"
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(line.encode())
@@ -135,8 +135,8 @@ class Worker:
         if not line:
             raise self._died()
         try:
-            answer = json.loads(line)
-        except (ValueError, RecursionError):
+            answer = loads(line)
+        except ValueError:
             answer = None
         if not isinstance(answer, dict):
             raise self._nonsense(repr(line[:60].decode(errors="replace")))

@@ -1,6 +1,5 @@
 """`vii bench`: how good recipes are, on edits with a known right answer."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -28,9 +27,10 @@ from ..evaluation.throughput import table as throughput_table
 from ..evaluation.throughput import throughputs
 from ..files import MARK, make_folder, replacing
 from ..inversion.recipes import load_recipe
+from ..strict import dumps, finite
 from .common import editor_options, json_option, load_editor, outputs_of, overwrite_option, space_option
 from .progress import progress
-from .terminal import say
+from .terminal import say, say_json
 
 # What --quick takes of each half of the edits, and how many photos to test on.
 FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
@@ -161,7 +161,7 @@ def bench(
         "scores": [score.plain() for score in scores],
     }
     files = {
-        report: json.dumps(record, indent=1),
+        report: dumps(finite(record), indent=1, sort_keys=False),
         html: page(
             "Editing by example, measured",
             facts,
@@ -196,6 +196,6 @@ def _speed(
     photos = torch.rand(4, 3, *2 * [2 * editor.resolution], generator=torch.Generator().manual_seed(0)).unbind()
     editing: Sequence[Any] = throughputs(editor, photos, rounds=updates)
     if as_json:
-        say(json.dumps([*map(asdict, paces), *map(asdict, editing)]))
+        say_json([*map(asdict, paces), *map(asdict, editing)])
     else:
         say(f"{speed_table(paces).markdown()}\n\n{throughput_table(editing)}")

@@ -11,6 +11,8 @@ from .log import LOG, in_brief
 from .studio import Studio
 
 TITLE = "vii: edit images by example"
+# Pictures that are looked at, and questions that are answered, at once.
+MAX_THREADS = 8
 STYLE = """
 .gradio-container { max-width: 1080px !important; width: 100% !important; margin: 0 auto !important }
 .gradio-container main { width: 100% !important }
@@ -106,5 +108,6 @@ def build(studio: Studio) -> gr.Blocks:
                 library = LibraryPage(studio)
         apply.wire()
         library.wire(blocks, tabs, page, apply.picked, learn.wire())
-    blocks.queue(default_concurrency_limit=8, max_size=256, api_open=False)
+    blocks.max_threads = MAX_THREADS
+    blocks.create_limiter()
     return blocks
