@@ -26,6 +26,8 @@ from .region import Region, check_box, check_region, composite
 from .settings import check_seed, override
 from .sizes import MULTIPLE
 
+# Sampling steps, each a run of the networks, that somebody else's file may ask for; its user may ask for more.
+MAX_UNASKED_STEPS = 100
 # The same region for every photo, or what gives one for a photo `(3, h, w)`.
 Where = Region | Callable[[Tensor], Region] | None
 
@@ -191,6 +193,8 @@ class Application:
         for name, value in recommended.items():
             if name in known and given.get(name) is None:
                 try:
+                    if name == "num_inference_steps" and isinstance(value, int) and value > MAX_UNASKED_STEPS:
+                        raise UsageError(f"an edit by itself gets at most {MAX_UNASKED_STEPS}")
                     chosen = override(chosen, **{name: value})
                 except UsageError as error:
                     refused.append(f"the edit recommends {name} {value!r:.40}, which is not done: {error!s:.160}")
