@@ -4,7 +4,7 @@
 killed (SIGKILL) somewhere between its first and its last moment. Nothing that lies there then may be half-written; the
 same command is run to its end, and must leave what a run that nobody killed leaves: the same files, the same bytes,
 nothing else. `vii learn` is stopped by SIGINT, SIGTERM and SIGHUP too, while it learns: the best so far must be there,
-and the exit code 128 and the number of the signal; 0 only where what lies there is what a run that nobody stopped makes.
+and the exit code 128 and the number of the signal; or 0, and all that a run leaves which nobody stopped.
 """
 
 import argparse

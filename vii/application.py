@@ -15,7 +15,7 @@ from .arrangement import SIZES, arrangement, chained, check_choice
 from .batching import BATCH_PIXELS, HeldPhoto, in_batches
 from .diffusion import BANKED, Noise
 from .edit_list import Edits, check_together, weighted_edits
-from .editor import Editor, stack
+from .editor import Editor, check_editor, stack
 from .errors import UsageError
 from .finish import Colors
 from .finish.tiles import Array, by_rows
@@ -99,6 +99,8 @@ class Application:
         self.sampled = [(self.edits[number][0], weight) for number, weight in run.branches] if run else []
         if editor is None and (run or size == "editor"):
             raise UsageError("expected an editor: words, size 'editor' and edits that have tokens need one")
+        if editor is not None:
+            check_editor(editor)
         check_together([edit for edit, _ in self.sampled])
         self.settings: Any = None
         self.warnings: tuple[str, ...] = ()

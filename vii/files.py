@@ -179,8 +179,8 @@ def make_folder(path: str | Path, advice: str = ADVICE) -> None:
         OutputError: it cannot be made or not be written to.
     """
     path = Path(path)
-    if what_is(path) == "file":
-        raise OutputError(f"{path}: expected a folder, this is a file; {advice}")
+    if (found := what_is(path)) not in ("", "folder"):
+        raise OutputError(f"{path}: expected a folder, this is {'a file' if found == 'file' else found}; {advice}")
     try:
         path.mkdir(parents=True, exist_ok=True)
         handle, temporary = _temporary(path)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .errors import UsageError
-from .images import resize
+from .images import check_range, resize
 
 Box = tuple[int, int, int, int]
 # A mask `(h, w)` or `(1, h, w)` in [0, 1], scaled to the photo, or a box `x, y, w, h` in pixels of the photo.
@@ -12,7 +12,7 @@ Region = Tensor | Box
 
 
 def check_region(region: object) -> None:
-    """Refuse what is neither a mask nor a box.
+    """Refuse what is neither a mask in [0, 1] nor a box.
 
     Raises:
         UsageError: it is not.
@@ -23,6 +23,8 @@ def check_region(region: object) -> None:
     elif not isinstance(region, Tensor) or region.ndim not in (2, 3) or region.shape[:-2] not in ((), (1,)):
         got = tuple(region.shape) if isinstance(region, Tensor) else type(region).__name__
         raise UsageError(f"expected a mask, a tensor (h, w) or (1, h, w) in [0, 1], or a box (x, y, w, h), got {got}")
+    else:
+        check_range(region.float(), "mask")
 
 
 def check_box(box: Box, height: int, width: int) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 import types
 import typing
 from typing import TypeVar
@@ -151,9 +152,9 @@ def check_seed(seed: object) -> int:
     Raises:
         UsageError: it is not.
     """
-    if type(seed) is not int or not 0 <= seed < 2**63:
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {_short(seed)}")
-    return seed
+    return int(seed)
 
 
 def labels(settings: object) -> dict[str, str]:

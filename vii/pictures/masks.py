@@ -13,7 +13,7 @@ from .reading import UPRIGHT, decode, orientation
 ASPECT_TOLERANCE = 0.02
 # A mask drawn in white has nearly white somewhere; one whose brightest level is below this of 255 holds labels.
 DIMMEST = 16 / 255
-# Channels of an opaque pixel that differ by more are a colour: of somebody's brush, or a label, and not how much to edit.
+# Channels that differ by more are a colour, of somebody's brush or a label, and do not say how much to edit.
 COLOURED = 64
 # ITU-R BT.601, as Pillow has it.
 LUMA = (0.299, 0.587, 0.114)
@@ -33,7 +33,7 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
         `(h, w)` float32 in [0, 1].
 
     Raises:
-        ImageError: it cannot be read, has another shape than the photo, or its levels are no mask's: colours, or next to black.
+        ImageError: it cannot be read, has another shape than the photo, or its levels are no mask's.
     """
     path = Path(path)
     with opened(path) as picture:
