@@ -64,16 +64,17 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
     """Choose and fit the finish of an edit.
 
     Every candidate is scored at the pairs' own size: what the editor made, scaled up; detail transfer without, with the
-    soft part of and with all of its residual; the best of these with a linear correction; a colour transform; and one
-    that varies with the place. What is fitted to the pair is scored on parts left out: quarters scattered in blocks or,
-    where there are several pairs, each pair in turn.
+    soft part of and with all of its residual; the best of these with a linear correction; a colour transform; one that
+    looks at what is around a pixel as well; and one that varies with the place. What is fitted to the pair is scored on
+    parts left out: quarters scattered in blocks or, where there are several pairs, each pair in turn.
 
     The rule: the best of what the editor made, with its correction where that wins by `CORRECTION_MARGIN`. Instead of
     it a colour transform where that reaches `EXACT` and loses no more than a decibel, for it is exact and needs no
     editor, or wins by `COLOR_MARGIN` over what is not fitted to the pair and at all over what is; or where it does so
-    in the means of small squares, over which cancels what JPEG adds to a pair. Instead of both a transform that varies
-    by place where it beats the plain one by `PLACE_OVER_COLOR` and the editor by `PLACE_OVER_EDITOR`. Nothing is chosen
-    that did worse on the pairs than the editor's result scaled up.
+    in the means of small squares, over which cancels what JPEG adds to a pair; the one that looks around a pixel where
+    it beats the plain one by `SHARPNESS_OVER_COLOR`. Instead of all these a transform that varies by place where it
+    beats that by `PLACE_OVER_COLOR` and the editor by `PLACE_OVER_EDITOR`. Nothing is chosen that did worse on the
+    pairs than the editor's result scaled up.
 
     Args:
         examples: one or more; all with, or all without, what an editor made of them.
