@@ -4,7 +4,7 @@ It needs no editor and no torch. Fitted to pairs by ridge regression whose terms
 cross-validation; applied to photos of any size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -216,44 +216,52 @@ def _bends(knots: int) -> Array:
 def _fit(samples: Samples, terms: Terms) -> Fitted:
     around = np.concatenate([samples.soft[radius] for radius in terms.radii], 1) if terms.radii else None
     features = terms.matrix(samples.before, samples.places.get(terms.place), around)
-    change, cost = samples.after - samples.before, penalty(terms)
-    # Quarters by how warm the colours are: left out, they show what becomes of colours that a pair does not have.
-    warm = samples.before @ (1.0, 0.0, -1.0)
-    unseen = np.searchsorted(np.quantile(warm, (0.25, 0.5, 0.75)), warm)
-    partitions = [samples.folds, *([] if terms.place or unseen.min() == unseen.max() else [unseen])]
-    parts = [[folds == fold for fold in np.unique(folds)] for folds in partitions]
+    partitions = [samples.folds]
+    if not terms.place:
+        # Quarters by how warm the colours are: left out, they show what becomes of colours that a pair does not have.
+        warm = samples.before @ (1.0, 0.0, -1.0)
+        partitions.append(np.searchsorted(np.quantile(warm, (0.25, 0.5, 0.75)), warm))
+    coefficients, *rest = ridge(features, samples.before, samples.after, penalty(terms), partitions)
+    return Fitted(ColorTransform(terms, coefficients.astype(np.float32)), *rest)
+
+
+def ridge(
+    features: Array, before: Array, after: Array, cost: Array, partitions: Sequence[Integers]
+) -> tuple[Array, Array, float]:
+    """Ridge regression of what is to be added to `before`, its strength by cross-validation.
+
+    Of `STRENGTHS`, from the strongest, it is the one that no weaker beats by `GAIN`. The search ends where three weaker
+    ones in a row have not.
+
+    Args:
+        features: `(n, p)`.
+        before: `(n, 3)`; the sum with what is added is clipped to [0, 1].
+        after: `(n, 3)`.
+        cost: `(p, p)`, a quadratic form of the coefficients.
+        partitions: folds `(n,)` of the picture and, perhaps, of colours.
+
+    Returns:
+        coefficients `(p, 3)`, and `wrong` and `risk` as of `Fitted`.
+    """
+    change = after - before
+    parts = [[folds == fold for fold in np.unique(folds)] for folds in partitions if folds.min() < folds.max()]
     moments = [[(features[part].T @ features[part], features[part].T @ change[part]) for part in p] for p in parts]
     gram, cross = (sum(matrices) for matrices in zip(*moments[0], strict=True))
 
-    def wrong(strength: float, partition: int = 0) -> Array:
+    def wrong(strength: float, partition: int) -> Array:
         left = np.empty_like(change)
         for part, (g, c) in zip(parts[partition], moments[partition], strict=True):
             count = len(change) - part.sum()
             without = np.linalg.solve((gram - g) / count + strength * cost, (cross - c) / count)
-            left[part] = np.clip(samples.before[part] + features[part] @ without, 0, 1) - samples.after[part]
+            left[part] = np.clip(before[part] + features[part] @ without, 0, 1) - after[part]
         return left
 
-    def risk(strength: float) -> tuple[float, Array]:
-        left = wrong(strength)
-        errors = [np.square(left).mean(), *(np.square(wrong(strength, 1)).mean() for _ in parts[1:])]
-        return float((1 - UNSEEN) * errors[0] + UNSEEN * errors[-1]), left
-
-    strength, least, residuals = weakest_worth_it(risk)
-    coefficients = np.linalg.solve(gram / len(change) + strength * cost, cross / len(change))
-    return Fitted(ColorTransform(terms, coefficients.astype(np.float32)), residuals, least)
-
-
-def weakest_worth_it(risk: Callable[[float], tuple[float, Array]]) -> tuple[float, float, Array]:
-    """Of `STRENGTHS`, from the strongest, the one that no weaker beats by `GAIN`, its risk, and what is wrong with it.
-
-    The search ends where three weaker ones in a row have not.
-    """
-    strength, since = STRENGTHS[0], 0
-    best, left = risk(strength)
-    for weaker in STRENGTHS[1:]:
-        found, wrong = risk(weaker)
-        if found < best * (1 - GAIN):
-            strength, best, left, since = weaker, found, wrong, 0
+    strength, least, residuals, since = 0.0, np.inf, change, 0
+    for weaker in STRENGTHS:
+        left, *unseen = (wrong(weaker, partition) for partition in range(len(parts)))
+        risk = float(np.average([np.square(e).mean() for e in (left, *unseen)], weights=[1, *[UNSEEN] * len(unseen)]))
+        if risk < least * (1 - GAIN):
+            strength, least, residuals, since = weaker, risk, left, 0
         elif (since := since + 1) == 3:
             break
-    return strength, best, left
+    return np.linalg.solve(gram / len(change) + strength * cost, cross / len(change)), residuals, least

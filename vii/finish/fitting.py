@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from .alignment import align
-from .color import SQUARE, Fitted, Samples, draw_samples, fit_color, weakest_worth_it
+from .color import SQUARE, Fitted, Samples, draw_samples, fit_color, ridge
 from .detail import transfer, upsampled
 from .finish import Finish
 from .terms import PLACES, Terms
@@ -19,7 +19,7 @@ MOST_PIXELS = 4_000_000
 RESIDUALS = {"detail": None, "detail and soft residual": 1 / 32, "detail and residual": 0.0}
 CORRECTED = "corrected detail"
 # A few knots to find the place that counts, then as many as a frame's edge needs.
-FEW_KNOTS, MANY_KNOTS = 33, 129
+FEWEST_KNOTS, FEW_KNOTS, MANY_KNOTS = 17, 33, 129
 # Of what is around a pixel: from what sharpens a photo to what is called clarity.
 RADII = tuple(2.0**-e for e in range(10, 4, -1))
 # In dB. What the pair says of the editor it says of every photo, for the editor has not seen the pair's answer; what is
@@ -152,11 +152,13 @@ def _fit_sharpness(samples: Samples, color: Fitted) -> Fitted:
 def _fit_place(samples: Samples, color: Fitted) -> Fitted:
     """The best transform that varies by place; with the plain one's terms and all knots only where that may win."""
     plain = color.transform.terms
-    radii = {(), plain.radii[len(plain.radii) // 2 :][:1]}
-    coarse = [
-        fit_color(samples, [Terms(1, place=place, place_knots=FEW_KNOTS, radii=r)]) for place in PLACES for r in radii
+    radii: list[tuple[float, ...]] = [(r,) for r in RADII[2:]] if plain.radii else []
+    scan = [
+        Terms(1, place=place, place_knots=FEWEST_KNOTS if r else FEW_KNOTS, radii=r)
+        for r in [(), *radii]
+        for place in PLACES
     ]
-    best = min(coarse, key=lambda fitted: fitted.error)
+    best = min((fit_color(samples, [terms]) for terms in scan), key=lambda fitted: fitted.error)
     if _db(best.wrong) < _db(color.wrong) + PLACE_OVER_COLOR / 2:
         return best
     found = best.transform.terms
@@ -182,30 +184,12 @@ def _editors_best(laid: Sequence[tuple[Example, Mask]], samples: Samples) -> tup
     name = min(wrong, key=lambda name: float(np.square(wrong[name]).mean()))
     if name == "editor":
         return Finish("editor"), wrong
-    correction, corrected = _fit_correction(samples, wrong[name])
-    wins = _db(corrected) >= _db(wrong[name]) + CORRECTION_MARGIN
-    finish = Finish("detail", residual=RESIDUALS[name], correction=correction if wins else None)
-    return finish, wrong | {CORRECTED: corrected}
-
-
-def _fit_correction(samples: Samples, wrong: Array) -> tuple[Array, Array]:
-    """Ridge regression of what a transfer got wrong on 1, photo and result: `(7, 3)`, and what folds left out miss."""
-    result = samples.after + wrong
+    result = samples.after + wrong[name]
     features = np.concatenate([np.ones((len(result), 1)), samples.before, result], 1)
-
-    def solve(use: Mask, strength: float) -> Array:
-        a, b = features[use], -wrong[use]
-        return np.linalg.solve(a.T @ a / len(a) + strength * np.eye(7), a.T @ b / len(a))
-
-    def missed(strength: float) -> tuple[float, Array]:
-        left = np.empty_like(wrong)
-        for fold in np.unique(samples.folds):
-            out = samples.folds == fold
-            left[out] = np.clip(result[out] + features[out] @ solve(~out, strength), 0, 1) - samples.after[out]
-        return float(np.square(left).mean()), left
-
-    strength, _, left = weakest_worth_it(missed)
-    return solve(np.ones(len(wrong), bool), strength).astype(np.float32), left
+    correction, corrected, _ = ridge(features, result, samples.after, np.eye(7), [samples.folds])
+    wins = _db(corrected) >= _db(wrong[name]) + CORRECTION_MARGIN
+    finish = Finish("detail", residual=RESIDUALS[name], correction=correction.astype(np.float32) if wins else None)
+    return finish, wrong | {CORRECTED: corrected}
 
 
 def _db(wrong: Array) -> float:
