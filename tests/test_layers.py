@@ -51,7 +51,7 @@ LAYERS = [
     {"editors.toy", "editors.ip2p", "editors.controlnet", "editors.klein", "editors.kontext"},
     {"editors"},
     {"editors.trust"},
-    {"captions.worker", "captions.lavis_worker", "captions.blip", "captions.pez"},
+    {"captions.lavis_worker", "captions.blip", "captions.pez"},
     {"captions.retrieval", "captions.lavis"},
     {"captions.starting"},
     {"captions"},
