@@ -94,7 +94,7 @@ LAYERS = [
         "evaluation.disturbances",
         "evaluation.metric_models",
     },
-    {"evaluation.speed", "evaluation.throughput"},
+    {"evaluation.speed"},
     {"evaluation.results", "evaluation.benchmark", "evaluation.statistics"},
     {"evaluation.paper", "evaluation.report"},
     {"evaluation.page"},
@@ -163,7 +163,7 @@ def test_only_editors_know_which_editor_they_are():
     others = {"doctor": {"embedded"}, "cli.doctor": {"embedded"}, "interop.prompt_embeds": {"controlnet"}}
     others |= {"cli.common": {"controlnet"}, "sampling_options": {"controlnet"}}
     words = {"embedded", "toy"}  # of English too; these are looked for in quotes
-    timed = {"evaluation.speed", "evaluation.throughput", "cli.bench"}  # against the UNet of that one
+    timed = {"evaluation.speed", "cli.bench"}  # against the UNet of that one
     for name, path in modules().items():
         if not name.startswith("editors"):
             forbidden = {*EDITORS} - others.get(name, set())

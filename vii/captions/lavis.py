@@ -110,8 +110,8 @@ def ask(command: Sequence[str], count: int, *, folder: Path | None = None, secon
         raise CaptionerError(f"LAVIS gave no captions within {seconds:g} seconds") from None
     try:
         answer = strict.loads(done.stdout)
-        if error := answer.get("error"):
-            raise CaptionerError(f"LAVIS reports: {str(error)[:600]}")
+        if "error" in answer:
+            raise CaptionerError(f"LAVIS reports: {str(answer['error'])[:600]}")
         captions = [" ".join(caption.split()) for caption in answer["captions"]]
         if len(captions) != count:
             raise ValueError(f"{len(captions)} captions")

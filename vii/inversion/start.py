@@ -52,9 +52,11 @@ def choose_start(
             settings.init,
             settings.init_candidates,
             captioner=settings.captioner,
-            search=settings.search,
             seed=seed,
             watch=watch,
+            tokens=settings.pez_tokens,
+            steps=settings.pez_steps,
+            target=settings.pez_target,
         )
         texts = [shorten(editor, text) for text in found]
     # All texts before the first probe: a large text encoder may have to leave the device for the networks.
