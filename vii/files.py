@@ -152,6 +152,12 @@ def replacing(path: str | Path, advice: str = ADVICE) -> Iterator[Path]:
             os.close(handle)
 
 
+def write(path: str | Path, data: str | bytes, advice: str = ADVICE) -> None:
+    """Write a file, whole or not at all, texts as UTF-8; see `replacing`."""
+    with replacing(path, advice) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
 def check_writable(path: str | Path, advice: str = ADVICE) -> str:
     """Find out before the work begins whether its result can be written to `path`; nothing is left there.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from .errors import EditFileError, OutputError, UsageError, unknown_name
-from .files import make_folder, replacing
+from .files import make_folder, write
 
 if TYPE_CHECKING:
     from .edit_file import Edit
@@ -158,8 +158,7 @@ def add_edits(
     make_folder(folder, ADVICE)
     for key, (entry, data) in planned.items():
         if key not in held or held[key].read_bytes() != data:
-            with replacing(entry.path, ADVICE) as temporary:
-                temporary.write_bytes(data)
+            write(entry.path, data, ADVICE)
     return [entry for entry, _ in planned.values()]
 
 

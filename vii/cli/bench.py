@@ -23,7 +23,7 @@ from ..evaluation.report import benchmark_tables
 from ..evaluation.speed import editing_paces, learning_paces, random_stable_diffusion, table
 from ..evaluation.statistics import conclusions
 from ..evaluation.tasks import choose, read_photos, shipped_tasks, within
-from ..files import MARK, make_folder, replacing
+from ..files import MARK, make_folder, write
 from ..inversion.recipes import load_recipe
 from .common import editor_options, json_option, load_editor, outputs_of, overwrite_option, space_option
 from .progress import progress
@@ -168,13 +168,9 @@ def bench(
         ),
     }
     for place, text in files.items():
-        with replacing(place) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    if as_json:
-        say(files[report])
-        return
-    say("\n\n".join(table.markdown() for table in benchmark_tables(scores)))
-    say("\n" + "\n".join(map(str, files)))
+        write(place, text)
+    tables = "\n\n".join(table.markdown() for table in benchmark_tables(scores))
+    say(files[report] if as_json else "\n".join([tables, "", *map(str, files)]))
 
 
 def _speed(

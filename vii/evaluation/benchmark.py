@@ -38,15 +38,13 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """What a method made of a photo, of which nothing is held at the photo's own size.
+    """What a method made of a photo, at the editor's size and on the CPU; nothing is held at the photo's own size.
 
     Attributes:
-        picture: at the editor's size, on the CPU.
-        test: photo and truth at that size.
+        test: photo and truth.
         shown: the picture as it is kept, see `for_page`.
-        seconds: that it took.
         full: PSNR and SSIM at the photo's own size; None where that is the editor's.
-        looks: PSNR at the editor's size of what it would have made at each moment of learning.
+        looks: PSNR of what it would have made at each moment of learning.
     """
 
     picture: Tensor
@@ -92,7 +90,7 @@ def run(
     conditions: Mapping[str, str | None] | None = None,
     max_side: int = MAX_SIDE,
 ) -> Iterator[Result]:
-    """Score methods on edits, one after the other.
+    """Score methods on edits: yields a result for every edit, method and seed, in this order.
 
     Methods get pictures at their own size, one at a time. What they make is compared at the editor's size and, where
     the photo has another, at the photo's. A score is taken from `folder` where all that it depends on is what it was:
@@ -100,19 +98,9 @@ def run(
     sampling settings, device and precision, `conditions`, every setting of the recipe, the pixels of the examples, the
     photos and the truths, and the seed.
 
-    Args:
-        editor: the editor to learn and apply with.
-        tasks: the edits.
-        methods: see `methods_for`; those that need words leave out edits without.
-        photos: for edits that are formulas; see `read_photos`.
-        seeds: each picks its own photos for the examples, and is the seed of learning and of sampling. A method that
-            does not look at the pair runs under the first seed only; its result on a photo is the same under all.
-        folder: of scores and pictures; made if it is not there.
-        conditions: see `conditions_of`.
-        max_side: of the longer side of photos, in pixels; see `within`.
-
-    Yields:
-        a result for every edit, method and seed, in this order.
+    A seed picks the photos for the examples, and is the seed of learning and of sampling. Methods that need words leave
+    out edits without; one that does not look at the pair runs under the first seed only, for its result on a photo is
+    the same under all.
     """
     make_folder(folder / "pictures")
     scores = Scores(folder)

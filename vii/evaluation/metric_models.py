@@ -29,12 +29,11 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, eq=False)
 class MetricModels:
-    """Networks to measure with, and what could not be had.
+    """Networks to measure with, each None where it could not be had.
 
     Attributes:
-        clip: the joint space, or None.
-        lpips: two pictures `(3, h, w)` in [0, 1] of one size -> their distance, or None.
-        dino: pictures `(3, h, w)` in [0, 1] -> class tokens `(n, p)`, or None.
+        lpips: two pictures `(3, h, w)` in [0, 1] of one size -> their distance.
+        dino: pictures `(3, h, w)` in [0, 1] -> class tokens `(n, p)`.
         names: network, as in `Metric.network` -> which one it is.
         missing: for each that could not be had, one sentence that says why and what to do.
     """
@@ -65,8 +64,7 @@ def load_metric_models(
         cycle: whether a cycle is measured.
         own_clip: what to call the editor's own CLIP; by default it is named after the editor's model.
 
-    Raises:
-        EditorError: the CLIP or DINO model that is named cannot be loaded.
+    Raises EditorError where the CLIP or DINO model that is named cannot be loaded.
     """
     device = editor.device
     names: dict[str, str] = {}

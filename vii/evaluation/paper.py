@@ -33,7 +33,7 @@ def evaluate(
     words: tuple[str, str] | None = None,
     conditions: Mapping[str, str | None] | None = None,
 ) -> Iterator[Score]:
-    """Measure methods on tasks.
+    """Measure methods on tasks: yields a score for every task, method and photo, in this order.
 
     Edits are learned from, and applied to, the pictures as they are in their files, as `vii learn` and `vii apply` do.
     They are compared at the size of the result, up to `MEASURED_SIDE`: photo and truth are scaled to it; for CLIP, all
@@ -56,9 +56,6 @@ def evaluate(
         cycle: whether to measure the cycles, for the methods that look at the pairs.
         words: what a photo before and after the edit is a picture of, for the CLIP direction of texts.
         conditions: see `conditions_of`.
-
-    Yields:
-        a score for every task, method and photo, in this order.
 
     Raises:
         UsageError: nothing can be measured, or something is asked for that needs a CLIP or a recipe.

@@ -34,12 +34,10 @@ class Pace:
     """How fast one way of learning, or of editing photos, is.
 
     Attributes:
-        name: of the way.
         batch_size: samples an update, or photos at once.
-        branches: passes of the UNet a sample, or a photo.
+        branches: passes of the UNet for each of them.
         seconds: of an update, the mean; or of a batch of photos, the fastest.
-        peak_gigabytes: of learning, memory at its highest, weights included: of the device on CUDA, of the process
-            elsewhere.
+        peak_gigabytes: of learning, weights included: of the device on CUDA, of the process elsewhere.
     """
 
     name: str

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..edit_file import SUFFIX, Edit, is_edit_name, tensor_bytes
 from ..editor import INPUT_EMBEDDING
 from ..errors import OutputError, UsageError
-from ..files import replacing
+from ..files import write
 
 DIFFUSERS, COMFYUI = "diffusers-ti", "comfyui"
 # Formats, and what reads them.
@@ -93,7 +93,6 @@ def export_textual_inversion(edit: Edit, path: str | Path, kind: str, name: str 
         "vii.base_model": edit.space.model,
     }
     written = {key: value for key, value in metadata.items() if value}
-    with replacing(path) as temporary:
-        tensor = {chosen if kind == DIFFUSERS else EMBEDDING: edit.arrays()["tokens"]}
-        temporary.write_bytes(tensor_bytes(tensor, written))
+    tensor = {chosen if kind == DIFFUSERS else EMBEDDING: edit.arrays()["tokens"]}
+    write(path, tensor_bytes(tensor, written))
     return {DIFFUSERS: chosen, COMFYUI: f"embedding:{path.stem}"}.get(kind, path.stem)

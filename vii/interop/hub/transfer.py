@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...edit_file import MAX_BYTES, SUFFIX, Edit, from_bytes, load_edit
 from ...errors import EditFileError, HubError, OutputError, UsageError
-from ...files import make_folder, replacing
+from ...files import make_folder, write
 from ...images import load_image, save_image
 from ...library import add_edits, safe_name
 from ...rendering.sheets import inside, thumbnail_image
@@ -106,8 +106,7 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> list[Path]:
     written = []
     for name, data in files.items():
         make_folder((folder / name).parent)
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(data)
+        write(folder / name, data)
         written.append(folder / name)
     return written
 
@@ -204,8 +203,7 @@ def pull(
             raise EditFileError(f"{repo}@{pinned}/{file}: {error}") from None
         path = Path(output) if output else None
         if path:
-            with replacing(path) as temporary:
-                temporary.write_bytes(data)
+            write(path, data)
         else:
             copy = Path(folder, "checked", Path(file).name)
             copy.parent.mkdir()
