@@ -110,11 +110,7 @@ class TransformersClip:
         for start in range(0, len(order), TEXT_BATCH):
             batch = order[start : start + TEXT_BATCH]
             tokens = self.tokenizer(
-                [texts[index] for index in batch],
-                padding=True,
-                truncation=True,
-                max_length=limit,
-                return_tensors="pt",
+                [texts[index] for index in batch], padding=True, truncation=True, max_length=limit, return_tensors="pt"
             ).to(self.device)
             features[batch] = self.model.text_projection(self.model.text_model(**tokens).pooler_output)
         return features

@@ -16,15 +16,7 @@ from ..evaluation.metric_models import load_metric_models
 from ..files import make_folder, write
 from ..images import save_image
 from ..library import find_edit
-from .common import (
-    editor_of,
-    editor_options,
-    json_option,
-    load_editor,
-    outputs_of,
-    overwrite_option,
-    space_option,
-)
+from .common import editor_of, editor_options, json_option, load_editor, outputs_of, overwrite_option, space_option
 from .progress import progress
 from .terminal import fail, say
 

@@ -154,13 +154,7 @@ class _Run:
         return found
 
     def _cycle(
-        self,
-        name: str,
-        method: Method,
-        pairs: Sequence[Pair],
-        photo: Tensor,
-        goal: Tensor,
-        labels: tuple[str, str],
+        self, name: str, method: Method, pairs: Sequence[Pair], photo: Tensor, goal: Tensor, labels: tuple[str, str]
     ) -> dict[str, float | None]:
         """What the method makes of a photo by these pairs, against its goal; labels of the edit and of the picture."""
         ready = self.results.prepared(method, pairs, labels[0])

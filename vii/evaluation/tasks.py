@@ -164,11 +164,7 @@ def choose(tasks: Sequence[Task], names: Sequence[str] = (), few: int | None = N
 
 
 def read_photos(
-    folder: str | Path | None,
-    count: int,
-    scale: Scale = as_it_is,
-    examples: int = 1,
-    seeds: int = 1,
+    folder: str | Path | None, count: int, scale: Scale = as_it_is, examples: int = 1, seeds: int = 1
 ) -> dict[str, Tensor | Path]:
     """Photos by name, spread evenly over the sorted names: at least `count` to test on besides those of the examples.
 

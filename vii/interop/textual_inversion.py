@@ -14,11 +14,7 @@ from ..files import write
 
 DIFFUSERS, COMFYUI = "diffusers-ti", "comfyui"
 # Formats, and what reads them.
-TEXTUAL_INVERSION = {
-    DIFFUSERS: "load_textual_inversion of diffusers",
-    "a1111": "AUTOMATIC1111",
-    COMFYUI: "ComfyUI",
-}
+TEXTUAL_INVERSION = {DIFFUSERS: "load_textual_inversion of diffusers", "a1111": "AUTOMATIC1111", COMFYUI: "ComfyUI"}
 # The one tensor of an embedding file of AUTOMATIC1111, ComfyUI and kohya's scripts; they go by the name of the file.
 EMBEDDING = "emb_params"
 MAX_NAME = 64

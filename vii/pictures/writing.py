@@ -17,14 +17,7 @@ from .png import LEVEL as PNG_LEVEL
 from .png import text_chunk, write_deep
 from .reading import Picture
 
-OUTPUT_FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
+OUTPUT_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 DEEP = ("PNG", "TIFF")
 QUALITY = 95
 MAX_SIDE = {"JPEG": 65_535, "WEBP": 16_383}
