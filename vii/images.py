@@ -201,8 +201,9 @@ class Pair:
             check_image(image, name)
             _check_range(image, name)
         if self.before.shape != self.after.shape:
+            sizes = [f"{image.shape[2]} x {image.shape[1]}" for image in (self.before, self.after)]
             raise ImageError(
-                f"before and after must have one size, got {_size(self.before)} and {_size(self.after)}; "
+                f"before and after must have one size, got {sizes[0]} and {sizes[1]}; "
                 "Pair.open scales the after picture where only the scale differs"
             )
 
@@ -221,14 +222,16 @@ class Pair:
         Raises:
             ImageError: a file cannot be read, or the aspect ratios differ.
         """
-        first, second = load_image(before, around=around), load_image(after, around=around)
-        ratios = [image.shape[2] / image.shape[1] for image in (first, second)]
+        first, second = read_picture(before, around=around), read_picture(after, around=around)
+        ratios = [picture.size[0] / picture.size[1] for picture in (first, second)]
         if abs(ratios[0] / ratios[1] - 1) > ASPECT_TOLERANCE:
+            sizes = ["{} x {}".format(*picture.size) for picture in (first, second)]
             raise ImageError(
-                f"{before} is {_size(first)} and {after} is {_size(second)}: a pair must show the same frame, "
-                "so both need one aspect ratio; crop them alike"
+                f"{before} is {sizes[0]} and {after} is {sizes[1]}: a pair must show the same frame, so both need one "
+                "aspect ratio; crop them alike"
             )
-        return cls(first, resize(second, *first.shape[-2:]))
+        image = from_array(first.pixels)
+        return cls(image, resize(from_array(second.pixels), *image.shape[-2:]))
 
     def sha256(self) -> str:
         """Hex digest of the two pictures as 8-bit pixels: names a pair in an edit file without showing it."""
@@ -237,10 +240,6 @@ class Pair:
             digest.update(repr(tuple(image.shape)).encode())
             digest.update(image.cpu().mul(255).round().to(torch.uint8).contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-
-def _size(image: Tensor) -> str:
-    return f"{image.shape[2]} x {image.shape[1]}"
 
 
 def as_image(value: object, name: str = "image") -> Tensor:

@@ -9,23 +9,22 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import platformdirs
 
+from .edit_file import SUFFIX, Edit, describe_edit, load_edit
 from .errors import EditFileError, OutputError, UsageError, unknown_name
 from .files import make_folder, write
 
-if TYPE_CHECKING:
-    from .edit_file import Edit
-
 VARIABLE = "VII_LIBRARY"
-SUFFIX = ".safetensors"
 MAX_NAME = 80
 # What every file system can store and no shell, weight (NAME:0.5) or command (-o) can be mistaken for.
 NAME = re.compile(r"\w([\w .+-]*[\w+-])?")
 # Names of devices on Windows, with any suffix.
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+# Of what `vii show` tells of an edit, what a list does.
+LISTED = ("title", "description", "init_text", "editor", "base_model", "author", "license", "tags")
 ADVICE = f"set {VARIABLE} to a folder that can be written to"
 
 
@@ -42,7 +41,7 @@ class Entry:
 
     name: str
     path: Path
-    edit: "Edit | None"
+    edit: Edit | None
     problem: str = ""
 
     def describe(self) -> dict[str, Any]:
@@ -50,18 +49,9 @@ class Entry:
         told: dict[str, Any] = {"name": self.name, "path": str(self.path), "problem": self.problem}
         if self.edit is None:
             return told
-        edit = self.edit
-        return told | {
-            "title": edit.title,
-            "description": edit.description,
-            "init_text": edit.init_text,
-            "explained": edit.training.get("explained"),
-            "editor": edit.editor,
-            "base_model": edit.space.model,
-            "author": edit.author,
-            "license": edit.license,
-            "tags": list(edit.tags),
-        }
+        described = describe_edit(self.edit)
+        told |= {key: described[key] for key in LISTED}
+        return told | {"explained": self.edit.training.get("explained")}
 
     def has_tags(self, tags: Iterable[str]) -> bool:
         """Whether the edit has every one of these tags, in capitals or not."""
@@ -109,8 +99,6 @@ def edit_files(folder: Path) -> dict[str, Path]:
 
 def read_folder(folder: Path) -> list[Entry]:
     """Every edit file of a folder, checked as `load_edit` does; those that fail say why instead of stopping it."""
-    from .edit_file import load_edit
-
     entries = []
     for name, path in edit_files(folder).items():
         try:
@@ -136,8 +124,6 @@ def add_edits(
         UsageError: a name is not safe, or taken by another edit.
         OutputError: the library cannot be written to.
     """
-    from .edit_file import load_edit
-
     if name is not None and len(paths) != 1:
         raise UsageError(f"{option} names one edit file, got {len(paths)}; add them one by one")
     folder = library_folder()

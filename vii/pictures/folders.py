@@ -11,21 +11,9 @@ from .formats import RAW_SUFFIXES, SUFFIXES, readable
 
 LISTED = 3
 # What people keep beside photos and would look for among the results.
-OTHER_PICTURES = {
-    ".gif": "GIF",
-    ".jxl": "JPEG XL",
-    ".jp2": "JPEG 2000",
-    ".psd": "Photoshop",
-    ".xcf": "GIMP",
-    ".svg": "SVG",
-    ".exr": "EXR",
-    ".hdr": "HDR",
-    ".tga": "TGA",
-    ".ppm": "PPM",
-    ".pgm": "PGM",
-    ".ico": "ICO",
-    ".pdf": "PDF",
-}
+PLAIN = (".gif", ".svg", ".exr", ".hdr", ".tga", ".ppm", ".pgm", ".ico", ".pdf")
+OTHER_PICTURES = {suffix: suffix[1:].upper() for suffix in PLAIN}
+OTHER_PICTURES |= {".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".psd": "Photoshop", ".xcf": "GIMP"}
 HEIC = {".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF"}
 
 
