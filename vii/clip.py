@@ -50,16 +50,13 @@ class Beside:
 
 
 def load_clip(name: str, device: torch.device | str = "cpu", advice: str = ADVICE) -> PromptSpace:
-    """Load a CLIP model as a joint space, in float32.
+    """Load a CLIP model as a joint space, in float32, or raise EditorError with what to do.
 
     Args:
         name: a transformers folder or hub id (`openai/clip-vit-large-patch14`), or `open_clip:ARCHITECTURE/WEIGHTS`,
             where WEIGHTS is one of open_clip's tags or a file (`open_clip:ViT-L-14/openai`).
         device: where it runs.
         advice: what the error tells to do.
-
-    Raises:
-        EditorError: it cannot be loaded.
     """
     try:
         if name.startswith("open_clip:"):

@@ -50,10 +50,8 @@ def add_noise(sample: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
 def training_target(prediction_type: str, sample: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
     """What a network of this prediction type is trained to output, `(b, c, h, w)`; arguments as in `add_noise`.
 
-    `epsilon`: the noise. `sample`: x_0. `v_prediction`: `sqrt(a) noise - sqrt(1 - a) x_0` (Salimans & Ho 2022).
-
-    Raises:
-        EditorError: any other prediction type.
+    `epsilon`: the noise. `sample`: x_0. `v_prediction`: `sqrt(a) noise - sqrt(1 - a) x_0` (Salimans & Ho 2022). Any
+    other raises EditorError.
     """
     if prediction_type == "epsilon":
         return noise

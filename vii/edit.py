@@ -127,14 +127,9 @@ class Edit:
         return made.with_pooled(self.pooled.to(start.rows)) if len(self.arrays()["pooled"]) else made
 
     def check_space(self, space: Space, *, any_model: bool = False) -> None:
-        """Refuse an editor in whose space the tokens mean nothing.
+        """Raise EditorMismatch for an editor in whose space the tokens mean nothing.
 
-        Args:
-            space: of the editor at hand.
-            any_model: accept other weights of the same shape, such as a fine-tune of the base model.
-
-        Raises:
-            EditorMismatch: the space differs.
+        `any_model` accepts other weights of the same shape, such as a fine-tune of the base model.
         """
         if not self.num_tokens:
             return
@@ -154,11 +149,7 @@ class Edit:
             )
 
     def labelled(self, **labels: Any) -> "Edit":
-        """A copy with other labels: title, description, author, license, tags or thumbnail.
-
-        Raises:
-            UsageError: see `check_labels`.
-        """
+        """A copy with other labels: title, description, author, license, tags, thumbnail; errors as `check_labels`."""
         check_labels(**labels)
         labelled = copy.copy(self)
         labelled.__dict__.update({name: tuple(text) if name == "tags" else text for name, text in labels.items()})

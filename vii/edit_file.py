@@ -62,10 +62,8 @@ def save_edit(edit: Edit, path: str | Path) -> None:
 
 
 def to_bytes(edit: Edit) -> bytes:
-    """The bytes of an edit file, checked by reading them as `load_edit` does; see `tensor_bytes`.
-
-    Raises:
-        EditFileError: they would be refused.
+    """The bytes of an edit file, checked by reading them as `load_edit` does; EditFileError where they would be
+    refused.
     """
     try:
         data = tensor_bytes(stored(edit), _metadata(edit))

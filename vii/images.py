@@ -48,11 +48,7 @@ def from_array(pixels: np.ndarray) -> Tensor:
 
 
 def to_array(image: Tensor, bits: int = 8) -> np.ndarray:
-    """`(3, h, w)` in [0, 1] (values outside are clipped) -> `(h, w, 3)` uint8, or uint16 for 16 bits.
-
-    Raises:
-        UsageError: the image is no `(3, h, w)`, or the bits are neither 8 nor 16.
-    """
+    """`(3, h, w)` in [0, 1] (values outside are clipped) -> `(h, w, 3)` uint8, or uint16 for 16 bits."""
     if bits not in (8, 16):
         raise UsageError(f"bits: expected 8 or 16 a channel, got {bits!r}")
     check_image(image, "image")
@@ -65,8 +61,7 @@ def to_array(image: Tensor, bits: int = 8) -> np.ndarray:
 def from_pil(picture: Image.Image) -> Tensor:
     """A Pillow picture of any mode -> `(3, h, w)` float32 in [0, 1]: upright by its EXIF, in sRGB, on white.
 
-    Raises:
-        ImageError: it cannot be decoded, or its black and white are not known.
+    Raises ImageError where it cannot be decoded, or its black and white are not known.
     """
     return from_array(pixels_of(picture))
 
@@ -77,18 +72,7 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def load_mask(path: str | Path, image: Tensor) -> Tensor:
-    """Where to edit, from a picture file: white edits, transparency limits (see `vii.pictures.read_mask`).
-
-    Args:
-        path: of the mask.
-        image: the photo, `(3, h, w)`.
-
-    Returns:
-        `(1, h, w)` float32 in [0, 1], of the photo's size.
-
-    Raises:
-        ImageError: it cannot be read, has another shape than the photo, or its levels are no mask's.
-    """
+    """Where to edit in a photo `(3, h, w)`, from a picture file: `(1, h, w)` float32 in [0, 1]; see `read_mask`."""
     height, width = image.shape[-2:]
     return torch.from_numpy(read_mask(path, (height, width)))[None]
 
@@ -132,20 +116,12 @@ def save_image(
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """Files and folders -> picture files; `vii.pictures.find_pictures` says what was left out as well.
-
-    Raises:
-        ImageError: a path does not exist, or a folder holds no picture.
-    """
+    """Files and folders -> picture files; `vii.pictures.find_pictures` says what was left out as well."""
     return find_pictures(paths).paths
 
 
 def check_image(image: Tensor, name: str) -> None:
-    """Refuse what is no `(3, h, w)` of floats.
-
-    Raises:
-        UsageError: with what arrived and how to mend it.
-    """
+    """Raise UsageError for what is no `(3, h, w)` of floats, with what arrived and how to mend it."""
     shape, kind = tuple(image.shape), str(image.dtype).removeprefix("torch.")
     if len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] not in (1, 3):
         raise UsageError(
@@ -212,15 +188,9 @@ class Pair:
         """Read a pair from two files.
 
         The pictures must show the same frame. Where only the scale differs (aspect ratios within 2 %), the after
-        picture is scaled to the size of the before picture.
+        picture is scaled to the size of the before picture. For `around` see `load_image`.
 
-        Args:
-            before: path of the picture before the edit.
-            after: path of the picture after it.
-            around: a number of pixels that are enough (see `load_image`); None: all of them.
-
-        Raises:
-            ImageError: a file cannot be read, or the aspect ratios differ.
+        Raises ImageError where a file cannot be read, or the aspect ratios differ.
         """
         first, second = read_picture(before, around=around), read_picture(after, around=around)
         ratios = [picture.size[0] / picture.size[1] for picture in (first, second)]

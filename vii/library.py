@@ -30,14 +30,7 @@ ADVICE = f"set {VARIABLE} to a folder that can be written to"
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One edit file of a folder.
-
-    Attributes:
-        name: of the file, without its suffix.
-        path: of the file.
-        edit: what it holds, or None where it cannot be used.
-        problem: why it cannot be used.
-    """
+    """One edit file of a folder, by its name without the suffix: what it holds, or why it cannot be used."""
 
     name: str
     path: Path
@@ -71,8 +64,7 @@ class Entry:
 def library_folder() -> Path:
     """Where the library is: `VII_LIBRARY`, or the platform's place for a user's data. It need not exist yet.
 
-    Raises:
-        UsageError: the user has no home directory.
+    Raises UsageError where the user has no home directory.
     """
     try:
         if chosen := os.environ.get(VARIABLE):
@@ -85,8 +77,7 @@ def library_folder() -> Path:
 def edit_files(folder: Path) -> dict[str, Path]:
     """Name -> path of the edit files directly in a folder, sorted by name; none where there is no folder.
 
-    Raises:
-        UsageError: it is no folder, or cannot be read.
+    Raises UsageError where it is no folder, or cannot be read.
     """
     try:
         paths = [path for path in folder.iterdir() if path.suffix.lower() == SUFFIX and not path.name.startswith(".")]
@@ -151,9 +142,7 @@ def add_edits(
 def remove_edits(names: Iterable[str]) -> list[Path]:
     """Delete edits from the library, all of them or, where a name is unknown, none; returns the files deleted.
 
-    Raises:
-        UsageError: a name is unknown.
-        OutputError: a file cannot be deleted.
+    Raises UsageError for an unknown name, OutputError where a file cannot be deleted.
     """
     known = edit_files(library_folder())
     paths = list(dict.fromkeys(_known(name, known) for name in names))
@@ -166,11 +155,7 @@ def remove_edits(names: Iterable[str]) -> list[Path]:
 
 
 def find_edit(text: str) -> Path:
-    """An edit file by path or by name: a file that exists, else what is written like a path, else the library.
-
-    Raises:
-        UsageError: a name that the library does not hold.
-    """
+    """An edit file by path or by name: a file that exists, else what is written like a path, else the library's."""
     if os.path.isfile(text) or written_as_path(text):
         return Path(text)
     try:
@@ -198,8 +183,7 @@ def _known(name: str, known: Mapping[str, Path]) -> Path:
 def safe_name(name: str, option: str = "`name`") -> str:
     """A name under which an edit can be kept anywhere, in one spelling.
 
-    Raises:
-        UsageError: it is too long, or some system could not store it or would take it for something else.
+    Raises UsageError where it is too long, or some system could not store it or would take it for something else.
     """
     name = _normal(name)
     if len(name) > MAX_NAME or not NAME.fullmatch(name) or RESERVED.fullmatch(name) or name.lower().endswith(SUFFIX):

@@ -62,12 +62,10 @@ LAYOUTS = (
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds.
+    """What a folder holds: pairs (before, after) in the order of their names, numbers by their value, and by which
+    layout.
 
-    Attributes:
-        pairs: paths before and after, in the order of their names, numbers by their value.
-        photos: pictures that the layout keeps for trying the edit on; no half of a pair.
-        layout: name of the layout.
+    `photos` are pictures that the layout keeps for trying the edit on; no half of a pair.
     """
 
     pairs: list[tuple[str, str]]
@@ -76,10 +74,8 @@ class Found:
 
 
 def find_pairs(folder: str | Path) -> Found:
-    """The pairs in a folder; `match_pairs` on what lies in it and in its subfolders `before` and `after`.
-
-    Raises:
-        ImageError: there is no such folder, no layout fits, several do, or a picture has no partner.
+    """The pairs in a folder; `match_pairs` on what lies in it and in its subfolders `before` and `after`; errors
+    likewise.
     """
     folder = Path(folder)
     # Hidden files are other programs' (macOS leaves a '._0_0.png' beside a '0_0.png').
@@ -101,9 +97,7 @@ def find_pairs(folder: str | Path) -> Found:
 def match_pairs(names: Iterable[str]) -> Found:
     """Sort the names of a folder's pictures into pairs, by the one layout of `LAYOUTS` that they follow.
 
-    Args:
-        names: relative to the folder, with `/`; all of pictures. Suffixes may differ within a pair, case does not
-            matter.
+    Names are relative to the folder, with `/`. Suffixes may differ within a pair, case does not matter.
 
     Raises:
         ImageError: no layout has a pair among them, two have, two pictures would be the same half of a pair, or a
@@ -174,11 +168,7 @@ def likeness(before: Tensor, after: Tensor) -> tuple[float, float]:
     """How much two pictures of one shape have in common: correlations of where their edges are, and of their light.
 
     Edges stay where they are under most edits: colours, light, styles, a negative. The second is without its sign, and
-    counts where an edit covers the edges.
-
-    Args:
-        before: `(3, h, w)` in [0, 1].
-        after: `(3, h, w)` in [0, 1]; of any size, for both are compared as squares of `SIDE` pixels.
+    counts where an edit covers the edges. Both pictures are compared as squares of `SIDE` pixels.
 
     Returns:
         of the edges, in [-1, 1], and of the light, in [0, 1]; 0 where a picture has none.

@@ -22,14 +22,9 @@ TARGETS: Sequence[str] = ("after", "direction")
 
 @dataclass(frozen=True)
 class PezStep:
-    """The search after some updates.
+    """The search after `step` of `steps` updates; step 0 is the random start.
 
-    Attributes:
-        step: number of updates so far; 0 is the random start.
-        steps: how many there will be.
-        loss: `1 - cos` of the prompt at this step.
-        best_loss: the least so far.
-        best: the prompt it belongs to.
+    `loss` is `1 - cos` of the prompt at this step, `best_loss` the least so far, `best` the prompt it belongs to.
     """
 
     step: int
@@ -42,13 +37,9 @@ class PezStep:
 def pez(
     space: PromptSpace, pairs: Sequence[Pair], *, watch: Callable[[str], None] | None = None, **options: Any
 ) -> str:
-    """The best prompt found; Ctrl-C ends the search early with the best so far.
+    """The best prompt that `pez_steps` finds; Ctrl-C ends the search early with the best so far.
 
-    Args:
-        space: see `pez_steps`, as for `pairs` and `options`.
-        pairs: likewise.
-        watch: called with a note on how far the search is, now and then.
-        options: likewise.
+    `watch` is called with a note on how far the search is, now and then.
     """
     last: PezStep | None = None
     try:

@@ -97,12 +97,9 @@ def starting_texts(
 
 
 def shorten(editor: Editor, text: str) -> str:
-    """A text cut after the last word with which the editor's text encoder still takes it.
+    """A text cut after the last word with which the editor's text encoder still takes it, or UsageError.
 
     For captions, which nobody chose the length of; words that somebody wrote are refused by `Editor.instruct` instead.
-
-    Raises:
-        UsageError: not even the first word fits.
     """
     words = text.split(" ")
     for kept in range(len(words), 1, -1):

@@ -15,11 +15,7 @@ PULLED = ".pulled.jsonl"
 
 
 def remember(sha256: str, source: str) -> None:
-    """Note in the library where a file with this hash came from.
-
-    Raises:
-        OutputError: the library cannot be written to.
-    """
+    """Note in the library where a file with this hash came from, or raise OutputError."""
     path = library_folder() / PULLED
     try:
         with path.open("a", encoding="utf-8") as file:

@@ -23,12 +23,7 @@ MAX_NAME = 64
 def check_textual_inversion(edit: Edit, kind: str) -> None:
     """Refuse an export that would load elsewhere and mean nothing there.
 
-    Args:
-        edit: a learned edit.
-        kind: a key of `TEXTUAL_INVERSION`.
-
-    Raises:
-        UsageError: the edit was not learned in input embeddings, or begins with rows that are not its own.
+    Raises UsageError: the edit was not learned in input embeddings, or begins with rows that are not its own.
     """
     if edit.space.kind != INPUT_EMBEDDING:
         raise UsageError(

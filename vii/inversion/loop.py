@@ -123,10 +123,8 @@ class _Best:
 class _Run:
     """What stays the same while learning goes on, and what is told of it.
 
-    Attributes:
-        sampling: with which settings the edit is to be applied, and a guided loss is guided.
-        null_loss: on the probe set, without an instruction.
-        probes: samples of that set.
+    `sampling` are the settings that the edit is to be applied with, and a guided loss guided; `null_loss` is that on
+    the probe set without an instruction; `probes` the number of its samples.
     """
 
     editor: Editor

@@ -19,12 +19,9 @@ LEAST = 0.7
 
 
 def views(pair: Pair, augment: str, generator: torch.Generator) -> list[Pair]:
-    """The pair itself, first, and its other views.
+    """The pair itself, first, and its other views by a key of `AUGMENTATIONS`.
 
-    Args:
-        pair: h x w pixels.
-        augment: a key of `AUGMENTATIONS`.
-        generator: decides the crops; each keeps the aspect ratio and has sides of `LEAST` to 1 times the pair's.
+    Each crop keeps the aspect ratio and has sides of `LEAST` to 1 times the pair's.
     """
     if augment == "none":
         return [pair]

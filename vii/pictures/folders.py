@@ -19,12 +19,10 @@ HEIC = {".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF"}
 
 @dataclass(frozen=True)
 class Pictures:
-    """What some files and folders stand for.
+    """What some files and folders stand for: the pictures in the order asked for, and what of the folders is left out,
+    why.
 
-    Attributes:
-        paths: the pictures, in the order asked for, those of a folder by name.
-        left_out: files of the folders that are not taken -> why, in a few words. Hidden files and sidecars are no
-            pictures and not counted.
+    Hidden files and sidecars are no pictures and not counted.
     """
 
     paths: list[Path]
@@ -46,8 +44,7 @@ class Pictures:
 def find_pictures(paths: Iterable[str | Path]) -> Pictures:
     """Files and folders -> picture files: a folder stands for the pictures directly in it, hidden files left out.
 
-    Raises:
-        ImageError: a path does not exist or is out of reach, or a folder holds no picture.
+    Raises ImageError: a path does not exist or is out of reach, or a folder holds no picture.
     """
     found: list[Path] = []
     left_out: dict[Path, str] = {}

@@ -92,8 +92,7 @@ def read_picture(path: str | Path, *, around: int | None = None) -> Picture:
 def pixels_of(picture: Image.Image) -> np.ndarray:
     """A Pillow picture of any mode -> `(h, w, 3)`, upright, in sRGB, on white: uint8, or uint16 for deeper grey.
 
-    Raises:
-        ImageError: it cannot be decoded, or its black and white are not known.
+    Raises ImageError: it cannot be decoded, or its black and white are not known.
     """
     try:
         picture.load()  # which turns a TIFF by itself, and takes the orientation out of its EXIF

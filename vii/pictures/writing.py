@@ -28,11 +28,7 @@ RENDERING_INTENT = b"\0"
 
 
 def output_format(path: str | Path) -> str:
-    """The format that the name of a result asks for: PNG, JPEG, WEBP or TIFF.
-
-    Raises:
-        UsageError: it asks for none of these.
-    """
+    """The format that the name of a result asks for: PNG, JPEG, WEBP or TIFF; UsageError for any other name."""
     suffix = Path(path).suffix
     if found := OUTPUT_FORMATS.get(suffix.lower()):
         return found

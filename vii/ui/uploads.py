@@ -14,11 +14,7 @@ from .bodies import inside
 
 
 def uploaded(path: Any, folder: Path) -> Path:
-    """A file that was uploaded: the browser names it, so it must lie in the folder of uploads.
-
-    Raises:
-        UsageError: it does not.
-    """
+    """A file that was uploaded: the browser names it, so it must lie in the folder of uploads, or UsageError."""
     if not isinstance(path, str) or not inside(path, folder.resolve()):
         raise UsageError("this file was not given to this page; drop it again")
     if not Path(path).is_file():

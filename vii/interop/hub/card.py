@@ -31,10 +31,7 @@ TEMPLATE = Path(__file__).with_name("card.md.j2")
 def model_card(repo: str, edits: Mapping[str, Edit], pictures: Sequence[tuple[str, str]] = ()) -> str:
     """The card as Markdown with YAML front matter. Whatever comes from a header is shown as plain text.
 
-    Args:
-        repo: id of the repository, for the commands.
-        edits: name -> edit; the file of each is called as its name, with `.safetensors`.
-        pictures: caption and path within the repository, in the order they are shown.
+    The file of each edit is called as its name, with `.safetensors`; pictures are captions and paths in the repository.
     """
     (name, first), models = next(iter(edits.items())), _hub_models(next(iter(edits.values())))
     options = f', model="{first.space.model}"' if models else ""

@@ -43,15 +43,7 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Pulled:
-    """A file that was fetched and checked: where it is now, and where it came from.
-
-    Attributes:
-        path: of the file.
-        repo: id of the repository.
-        commit: the revision was pinned to.
-        file: within the repository.
-        sha256: of the whole file.
-    """
+    """A file that was fetched and checked: where it is now, and its repository, commit, name there, and hash."""
 
     path: Path
     repo: str
@@ -95,11 +87,7 @@ def prepare(paths: Sequence[str | Path], repo: str, pictures: Sequence[str | Pat
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> list[Path]:
-    """Write what `prepare` gives into a new or empty folder.
-
-    Raises:
-        OutputError: it cannot be written to, or holds something.
-    """
+    """Write what `prepare` gives into a new or empty folder; OutputError for any other, and where that fails."""
     make_folder(folder)
     if any(folder.iterdir()):
         raise OutputError(f"{folder}: expected a new or empty folder, this one holds files")
@@ -125,8 +113,7 @@ def push(
         force: replace the card and edits of the same name; otherwise the card is kept and the edits are refused.
         endpoint: of another Hub.
 
-    Raises:
-        HubError: it cannot be reached, or refuses.
+    Raises HubError where the Hub cannot be reached, or refuses.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
