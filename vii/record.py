@@ -40,18 +40,13 @@ def record(
     finish: str = "auto",
     size: tuple[int, int],
 ) -> dict[str, Any]:
-    """How one picture was made, as plain values that JSON can hold; arguments as those of `vii.Application`.
+    """How one picture was made, as plain values that JSON can hold; what is not said here is as in `vii.Application`.
 
     Args:
         editor: that made it; None where colour transforms did.
         edits: name, weight and edit, in their order; the name is for people, the hash of the tokens tells which it was.
         settings: the editor's settings that it was sampled with; None without one.
-        text: see above, as for `join_text`, `seed`, `reuse_noise` and `finish`.
-        join_text: likewise.
-        seed: likewise.
-        reuse_noise: likewise.
         region: "mask", or the box `x, y, w, h` in pixels of the photo, or None for the whole picture.
-        finish: likewise.
         size: width and height of the result.
     """
     packages = EDITORS_PACKAGES if editor else ("numpy",)

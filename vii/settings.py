@@ -90,8 +90,6 @@ def _short(value: object) -> str:
 
 def _checked(name: str, value: object, hint: object) -> object:
     wanted = _plain(hint)
-    if type(value) is not wanted and not (wanted is float and type(value) is int):
-        raise UsageError(f"{name} must be of type {wanted.__name__}, got {_short(value)}")
     _check_value(name, value, wanted)
     return float(value) if wanted is float else value  # type: ignore[arg-type]
 

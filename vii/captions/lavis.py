@@ -30,13 +30,9 @@ SECONDS = 3600.0
 def lavis_command(model: str, device: torch.device | str = "cpu") -> list[str]:
     """The command for captions by a model; the paths of pictures follow it.
 
-    Args:
-        model: ARCHITECTURE/TYPE of LAVIS's model zoo, or a YAML file in the form of LAVIS's own model configurations.
-        device: where it runs; anything but CUDA is the CPU.
-
-    Raises:
-        UsageError: not the name of a model.
-        CaptionerError: uv is not installed.
+    A model is ARCHITECTURE/TYPE of LAVIS's model zoo, or a YAML file in the form of LAVIS's own model configurations.
+    It runs on CUDA or the CPU. Raises UsageError for what is no name of a model, CaptionerError where uv is not
+    installed.
     """
     if Path(model).suffix in (".yaml", ".yml"):
         if not Path(model).is_file():
@@ -75,11 +71,7 @@ def lavis_captions(
 ) -> list[str]:
     """Images `(3, h, w)` in [0, 1] -> a caption each, by one run of the program, which sees them as files.
 
-    Arguments as `lavis_command`; paths inside a YAML file are relative to it.
-
-    Raises:
-        UsageError: not the name of a model.
-        CaptionerError: uv is not installed, or the program fails.
+    Arguments and errors as `lavis_command`; paths inside a YAML file are relative to it.
     """
     command = lavis_command(model, device)
     home = Path(model).resolve().parent if Path(model).suffix in (".yaml", ".yml") else None

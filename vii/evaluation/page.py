@@ -24,12 +24,7 @@ def page(
 ) -> str:
     """The page as text.
 
-    Args:
-        title: the page's.
-        facts: what was run, in names and values.
-        tasks: the edits.
-        split_of: gives the pictures of the first seed, which are shown.
-        results: of the whole run.
+    `facts` say what was run, in names and values; `split_of` gives the pictures of the first seed, which are shown.
     """
     sections = [
         _section(index, task, split_of(task), [r for r in results if r.score.task == task.name])

@@ -85,15 +85,10 @@ class Source(Protocol):
     """Where the pictures of a task come from."""
 
     def split(self, photos: Photos, seed: int, examples: int = 1, scale: Scale = as_it_is) -> Split:
-        """The pictures under one seed, which says which photos become examples.
+        """The pictures under one seed, which says which photos become examples; all of them scaled.
 
-        Args:
-            photos: for edits that are formulas, by name; see `read_photos`.
-            seed: see above.
-            examples: how many.
-            scale: what is done to all pictures.
-
-        Raises UsageError where there are not as many examples, or nothing is left to test on.
+        `photos` are for edits that are formulas, by name; see `read_photos`. Raises UsageError where there are not as
+        many examples, or nothing is left to test on.
         """
 
 

@@ -55,14 +55,10 @@ def color_map(edit: Edit) -> ColorTransform | Lut:
 def export_lut(edit: Edit, path: str | Path, kind: str, *, weight: float = 1.0) -> LutError:
     """Write an edit as a 3D LUT of 33 points a side (`cube`), or as a Hald CLUT of level 8, 16 bits a channel (`hald`).
 
-    A table that was imported goes out with its own points.
+    A table that was imported goes out with its own points. Returns what the file, read back, makes of the shipped
+    photos, against the edit itself.
 
-    Returns:
-        what the file, read back, makes of the shipped photos, against the edit itself.
-
-    Raises:
-        UsageError: the edit is no colour map, the weight is no number in its range, or the name does not fit the kind.
-        OutputError: the file cannot be written.
+    Raises UsageError where the edit is no colour map, the weight is no number in its range, or the name does not fit.
     """
     ((_, weight),) = weighted_edits([(edit, weight)])
     transform = color_map(edit)

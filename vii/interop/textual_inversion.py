@@ -47,19 +47,11 @@ def token_name(edit: Edit) -> str:
 
 
 def export_textual_inversion(edit: Edit, path: str | Path, kind: str, name: str | None = None) -> str:
-    """Write an edit as a textual inversion: safetensors, one tensor `(k, d)`, float32.
+    """Write an edit as a textual inversion: safetensors, one tensor `(k, d)`, float32; returns what to write in a
+    prompt.
 
-    For diffusers the tensor is called as the placeholder; for the others `emb_params`, and the file's name is what
-    they call it by.
-
-    Args:
-        edit: learned with an editor in the space "input".
-        path: of the file to write, `*.safetensors`.
-        kind: a key of `TEXTUAL_INVERSION`.
-        name: the placeholder for diffusers; by default `token_name`.
-
-    Returns:
-        what to write in a prompt in the other program.
+    For diffusers the tensor is called as the placeholder, `name` or `token_name`; for the others `emb_params`, and the
+    file's name is what they call it by.
 
     Raises:
         UsageError: see `check_textual_inversion`; or a placeholder that cannot be one, or for a program that has none.

@@ -62,16 +62,15 @@ class Step:
 
 
 def invert(editor: Editor, pairs: Sequence[Pair], settings: InversionSettings | None = None, *, seed: int = 0) -> Edit:
-    """Learn an edit and its finish; Ctrl-C ends it early with the best tokens so far.
+    """Learn an edit and its finish from one or more pairs; Ctrl-C ends it early with the best tokens so far.
 
     Args:
         editor: a frozen editor.
-        pairs: one or more examples of one edit.
+        pairs: examples of one edit.
         settings: how to learn, as from `load_recipe`; by default the recipe `default`.
         seed: makes the run repeatable: the same seed gives the same edit file on the same machine.
 
-    Raises:
-        UsageError: no pair, or settings that this editor cannot follow.
+    Raises UsageError for no pair, or settings that this editor cannot follow.
     """
     if advice := learning_advice(editor):
         warnings.warn(advice, stacklevel=2)
@@ -105,9 +104,10 @@ def invert_steps(
     settings = settings or InversionSettings()
     if not pairs:
         raise UsageError("expected at least one before/after pair")
+    check_seed(seed)
     # Refuses what there is no room for, and what there is not.
     Leaves.of(free(editor.instruct(settings.init_text), settings), settings.learn_pooled)
-    return _steps(editor, tuple(pairs), settings, sampling_settings(editor, settings), check_seed(seed), watch)
+    return _steps(editor, tuple(pairs), settings, sampling_settings(editor, settings), seed, watch)
 
 
 @dataclass(frozen=True, eq=False)

@@ -249,10 +249,7 @@ def read_text(path: str | Path) -> dict[str, str]:
     """The texts that a picture carries, where `write_picture` puts them; no pixel is decoded.
 
     Of a PNG the text chunks before the pixels; of the other formats what stands in XMP, and EXIF's UserComment as
-    `parameters`, as other tools write it.
-
-    Raises:
-        ImageError: it is missing, no picture, or damaged.
+    `parameters`, as other tools write it. Raises ImageError for what is no picture, or damaged.
     """
     with opened(path, to_decode=False) as picture:
         return texts_of(picture)

@@ -31,11 +31,9 @@ class Job:
 
     Attributes:
         id: what its page knows it by; cannot be guessed.
-        name: for people.
         state: "waiting", "running", "done", or "failed".
         progress: whatever the work tells about itself while it runs; replaced, never changed.
         result: what came of it; None where it was stopped before it began, or failed.
-        problem: why it failed.
         files: uploads that it reads.
         folder: of what it makes, which is removed when the job is forgotten; None where it makes no files.
     """

@@ -14,7 +14,7 @@ from ..editor import Editor
 from ..errors import UsageError
 from ..images import Pair
 from ..inversion import InversionSettings, Step, invert_steps, little_learned
-from ..inversion.recipes import load_recipe
+from ..inversion.recipes import load_recipe, recipe_names
 from ..library import Entry, add_edits, safe_name
 from ..rendering.preview import snapshot_steps
 from ..rendering.sheets import data_url, inside, thumbnail_of
@@ -103,8 +103,6 @@ def settings_for(
 
     Raises RecipeError for an unknown recipe, UsageError for a value that cannot be.
     """
-    from ..inversion.recipes import recipe_names
-
     # A recipe's name may be a path elsewhere; a page names only those that are always there.
     if recipe not in recipe_names():
         raise UsageError(f"unknown recipe '{recipe[:60]}'; expected one of {', '.join(recipe_names())}")

@@ -20,14 +20,9 @@ PAINTED = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What is to be done to every photo.
+    """What is to be done to every photo: edits (name, weight and edit), words, and options as of `vii.Application`.
 
-    Attributes:
-        edits: name, weight and edit.
-        words: to add, or to apply alone.
-        settings: sampling settings that were filled in.
-        size: of results, see `vii.Application`.
-        mask: `(h, w)`, 1 where to edit; None for everywhere.
+    The mask is `(h, w)`, 1 where to edit; None for everywhere.
     """
 
     edits: Sequence[tuple[str, float, Edit]]

@@ -59,10 +59,7 @@ class Pulled:
 def prepare(paths: Sequence[str | Path], repo: str, pictures: Sequence[str | Path] = ()) -> dict[str, bytes]:
     """Path within the repository -> bytes of all that a push uploads; needs no network.
 
-    Raises:
-        UsageError: no repository id, two files of one name, or a name that not every system can store.
-        EditFileError: not a valid edit file.
-        ImageError: a picture that cannot be read.
+    Raises UsageError for no repository id, two files of one name, or a name that not every system can store.
     """
     _check_repo(repo)
     edits: dict[str, Edit] = {}
