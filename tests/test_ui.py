@@ -150,8 +150,8 @@ def test_what_a_job_made_goes_with_it(studio, monkeypatch):
     made = []
     for _ in range(3):
         made.append(studio.jobs.submit("x", work))
-        until(lambda: made[-1].ended and studio.jobs._running is None)
-    assert [job.folder.exists() for job in made] == [False, False, True]
+        until(lambda: made[-1].ended)
+    until(lambda: [job.folder.exists() for job in made] == [False, False, True])
     assert [studio.jobs.find(job.id) is job for job in made] == [False, False, True]
 
 

@@ -164,6 +164,11 @@ def fit(image: Tensor, resolution: int, multiple: int) -> Tensor:
     return resize(image, *fitted_size(height, width, resolution, multiple))
 
 
+def limited(image: Tensor, side: int) -> Tensor:
+    """A picture `(3, h, w)` scaled down to about `side` squared pixels, where it has more."""
+    return fit(image, side, 1) if image[0].numel() > side**2 else image
+
+
 @dataclass(frozen=True, eq=False)
 class Pair:
     """One example of an edit: the same frame before and after, both `(3, h, w)` in [0, 1]."""

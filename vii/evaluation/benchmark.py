@@ -13,7 +13,7 @@ from torch import Tensor
 from ..edit_file import to_bytes
 from ..editor import Editor
 from ..files import make_folder
-from ..images import Pair, fit, resize, save_image, spread
+from ..images import Pair, limited, resize, save_image, spread
 from ..methods import Learned
 from ..sizes import fitted_size
 from .keys import code_sha256, conditions_of, key
@@ -42,7 +42,7 @@ class Output:
 
     Attributes:
         test: photo and truth.
-        shown: the picture as it is kept, see `for_page`.
+        shown: the picture as it is kept, of `SHOWN_SIDE` squared pixels.
         full: PSNR and SSIM at the photo's own size; None where that is the editor's.
         looks: PSNR of what it would have made at each moment of learning.
     """
@@ -68,11 +68,6 @@ def count_examples(methods: Sequence[Method]) -> int:
 def count_scores(tasks: Sequence[Task], methods: Sequence[Method], seeds: Sequence[int]) -> int:
     """How many scores a run has."""
     return len(seeds) * sum(_takes(method, task) for method in methods for task in tasks)
-
-
-def for_page(picture: Tensor) -> Tensor:
-    """A picture scaled down to about `SHOWN_SIDE` squared pixels, where it is larger."""
-    return fit(picture, SHOWN_SIDE, 1) if picture[0].numel() > SHOWN_SIDE**2 else picture
 
 
 def split_of(task: Task, photos: Photos, seed: int, side: int, examples: int = 1, max_side: int = MAX_SIDE) -> Split:
@@ -165,7 +160,7 @@ def _output(editor: Editor, learned: Learned, pairs: Sequence[Pair], test: Pair,
     small = Pair(resize(test.before, *size), resize(test.after, *size))
     made = (moment.transfer(pairs, test.before, seed=seed).cpu() for moment in learned.moments)
     looks = [psnr(resize(one, *size), small.after) for one in made]
-    return Output(resize(picture, *size), small, for_page(picture), seconds, full, looks)
+    return Output(resize(picture, *size), small, limited(picture, SHOWN_SIDE), seconds, full, looks)
 
 
 def _score(

@@ -47,10 +47,10 @@ class Case:
 
     def read(self) -> tuple[Tensor, Tensor | None]:
         """Photo and truth, of one size; ImageError where a file cannot be read, or the two do not show one frame."""
-        if self.truth is not None:
-            pair = self.pair()
-            return pair.before, pair.after
-        return self.scale(load_image(self.photo) if isinstance(self.photo, Path) else self.photo), None
+        if self.truth is None:
+            return self._scaled(self.photo), None
+        pair = self.pair()
+        return pair.before, pair.after
 
     def pair(self) -> Pair:
         """Photo and truth, where there is a truth."""
@@ -59,9 +59,11 @@ class Case:
         if isinstance(photo, Path) and isinstance(truth, Path):
             both = Pair.open(photo, truth)
             return self.disturb(Pair(self.scale(both.before), self.scale(both.after)))
-        before = self.scale(load_image(photo) if isinstance(photo, Path) else photo)
-        assert not isinstance(truth, Path)
-        return self.disturb(Pair(before, self.scale(truth) if isinstance(truth, Tensor) else truth(before)))
+        before = self._scaled(photo)
+        return self.disturb(Pair(before, truth(before) if callable(truth) else self._scaled(truth)))
+
+    def _scaled(self, picture: Tensor | Path) -> Tensor:
+        return self.scale(load_image(picture) if isinstance(picture, Path) else picture)
 
 
 @dataclass(frozen=True, eq=False)

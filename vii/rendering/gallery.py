@@ -17,7 +17,7 @@ from ..images import find_images, load_image, resize, spread
 from ..library import Entry
 from ..text import percent
 from .html import render
-from .sheets import contact_sheet, inside, thumbnail_image
+from .sheets import at_most, contact_sheet, thumbnail_image
 
 # Pixels: the longer side of a photo in memory, and of a picture on the page.
 WORKING_SIDE, SHOWN_SIDE = 1024, 320
@@ -45,7 +45,7 @@ def gallery_photos(folder: str | Path | None, count: int) -> tuple[dict[str, Ten
     for path in spread(find_images([folder]), count):
         name = path.stem if path.stem not in photos else path.name
         try:
-            photos[name] = _at_most(load_image(path), WORKING_SIDE)
+            photos[name] = at_most(load_image(path), WORKING_SIDE)
         except ImageError as error:
             problems[path.name] = str(error).removeprefix(f"{path}: ")
     if not photos:
@@ -91,7 +91,7 @@ def show_edits(
         for entry, edit in group:
             try:
                 plan = Application(editor, edit, seed=seed, any_model=any_model)
-                pictures = (_at_most(picture, SHOWN_SIDE) for picture in plan.many(photos.values()))
+                pictures = (at_most(picture, SHOWN_SIDE) for picture in plan.many(photos.values()))
                 yield Shown(entry, dict(zip(photos, pictures, strict=True)))
             except ViiError as error:
                 yield Shown(entry, problem=str(error))
@@ -161,7 +161,7 @@ def _section(index: int, item: Shown, photos: Mapping[str, Tensor], in_library: 
 def _example(edit: Edit) -> Tensor | None:
     """The example, where the edit file holds its picture and it can be read."""
     try:
-        return _at_most(thumbnail_image(edit.thumbnail), 2 * SHOWN_SIDE)
+        return at_most(thumbnail_image(edit.thumbnail), 2 * SHOWN_SIDE)
     except ImageError:
         return None
 
@@ -183,7 +183,3 @@ def _command(entry: Entry, in_library: bool) -> str:
     safe = entry.name if not entry.name.startswith("-") else f"./{entry.name}"
     edit = safe if in_library else safe + entry.path.suffix
     return f"vii apply {shlex.quote(edit)} photo.jpg -o {shlex.quote(safe + '.png')}"
-
-
-def _at_most(image: Tensor, side: int) -> Tensor:
-    return inside(image, side) if max(image.shape[-2:]) > side else image

@@ -55,6 +55,11 @@ def inside(image: Tensor, side: int) -> Tensor:
     return resize(image, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
+def at_most(image: Tensor, side: int) -> Tensor:
+    """A picture scaled down where a side of it is longer than this."""
+    return inside(image, side) if max(image.shape[-2:]) > side else image
+
+
 def strip(images: Sequence[Tensor], height: int = 192) -> Tensor:
     """Pictures side by side at one height, `(3, height, sum of widths)`."""
     return torch.cat([resize(x, height, max(1, round(x.shape[2] * height / x.shape[1]))) for x in images], dim=2)

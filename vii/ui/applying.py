@@ -12,7 +12,7 @@ from torch import Tensor
 from ..application import Application
 from ..errors import UsageError, ViiError
 from ..images import load_image, resize, save_image
-from ..rendering.sheets import inside
+from ..rendering.sheets import at_most
 from .jobs import Job
 from .request import Request
 from .studio import Studio
@@ -121,7 +121,7 @@ def apply_to(job: Job, studio: Studio, photos: Sequence[Path], request: Request)
 def _shown(folder: Path, photo: Tensor, edited: Tensor) -> tuple[Path, Path]:
     """The photo and its result as the page compares them, both at one size."""
     folder.mkdir(parents=True)
-    after = inside(edited, SHOWN) if max(edited.shape[-2:]) > SHOWN else edited
+    after = at_most(edited, SHOWN)
     before, paths = resize(photo, *after.shape[-2:]), (folder / "before.png", folder / "after.png")
     for image, path in zip((before, after), paths, strict=True):
         save_image(image, path)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..images import load_image
-from ..rendering.sheets import inside as inside_square
+from ..rendering.sheets import at_most
 from ..text import printable
 from .bodies import inside
 
@@ -32,5 +32,4 @@ def plain(error: Exception, folder: Path) -> str:
 
 def look_at(path: Path, side: int) -> Tensor:
     """An upload at no more than `side` pixels a side, decoded no larger than that takes; errors as `load_image`."""
-    image = load_image(path, around=side * side)
-    return inside_square(image, side) if max(image.shape[-2:]) > side else image
+    return at_most(load_image(path, around=side * side), side)

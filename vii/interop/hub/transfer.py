@@ -19,7 +19,7 @@ from ...errors import EditFileError, HubError, OutputError, UsageError
 from ...files import make_folder, write
 from ...images import load_image, save_image
 from ...library import add_edits, safe_name
-from ...rendering.sheets import inside, thumbnail_image
+from ...rendering.sheets import at_most, thumbnail_image
 from ..origins import remember
 from .card import model_card
 from .failures import LOG_IN, one_line
@@ -77,7 +77,7 @@ def prepare(paths: Sequence[str | Path], repo: str, pictures: Sequence[str | Pat
     shown += [(f"picture {i}", f"pictures/{i:02}.png", load_image(path)) for i, path in enumerate(pictures, start=1)]
     with tempfile.TemporaryDirectory() as folder:
         for _, target, image in shown:
-            save_image(inside(image, MAX_SIDE) if max(image.shape[-2:]) > MAX_SIDE else image, Path(folder, "x.png"))
+            save_image(at_most(image, MAX_SIDE), Path(folder, "x.png"))
             files[target] = Path(folder, "x.png").read_bytes()
     listed = [(caption, target.replace(" ", "%20")) for caption, target, _ in shown]
     return {CARD: model_card(repo, edits, listed).encode(), **files}
