@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from .errors import ImageError, UsageError
-from .pictures import ASPECT_TOLERANCE, QUALITY, Picture, find_pictures, read_mask, read_picture, write_picture
+from .pictures import ASPECT_TOLERANCE, QUALITY, find_pictures, read_picture, write_picture
 from .pictures.reading import pixels_of
 from .sizes import fitted_size
 
@@ -71,12 +71,6 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(to_array(image))
 
 
-def load_mask(path: str | Path, image: Tensor) -> Tensor:
-    """Where to edit in a photo `(3, h, w)`, from a picture file: `(1, h, w)` float32 in [0, 1]; see `read_mask`."""
-    height, width = image.shape[-2:]
-    return torch.from_numpy(read_mask(path, (height, width)))[None]
-
-
 def save_image(
     image: Tensor,
     path: str | Path,
@@ -84,9 +78,6 @@ def save_image(
     text: Mapping[str, str] | None = None,
     bits: int = 8,
     quality: int = QUALITY,
-    photo: Picture | None = None,
-    keep_metadata: bool = False,
-    keep_location: bool = False,
 ) -> None:
     """Write `(3, h, w)` in [0, 1] as PNG, JPEG, WebP or TIFF, by the name of the file, whole or not at all.
 
@@ -96,23 +87,12 @@ def save_image(
         text: what to store with it, such as `parameters`, which other tools show as the settings used.
         bits: a channel, 8 or 16; JPEG and WebP have 8.
         quality: of JPEG and WebP, 1 to 100.
-        photo: what it was made from (`vii.pictures.read_picture`).
-        keep_metadata: carry over the photo's EXIF and colour profile; never its location, thumbnail, maker's notes.
-        keep_location: carry over its location as well.
 
     Raises:
         UsageError: an argument that does not fit, in shape, range or name.
         OutputError: the file cannot be written.
     """
-    write_picture(
-        to_array(image, bits),
-        path,
-        text=text,
-        quality=quality,
-        photo=photo,
-        keep_metadata=keep_metadata,
-        keep_location=keep_location,
-    )
+    write_picture(to_array(image, bits), path, text=text, quality=quality)
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:

@@ -156,7 +156,6 @@ def editing_paces(
     *,
     batch: int | None = None,
     rounds: int = 8,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> list[Pace]:
     """The bare networks and ours, in turn, with the model's recommended settings.
 
@@ -165,7 +164,6 @@ def editing_paces(
         photos: `(3, h, w)` in [0, 1], of one working size, so that every batch is full.
         batch: photos that go through the networks at once; None for as many as `Application` takes.
         rounds: timed batches of each.
-        clock: seconds; `time.process_time` on a machine that is busy with other work.
 
     Returns:
         the UNet and the autoencoder alone, the UNet alone, `Application.many`, and `vii.apply` photo by photo.
@@ -199,18 +197,18 @@ def editing_paces(
         "vii.apply, photo by photo": lambda: [apply(editor, None, next(photo), text=WORDS) for _ in range(batch)],
     }
     # The first round allocates memory and chooses algorithms.
-    times = [[_timed(way, editor.device, clock) for way in ways.values()] for _ in range(rounds + 1)][1:]
+    times = [[_timed(way, editor.device) for way in ways.values()] for _ in range(rounds + 1)][1:]
     return [
         Pace(name, batch, passes * steps, min(own)) for name, own in zip(ways, zip(*times, strict=True), strict=True)
     ]
 
 
-def _timed(work: Callable[[], object], device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
-    started = clock()
+def _timed(work: Callable[[], object], device: torch.device) -> float:
+    started = time.perf_counter()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return clock() - started
+    return time.perf_counter() - started
 
 
 @contextmanager
