@@ -68,7 +68,7 @@ LAYERS = [
     {"rendering.preview", "rendering.html"},
     {"rendering"},
     {"rendering.gallery"},
-    {"interop", "interop.prompt_embeds", "interop.textual_inversion", "interop.luts", "interop.origins"},
+    {"interop", "interop.prompt_embeds", "interop.textual_inversion", "interop.luts"},
     {"interop.hub.card", "interop.hub.failures"},
     {"interop.hub.transfer"},
     {"interop.hub", "interop.comfyui"},

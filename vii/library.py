@@ -3,6 +3,7 @@
 There is nothing but the files: what is known about an edit stands in its header, and its name is that of its file.
 """
 
+import hashlib
 import os
 import re
 import unicodedata
@@ -13,6 +14,7 @@ from typing import Any
 
 import platformdirs
 
+from . import strict
 from .edit_file import SUFFIX, Edit, describe_edit, load_edit
 from .errors import EditFileError, OutputError, UsageError, unknown_name
 from .files import make_folder, write
@@ -25,6 +27,9 @@ NAME = re.compile(r"\w([\w .+-]*[\w+-])?")
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 # Of what `vii show` tells of an edit, what a list does.
 LISTED = ("title", "description", "init_text", "editor", "base_model", "author", "license", "tags")
+# Where edits were pulled from, by hash: beside the edit files, which stay what their author published, byte for byte,
+# whatever they are called later on.
+PULLED = ".pulled.jsonl"
 ADVICE = f"set {VARIABLE} to a folder that can be written to"
 
 
@@ -197,3 +202,30 @@ def safe_name(name: str, option: str = "`name`") -> str:
 def _normal(name: str) -> str:
     """One spelling of letters with accents, which macOS and others store in different ways."""
     return unicodedata.normalize("NFC", name)
+
+
+def remember(sha256: str, source: str) -> None:
+    """Note in the library where a file with this hash came from, or raise OutputError."""
+    path = library_folder() / PULLED
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(strict.dumps({"sha256": sha256, "source": source}) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def origin(path: Path) -> str:
+    """Where a file of the library was pulled from, `REPO@COMMIT/FILE`; empty for any other or changed one."""
+    try:
+        lines = (path.parent / PULLED).read_text(encoding="utf-8").splitlines()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return ""
+    for line in reversed(lines):
+        try:
+            noted = strict.loads(line)
+            if noted["sha256"] == digest:
+                return str(noted["source"])
+        except (ValueError, KeyError, TypeError):  # a line that a full disk cut short
+            continue
+    return ""

@@ -20,11 +20,6 @@ from .pictures import SUFFIXES
 
 # How many names an error lists.
 LISTED = 8
-HINT = (
-    "N_0 and N_1; NAME_before and NAME_after; NAME_start and NAME_end; folders before/ and after/ with the same names"
-)
-
-
 # Side of the squares that two pictures are compared at.
 SIDE = 96
 # Of 744 pairs (12 photos, one edit of each family of `vii.evaluation.synthetic`) seven are below: small portholes,
@@ -35,29 +30,15 @@ SAME_PIXELS = 0.5 / 255
 LUMA = (0.299, 0.587, 0.114)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """One way of naming.
-
-    Attributes:
-        name: as people write it.
-        before: pattern of the picture before, without its suffix; the group, which may be missing, names the pair.
-        after: likewise.
-        photos: whether a picture before without one after is a photo to try the edit on.
-    """
-
-    name: str
-    before: str
-    after: str
-    photos: bool = False
-
-
-LAYOUTS = (
-    Layout("N_0 and N_1", r"([^/]+)_0", r"([^/]+)_1", photos=True),
-    Layout("NAME_before and NAME_after", r"(?:([^/]+)[_-])?before", r"(?:([^/]+)[_-])?after"),
-    Layout("NAME_start and NAME_end", r"(?:([^/]+)[_-])?start", r"(?:([^/]+)[_-])?end"),
-    Layout("before/NAME and after/NAME", r"before/(.+)", r"after/(.+)"),
-)
+# Ways of naming, as people write them: patterns of the picture before and the one after, without their suffixes; the
+# group, which may be missing, names the pair. Of the authors' way a picture before alone is a photo to try the edit on.
+AUTHORS = "N_0 and N_1"
+LAYOUTS: Mapping[str, tuple[str, str]] = {
+    AUTHORS: (r"([^/]+)_0", r"([^/]+)_1"),
+    "NAME_before and NAME_after": (r"(?:([^/]+)[_-])?before", r"(?:([^/]+)[_-])?after"),
+    "NAME_start and NAME_end": (r"(?:([^/]+)[_-])?start", r"(?:([^/]+)[_-])?end"),
+    "before/NAME and after/NAME": (r"before/(.+)", r"after/(.+)"),
+}
 
 
 @dataclass(frozen=True)
@@ -105,25 +86,25 @@ def match_pairs(names: Iterable[str]) -> Found:
     """
     names = sorted(names, key=_order)
     fitting = []
-    for layout in LAYOUTS:
-        before, after = _halves(names, layout.before), _halves(names, layout.after)
+    for layout, patterns in LAYOUTS.items():
+        before, after = (_halves(names, pattern) for pattern in patterns)
         if before.keys() & after.keys():
             fitting.append((layout, before, after))
     if not fitting:
         found = f"found {_listed(names)}" if names else f"found no pictures ({', '.join(SUFFIXES)})"
-        raise ImageError(f"no before/after pairs in this folder; expected {HINT}; {found}")
+        raise ImageError(f"no before/after pairs in this folder; expected {'; '.join(LAYOUTS)}; {found}")
     if len(fitting) > 1:
         layouts = "; ".join(
-            f"{layout.name} ({_listed([*before.values(), *after.values()], 2)})" for layout, before, after in fitting
+            f"{layout} ({_listed([*before.values(), *after.values()], 2)})" for layout, before, after in fitting
         )
         raise ImageError(f"pictures named in {len(fitting)} ways: {layouts}; keep each kind in a folder of its own")
     layout, before, after = fitting[0]
     pairs = [(name, after[key]) for key, name in before.items() if key in after]
-    photos = [name for key, name in before.items() if key not in after] if layout.photos else []
+    photos = [name for key, name in before.items() if key not in after] if layout == AUTHORS else []
     taken = {name for pair in pairs for name in pair} | set(photos)
     if odd := [name for name in names if name not in taken]:
-        raise ImageError(f"without a partner among pairs named {layout.name}: {_listed(odd)}; complete or remove them")
-    return Found(pairs, photos, layout.name)
+        raise ImageError(f"without a partner among pairs named {layout}: {_listed(odd)}; complete or remove them")
+    return Found(pairs, photos, layout)
 
 
 def _halves(names: Sequence[str], pattern: str) -> Mapping[str, str]:

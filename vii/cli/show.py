@@ -6,8 +6,7 @@ import click
 
 from ..edit_file import describe_edit, load_edit
 from ..errors import UsageError
-from ..interop.origins import origin
-from ..library import find_edit
+from ..library import find_edit, origin
 from ..pictures import SUFFIXES
 from ..record import read_record
 from .common import json_option, outputs_of, overwrite_option

@@ -9,7 +9,6 @@ from ..captions import INITS, TARGETS
 from ..diffusion import BANKED
 from ..errors import UsageError, unknown_name
 from ..settings import check, setting
-from .views import AUGMENTATIONS
 
 TINY = 1e-12  # of what must not be zero
 
@@ -47,9 +46,9 @@ class InversionSettings:
         noise: "fresh": drawn anew for every sample. "bank": one fixed noise a timestep, which can be reused when the
             edit is applied (the authors' way). "reuse": a bank, and the edit file says that applying is to reuse it
             (section 4.3 of the paper).
-        augment: views of every pair to learn from besides itself, the same for before and after; a key of
-            `vii.inversion.views.AUGMENTATIONS`: "none", "flip" (wrong for an edit with a left and a right), or
-            "crop-flip" (wrong for one that is tied to the borders too).
+        augment: views of every pair to learn from besides itself, the same for before and after: "none"; "flip", its
+            mirror image, wrong for an edit with a left and a right (light from one side, writing); or "crop-flip",
+            crops of either too, wrong also for one that is tied to a place or to the borders (a frame, a vignette).
         mse_weight: of the denoising loss.
         clip_weight: of the edit-direction term; not used by an editor without a joint space, and refused by one whose
             joint space is not that of its text encoder.
@@ -141,7 +140,7 @@ CHOICES = {
     "pez_target": TARGETS,
     "timesteps": ("stratified", "permutation"),
     "noise": ("fresh", *BANKED),
-    "augment": tuple(AUGMENTATIONS),
+    "augment": ("none", "flip", "crop-flip"),
     "finish": FINISHES,
 }
 

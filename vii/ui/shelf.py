@@ -11,8 +11,7 @@ from ..edit_file import describe_edit, load_edit
 from ..errors import EditFileError, ImageError, UsageError, ViiError, unknown_name
 from ..files import replacing
 from ..images import to_pil
-from ..interop.hub import origin
-from ..library import Entry, add_edits, edit_files, library_folder, read_folder, remove_edits
+from ..library import Entry, add_edits, edit_files, library_folder, origin, read_folder, remove_edits
 from ..rendering.sheets import thumbnail_image
 from ..text import percent, printable
 from .uploads import plain

@@ -25,7 +25,7 @@ MARKS = re.compile(r"([\\`*_{}\[\]<>()#!|~&$]|^[-+])")
 ENCODER = "CLIPTextModel"
 REVISION = re.compile(r"[\w+.-]+", re.ASCII)
 MAX_SHOWN = 500
-TEMPLATE = Path(__file__).with_name("card.md.j2")
+TEMPLATE = Path(__file__).with_name("card.j2")
 
 
 def model_card(repo: str, edits: Mapping[str, Edit], pictures: Sequence[tuple[str, str]] = ()) -> str:

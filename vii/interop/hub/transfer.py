@@ -18,9 +18,8 @@ from ...edit_file import MAX_BYTES, SUFFIX, Edit, from_bytes, load_edit
 from ...errors import EditFileError, HubError, OutputError, UsageError
 from ...files import make_folder, write
 from ...images import load_image, save_image
-from ...library import add_edits, safe_name
+from ...library import add_edits, remember, safe_name
 from ...rendering.sheets import at_most, thumbnail_image
-from ..origins import remember
 from .card import model_card
 from .failures import LOG_IN, one_line
 
