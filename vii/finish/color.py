@@ -221,8 +221,8 @@ def _fit(samples: Samples, terms: Terms) -> Fitted:
         # Quarters by how warm the colours are: left out, they show what becomes of colours that a pair does not have.
         warm = samples.before @ (1.0, 0.0, -1.0)
         partitions.append(np.searchsorted(np.quantile(warm, (0.25, 0.5, 0.75)), warm))
-    coefficients, *rest = ridge(features, samples.before, samples.after, penalty(terms), partitions)
-    return Fitted(ColorTransform(terms, coefficients.astype(np.float32)), *rest)
+    coefficients, wrong, risk = ridge(features, samples.before, samples.after, penalty(terms), partitions)
+    return Fitted(ColorTransform(terms, coefficients.astype(np.float32)), wrong, risk)
 
 
 def ridge(
@@ -256,7 +256,8 @@ def ridge(
             left[part] = np.clip(before[part] + features[part] @ without, 0, 1) - after[part]
         return left
 
-    strength, least, residuals, since = 0.0, np.inf, change, 0
+    residuals: Array = change
+    strength, least, since = 0.0, np.inf, 0
     for weaker in STRENGTHS:
         left, *unseen = (wrong(weaker, partition) for partition in range(len(parts)))
         risk = float(np.average([np.square(e).mean() for e in (left, *unseen)], weights=[1, *[UNSEEN] * len(unseen)]))

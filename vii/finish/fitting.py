@@ -150,7 +150,7 @@ def _fit_sharpness(samples: Samples, color: Fitted) -> Fitted:
 
 
 def _fit_place(samples: Samples, color: Fitted) -> Fitted:
-    """The best transform that varies by place; with the plain one's terms and all knots only where that may win."""
+    """The best transform that varies by place; with more terms, and all knots, only where that may win."""
     plain = color.transform.terms
     radii: list[tuple[float, ...]] = [(r,) for r in RADII[2:]] if plain.radii else []
     scan = [
@@ -165,7 +165,7 @@ def _fit_place(samples: Samples, color: Fitted) -> Fitted:
     knots = FEW_KNOTS if found.radii else MANY_KNOTS
     finer = [
         replace(terms, place=found.place, place_knots=knots, radii=found.radii)
-        for terms in dict.fromkeys((Terms(1), replace(plain, degree=max(1, plain.degree), radii=())))
+        for terms in (Terms(1), replace(plain, radii=()) if plain.axes else Terms(3))
     ]
     return min([best, *(fit_color(samples, [terms]) for terms in finer)], key=lambda fitted: fitted.error)
 
