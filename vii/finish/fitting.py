@@ -26,7 +26,7 @@ RADII = tuple(2.0**-e for e in range(10, 4, -1))
 # fitted to the pair fits other photos less well, the more so the worse it fits and the more it can express.
 EXACT, EXACT_MARGIN = 35.0, -1.0
 COLOR_MARGIN, CORRECTION_MARGIN = 1.5, 3.0
-SHARPNESS_OVER_COLOR, PLACE_OVER_COLOR, PLACE_OVER_EDITOR = 3.0, 6.0, 3.0
+SHARPNESS_OVER_COLOR, PLACE_OVER_COLOR, PLACE_OVER_EDITOR = 3.0, 6.0, 6.0
 # What a plain transform of colours has got right like this needs nothing else.
 RIGHT = 50.0
 MAX_DB = 100.0
