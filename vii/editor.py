@@ -12,16 +12,7 @@ from .errors import UsageError
 from .instruction import Instruction
 from .space import ENCODER_OUTPUT, INPUT_EMBEDDING, SPACES, Space
 
-__all__ = [
-    "ENCODER_OUTPUT",
-    "INPUT_EMBEDDING",
-    "SPACES",
-    "Editor",
-    "Encoding",
-    "JointSpace",
-    "RowSpace",
-    "Space",
-]
+__all__ = ["ENCODER_OUTPUT", "INPUT_EMBEDDING", "SPACES", "Editor", "Encoding", "JointSpace", "RowSpace", "Space"]
 
 
 class Encoding(Protocol):

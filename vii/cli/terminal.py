@@ -40,6 +40,14 @@ def say_json(value: Any) -> None:
     click.echo(dumps(finite(value), sort_keys=False))
 
 
+def tell(as_json: bool, value: Any, text: object) -> None:
+    """Print a result to stdout: a value as `say_json` does, or lines for people."""
+    if as_json:
+        say_json(value)
+    else:
+        say(text)
+
+
 def warn(message: str) -> None:
     """Print a warning in one line on stderr, where there still is a terminal."""
     _in_one_line("warning", message)
