@@ -62,9 +62,7 @@ def save_edit(edit: Edit, path: str | Path) -> None:
 
 
 def to_bytes(edit: Edit) -> bytes:
-    """The bytes of an edit file, checked by reading them as `load_edit` does; EditFileError where they would be
-    refused.
-    """
+    """The bytes of an edit file, checked by reading them as `load_edit` does; EditFileError where that fails."""
     try:
         data = tensor_bytes(stored(edit), _metadata(edit))
         if len(data) > MAX_BYTES:

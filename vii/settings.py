@@ -106,8 +106,9 @@ def _converted(name: str, text: str, wanted: type) -> object:
 def setting(
     default: typing.Any, *, label: str = "", least: float | None = None, most: float | None = None
 ) -> typing.Any:
-    """A field of a settings dataclass that says more than its type: the numbers it takes, and its `label`, which is
-    what other tools call it in the line `parameters` of a picture; see `check`.
+    """A field of a settings dataclass that says more than its type: which numbers it takes (see `check`), and a label.
+
+    The label is what other tools call it in the line `parameters` of a picture.
     """
     return dataclasses.field(default=default, metadata={"label": label, "least": least, "most": most})
 

@@ -18,8 +18,7 @@ SAME = 0.95
 
 
 def nearest_phrases(editor: Editor, pairs: Sequence[Pair], count: int) -> list[tuple[str, float]]:
-    """Distinct phrases of an editor whose text features lie nearest to the direction from before to after, with their
-    cosines.
+    """Distinct phrases of an editor whose text features lie nearest to the direction from before to after, and cosines.
 
     The mean over all phrases is taken off first: what every instruction has in common says nothing about this one.
     Image features are normalised before they are subtracted, as every joint space compares them by their angle.

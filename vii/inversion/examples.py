@@ -22,10 +22,10 @@ PROBE_SEED = 0x7669_6900
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples to judge an instruction on: b noise levels in [0, 1), and for each the index of an encoded view, and a
-    noise.
+    """Samples to judge an instruction on.
 
-    The noise has the shape of its view; views of two sizes may stand in one batch.
+    b noise levels in [0, 1), for each of them the index of an encoded view, and a noise of the shape of its view; views
+    of two sizes may stand in one batch.
     """
 
     t: Tensor
@@ -40,9 +40,7 @@ class Examples:
     """
 
     def __init__(self, editor: Editor, pairs: Sequence[Pair], augment: str = "none", seed: int = 0) -> None:
-        """Encode every view once, so that a step of learning costs the same whatever the augmentation; `seed` decides
-        them.
-        """
+        """Encode every view once, so that a step of learning costs the same whatever the augmentation."""
         generator = torch.Generator().manual_seed(seed)
         made = [views(pair, augment, generator) for pair in pairs]
         self.editor, self.views, self.pairs = editor, len(made[0]), len(made)

@@ -53,8 +53,9 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What came of it: the best edit on the probe set, a thumbnail of its pair for an owner who wants it in the file,
-    the last progress, and whether somebody ended it early.
+    """What came of it: the best edit on the probe set, and whether somebody ended it early.
+
+    The thumbnail is of the pair, for the file of an edit whose owner wants it there.
     """
 
     edit: Edit
