@@ -194,7 +194,7 @@ def test_guided_loss_gradient_equals_one_with_gradient_through_every_branch(tiny
     ours, reference = (start.tokens.clone().requires_grad_(True) for _ in range(2))
     guidance = Ip2pSettings(guidance_scale=7.5, image_guidance_scale=1.5)
     tiny.loss(before, after, start.with_tokens(ours), t, noise, guidance).mean().backward()
-    alpha = tiny.parts.alpha_bar[500]
+    alpha = tiny.parts.levels.alpha_bar[500]
     noisy = alpha.sqrt() * after.latents + (1 - alpha).sqrt() * noise
     rows = torch.stack([start.with_tokens(reference).rows, null.rows, null.rows])
     condition = torch.cat([before.condition, before.condition, torch.zeros_like(before.condition)])
