@@ -14,8 +14,7 @@ from vii.edit_file import to_bytes
 from vii.editor import stack
 from vii.errors import UsageError
 from vii.inversion import InversionSettings, learning_rate_at
-from vii.inversion.examples import Examples
-from vii.inversion.views import CROPS, LEAST, views
+from vii.inversion.examples import CROPS, LEAST, Examples, views
 from vii.losses import direction_term, edit_direction
 
 FAST = {"init": "none", "tokens": 4, "probe_size": 8, "batch_size": 4, "timestep_density": 1.0, "weight_decay": 0.0}

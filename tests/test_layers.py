@@ -56,7 +56,6 @@ LAYERS = [
     {"captions.retrieval", "captions.lavis"},
     {"captions.starting"},
     {"captions"},
-    {"inversion.views"},
     {"inversion.settings"},
     {"inversion.examples", "inversion.start", "inversion.leaf", "inversion.finishing"},
     {"inversion.loop"},
