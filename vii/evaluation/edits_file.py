@@ -1,17 +1,19 @@
 """User-defined edits for `vii bench`, from a TOML file."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import strict
 from ..errors import UsageError, unknown_name
 from ..images import find_images
+from ..paths import read_small
 from .synthetic import SyntheticEdit, compose, make
 from .tasks import ByFiles, ByFormula, Case, Task, refuse_doubles
 
 # What an entry may hold: always a name, and then pictures or a formula. `said` is the older name of `describable`.
 COMMON = {"name", "words", "describable", "said"}
+MAX_BYTES = 1_000_000
 PICTURES, FORMULA = {"before", "after", "photos", "truths"}, {"parts"}
 
 
@@ -21,11 +23,10 @@ def read_edits(path: str | Path) -> list[Task]:
     Raises UsageError for a file that cannot be read or an entry that is not right, ImageError for missing pictures.
     """
     path = Path(path)
+    data = read_small(path, UsageError, MAX_BYTES, "file of edits")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = strict.loads_toml(data.decode())
+    except ValueError as error:
         raise UsageError(f"{path}: not valid TOML ({error})") from None
     entries = content.get("edit")
     if set(content) != {"edit"} or not isinstance(entries, list) or not all(isinstance(x, dict) for x in entries):
