@@ -16,6 +16,7 @@ from .errors import EditorError
 from .libraries import load_weights, quiet
 from .preprocessing import of_open_clip, of_transformers
 from .prompt_tower import PromptSpace, PromptTower, ids_by, tower_of, whole_words
+from .text import first_line
 
 TEXT_BATCH = 256
 # Features of lists of texts that a model is always asked for, in its folder, by `digest_of`: read, not computed.
@@ -61,8 +62,7 @@ def load_clip(name: str, device: torch.device | str = "cpu", advice: str = ADVIC
             return OpenClip(*name.removeprefix("open_clip:").partition("/")[::2], device=device)
         return TransformersClip(name, device=device)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EditorError(f"cannot load the CLIP model '{name}' ({reason}); {advice}") from None
+        raise EditorError(f"cannot load the CLIP model '{name}' ({first_line(error)}); {advice}") from None
 
 
 class TransformersClip:
