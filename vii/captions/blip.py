@@ -38,8 +38,8 @@ class BlipCaptioner:
                 loaded = load_weights(BlipForConditionalGeneration, folder, dtype=torch.float32)
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CaptionerError(
-                f"cannot load the captioner '{model}' ({first_line(error)}); give the hub id of a BLIP captioning model or "
-                f"the folder of a local copy with {ADVICE}"
+                f"cannot load the captioner '{model}' ({first_line(error)}); give the hub id of a BLIP model for "
+                f"captions or the folder of a local copy with {ADVICE}"
             ) from None
         self.model = loaded.eval().requires_grad_(False).to(device)
         self.device = torch.device(device)
