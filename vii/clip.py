@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,28 +23,12 @@ KNOWN_TEXTS = "texts.safetensors"
 ADVICE = "give a folder or an id as `clip`, or learn without the CLIP term: `clip=none`"
 
 
-@dataclass(frozen=True, eq=False)
 class Beside:
     """A CLIP beside an editor whose text encoder is none: it compares pictures and texts, and cannot read rows."""
 
-    clip: PromptSpace
-
-    @property
-    def captions(self) -> Sequence[str]:
-        """See `JointSpace`."""
-        return self.clip.captions
-
-    def image_features(self, images: Sequence[Tensor]) -> Tensor:
-        """See `JointSpace`."""
-        return self.clip.image_features(images)
-
-    def text_features(self, texts: Sequence[str]) -> Tensor:
-        """See `JointSpace`."""
-        return self.clip.text_features(texts)
-
-    def prompt_tower(self, count: int) -> PromptTower:
-        """See `PromptSpace`."""
-        return self.clip.prompt_tower(count)
+    def __init__(self, clip: PromptSpace) -> None:
+        self.captions, self.prompt_tower = clip.captions, clip.prompt_tower
+        self.image_features, self.text_features = clip.image_features, clip.text_features
 
 
 def load_clip(name: str, device: torch.device | str = "cpu", advice: str = ADVICE) -> PromptSpace:

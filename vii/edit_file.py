@@ -14,26 +14,14 @@ from typing import Any
 import numpy as np
 
 from . import strict
-from .edit import Edit, stored
+from .edit import Edit as Edit
+from .edit import stored
 from .edit_format import FORMAT_VERSION, array_of, check_fields, check_names, parse, upgraded
 from .errors import EditFileError, OutputError
 from .files import replacing
 from .finish.tiles import Array
 from .paths import read_small
 from .text import printable
-
-__all__ = [
-    "MAX_BYTES",
-    "SUFFIX",
-    "Edit",
-    "describe_edit",
-    "from_bytes",
-    "is_edit_name",
-    "load_edit",
-    "save_edit",
-    "tensor_bytes",
-    "to_bytes",
-]
 
 MAX_BYTES = 8_000_000
 SUFFIX = ".safetensors"
