@@ -6,8 +6,8 @@ from typing import Any
 
 from .. import strict
 from ..errors import UsageError, unknown_name
-from ..images import find_images
 from ..paths import read_small
+from ..pictures import find_pictures
 from .synthetic import SyntheticEdit, compose, make
 from .tasks import ByFiles, ByFormula, Case, Task, refuse_doubles
 
@@ -56,7 +56,7 @@ def _task(entry: Mapping[str, Any], file: Path, where: str) -> Task:
         raise UsageError(f"{where}: 'describable' means that the words say it exactly; expected words")
     if set(entry) - COMMON == PICTURES:
         before, after, photos, truths = (file.parent / entry[key] for key in ("before", "after", "photos", "truths"))
-        find_images([before, after])
+        find_pictures([before, after])
         return Task(name, ByFiles(((before, after),), _matched(photos, truths)), words, describable)
     if set(entry) - COMMON == FORMULA:
         return Task(name, ByFormula(_formula(entry["parts"], where)), words, describable)
@@ -83,7 +83,7 @@ def _matched(photos: Path, truths: Path) -> tuple[Case, ...]:
     for folder in (photos, truths):
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder}: expected a folder of pictures, found a file")
-        paths = find_images([folder])
+        paths = find_pictures([folder]).paths
         refuse_doubles(paths, str(folder))
         found.append({path.stem: path for path in paths})
     first, second = found
