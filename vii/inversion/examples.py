@@ -130,14 +130,10 @@ def views(pair: Pair, augment: str, generator: torch.Generator) -> list[Pair]:
     """
     if augment == "none":
         return [pair]
-    made = [pair, _mirrored(pair)]
+    made = [pair, Pair(pair.before.flip(2), pair.after.flip(2))]
     if augment == "crop-flip":
         made += [_crop(made[index % 2], generator) for index in range(CROPS)]
     return made
-
-
-def _mirrored(pair: Pair) -> Pair:
-    return Pair(pair.before.flip(2), pair.after.flip(2))
 
 
 def _crop(pair: Pair, generator: torch.Generator) -> Pair:
