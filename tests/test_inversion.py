@@ -244,7 +244,7 @@ def test_one_visii_step_is_the_authors_update_written_out(tiny, monkeypatch):
     timestep = int(batch.t.item() * 1000)
     zx = tiny.parts.vae.encode(pair.before[None] * 2 - 1).latent_dist.mode()
     zy = 0.18215 * tiny.parts.vae.encode(pair.after[None] * 2 - 1).latent_dist.mode()
-    alpha, noise = tiny.parts.alpha_bar[timestep], torch.randn(zy.shape, generator=banked_generator(0, timestep))
+    alpha, noise = tiny.parts.levels.alpha_bar[timestep], torch.randn(zy.shape, generator=banked_generator(0, timestep))
     zt = alpha.sqrt() * zy + (1 - alpha).sqrt() * noise
     row0, null = tiny.instruct("make it red").rows, tiny.instruct("").rows
     eos = tiny.instruct("make it red").free[1]
