@@ -117,11 +117,11 @@ def _checkpointed(module: Any, *args: Any) -> Any:
     return checkpoint(module, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _Fused()))
 
 
-def on_meta(kind: Any, config: Any, dtype: torch.dtype | None = None) -> Any:
+def on_meta(kind: Any, config: Any, dtype: torch.dtype) -> Any:
     """A model of diffusers or transformers without its weights, frozen."""
     with quiet(), torch.device("meta"):
         made = kind.from_config(config) if hasattr(kind, "from_config") else kind(config)
-    return (made if dtype is None else made.to(dtype)).eval().requires_grad_(False)
+        return made.to(dtype).eval().requires_grad_(False)
 
 
 def parameters_of(model: torch.nn.Module) -> tuple[int, int]:
