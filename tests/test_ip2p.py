@@ -158,11 +158,9 @@ def test_loss_is_the_formula_written_out(prediction_type, guided):
     for index, step in enumerate([10, 500, 900]):
         time, epsilon = torch.tensor([step]), noise[index][None]
         noisy = scheduler.add_noise(clean, epsilon, time)
-        target = {
-            "epsilon": epsilon,
-            "sample": clean,
-            "v_prediction": scheduler.get_velocity(clean, epsilon, time),
-        }[prediction_type]
+        target = {"epsilon": epsilon, "sample": clean, "v_prediction": scheduler.get_velocity(clean, epsilon, time)}[
+            prediction_type
+        ]
 
         def unet(rows, image, noisy=noisy, time=time):
             return editor.parts.unet(torch.cat([noisy, image], 1), time, encoder_hidden_states=rows[None]).sample

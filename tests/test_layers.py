@@ -52,7 +52,7 @@ LAYERS = [
     {"editors.sdxl", "editors.plan"},
     {"editors"},
     {"editors.trust"},
-    {"captions.worker", "captions.lavis_worker", "captions.blip", "captions.pez"},
+    {"captions.lavis_worker", "captions.blip", "captions.pez"},
     {"captions.retrieval", "captions.lavis"},
     {"captions.starting"},
     {"captions"},
@@ -69,7 +69,7 @@ LAYERS = [
     {"rendering.preview", "rendering.html"},
     {"rendering"},
     {"rendering.gallery"},
-    {"interop", "interop.prompt_embeds", "interop.textual_inversion", "interop.luts", "interop.origins"},
+    {"interop", "interop.prompt_embeds", "interop.textual_inversion", "interop.luts"},
     {"interop.hub.card", "interop.hub.failures"},
     {"interop.hub.transfer"},
     {"interop.hub", "interop.comfyui"},
@@ -95,7 +95,7 @@ LAYERS = [
         "evaluation.disturbances",
         "evaluation.metric_models",
     },
-    {"evaluation.speed", "evaluation.throughput"},
+    {"evaluation.speed"},
     {"evaluation.results", "evaluation.benchmark", "evaluation.statistics"},
     {"evaluation.paper", "evaluation.report"},
     {"evaluation.page"},
@@ -164,7 +164,7 @@ def test_only_editors_know_which_editor_they_are():
     others = {"doctor": {"embedded"}, "cli.doctor": {"embedded"}, "interop.prompt_embeds": {"controlnet"}}
     others |= {"cli.common": {"controlnet"}, "sampling_options": {"controlnet"}}
     words = {"embedded", "toy"}  # of English too; these are looked for in quotes
-    timed = {"evaluation.speed", "evaluation.throughput", "cli.bench"}  # against the UNet of that one
+    timed = {"evaluation.speed", "cli.bench"}  # against the UNet of that one
     for name, path in modules().items():
         if not name.startswith("editors"):
             forbidden = {*EDITORS} - others.get(name, set())
