@@ -133,8 +133,9 @@ def _steps(
     guidance = sampling if settings.guided_loss else None
     probes, last = examples.probes(settings), settings.max_train_steps
     probe: Callable[[Instruction], float] = partial(examples.mean_loss, probes, guidance=guidance)
-    null_loss = probe(editor.instruct(""))
-    start = choose_start(editor, pairs, settings, seed, probe, watch)
+    seen = [before for before, _ in examples.encoded]
+    null_loss = probe(editor.instruct("", seen))
+    start = choose_start(editor, pairs, settings, seed, probe, watch, seen)
     direction = _direction(editor, pairs) if settings.clip_weight else None
     branches = editor.num_branches([1.0], sampling) if settings.guided_loss else 1
 
