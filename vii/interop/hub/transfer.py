@@ -179,14 +179,12 @@ def pull(
         HubError: it cannot be reached, or has no such edit.
         EditFileError: the file is not a valid edit file.
         UsageError: the library holds another edit of that name.
-        OutputError: the file exists, or cannot be written.
+        OutputError: another file is there, or it cannot be written.
     """
     from huggingface_hub import HfApi
 
     repo, _, revision = reference.partition("@")
     _check_repo(repo)
-    if output and Path(output).exists() and not force:
-        raise OutputError(f"{output}: exists; replace it with `force=True`, or choose another `output`")
     api = HfApi(endpoint=endpoint)
     # Not into the cache: what has not been checked is not kept, and a few kilobytes need none.
     with tempfile.TemporaryDirectory() as folder:
@@ -204,6 +202,8 @@ def pull(
             raise EditFileError(f"{repo}@{pinned}/{file}: {error}") from None
         path = Path(output) if output else None
         if path:
+            if path.is_file() and not force and path.read_bytes() != data:
+                raise OutputError(f"{path}: exists; replace it with `force=True`, or choose another `output`")
             with replacing(path) as temporary:
                 temporary.write_bytes(data)
         else:
