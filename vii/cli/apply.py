@@ -22,8 +22,8 @@ from ..pictures import SUFFIXES, Pictures, find_pictures, read_mask
 from ..sampling_options import SAMPLING_OPTIONS
 from ..settings import parse
 from .common import Command, editor_of, editor_options, json_option, load_editor, outputs_of, overwrite_option
-from .plan import dry_run_option, say_plan
 from .photos import Plan, edited, jobs_for, told, writing_of, writing_options
+from .plan import dry_run_option, say_plan
 from .progress import progress
 from .terminal import STARTED, fail, say, say_json, warn
 
@@ -66,6 +66,9 @@ def sampling_options(command: Command) -> Command:
 @click.option("--finish", type=click.Choice(FINISHES), default="auto", help="none: the editor's picture as it is.")
 @click.option("--size", type=click.Choice(SIZES), default="photo", help="Results at the photo's or the editor's size.")
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Photos of one size that are edited at once.")
+@click.option(
+    "--offload", is_flag=True, default=None, help="Bring layers to the device as they are run: less memory, more time."
+)
 @click.option("--any-model", is_flag=True, help="Accept an edit learned with other weights of the same shape.")
 @editor_options
 @dry_run_option

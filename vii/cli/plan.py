@@ -49,9 +49,7 @@ def say_plan(options: dict[str, Any], as_json: bool, *, batch: int = 4) -> None:
         _print(report, plan)
 
 
-def _report(
-    plan: Plan, model: str, checkpointing: bool, memory: int, device: str, known: set[str]
-) -> dict[str, Any]:
+def _report(plan: Plan, model: str, checkpointing: bool, memory: int, device: str, known: set[str]) -> dict[str, Any]:
     add, takes = remedies(plan, memory, checkpointing, known)
     return {
         "model": model,
@@ -90,7 +88,9 @@ def _print(report: dict[str, Any], plan: Plan) -> None:
     if not fit["add"]:
         told += "learning fits" if fit["fits"] else "learning does not fit"
     else:
-        options = in_options(" ".join(f"`{one}`" for one in fit["add"]), click.get_current_context().command)
+        command = click.get_current_context().command
+        spelled = [in_options(f"`{one}`", command) for one in fit["add"]]
+        options = " ".join(f"--set {one.strip('`')}" if one.startswith("`") else one for one in spelled)
         ends = "makes learning fit" if fit["fits"] else "is not enough either"
         told += f"learning does not fit; {options} {ends}, {_gib(fit['bytes'])}"
     say(f"  {told}")

@@ -1,8 +1,8 @@
 """How much memory a network takes, by its configuration alone: every tensor of a pass, counted on the meta device.
 
 There shapes are computed and nothing else, so that a network of 30 billion parameters is counted in seconds on any
-machine. What is counted is what PyTorch allocates in eager mode: the outputs of every operation, from when they are made
-to when nothing holds them any more. Attention is taken as the fused kernels do it, which keep query, key, value, output
+machine. What is counted is what PyTorch allocates in eager mode: the results of every operation, from when they are
+made to when nothing holds them any more. Attention is taken as the fused kernels do it, which keep query, key, value, output
 and one number a row, and nothing of size tokens x tokens. Not counted: what a library takes for itself (a CUDA context,
 workspaces of convolutions and matrix products), and the allocator's rounding.
 """
@@ -166,7 +166,7 @@ def _transformer(axes: int, patch: int = 2) -> Callable[..., Tensor]:
 
     def run(network: Any, h: int, w: int, batch: int, rows: int) -> Tensor:
         tokens, config = 2 * (h // patch) * (w // patch), network.config
-        told = {"guidance": _empty(network, batch)} if getattr(config, "guidance_embeds", False) else {}
+        told: dict[str, Any] = {"guidance": _empty(network, batch)} if getattr(config, "guidance_embeds", False) else {}
         if hasattr(config, "pooled_projection_dim"):
             told["pooled_projections"] = _empty(network, batch, config.pooled_projection_dim)
         if axes:

@@ -1,13 +1,13 @@
 """What an edit will take of a device's memory, before anything is loaded: by the model's configuration alone.
 
-While an edit is applied the device holds the network, the autoencoder in float32 and what a pass of either makes; before
-that the text encoders, which have left by then. Learning ends with an application, to its own pairs. So
+While an edit is applied the device holds the network, the autoencoder in float32 and what a pass of either makes;
+before that the text encoders, which have left by then. Learning ends with an application, to its own pairs. So
 
     applying = autoencoder + max(text encoders + decoding, network + max(pass of all branches, decoding)) + `RESERVE`
     learning = max(applying, autoencoder + network + pass of a batch + `RESERVE`)
 
-where weights are parameters times the bytes of their precision, or of their kind of quantisation where they are those of
-linear layers, and a pass is counted tensor by tensor; see `vii.editors.memory`.
+where weights are parameters times the bytes of their precision, or of their kind of quantisation where they are of a
+linear layer, and a pass is counted tensor by tensor; see `vii.editors.memory`.
 """
 
 import json
@@ -21,14 +21,14 @@ from typing import Any
 import torch
 
 from ..errors import EditorError
-from .flow_files import RESOLUTION
+from .flow_files import NETWORKS, RESOLUTION
 from .loading import Manifest, fetch, loading, read_config, read_manifest
 from .memory import counted, on_meta, one_pass, parameters_of
 from .quantize import KINDS, is_gguf
 
 # Of models that need not be on this machine: what differs from the defaults of their classes.
 SIZES = Path(__file__).with_name("sizes.json")
-NETWORKS, TEXTS = ("unet", "transformer"), ("text_encoder", "text_encoder_2")
+TEXTS = ("text_encoder", "text_encoder_2")
 # What CUDA takes for itself, workspaces of matrix products and convolutions, and the allocator's rounding.
 RESERVE = 2**30
 # Rows of an instruction: of CLIP; of Qwen with a photo among them, of its first pipeline and of the others; of FLUX.
@@ -184,7 +184,10 @@ def configs_of(model: str, revision: str | None = None) -> dict[str, dict[str, A
         return dict(known[model])
     folder = Path(model)
     if not folder.is_dir():
-        wanted, advice = ["model_index.json", *(f"{part}/config.json" for part in (*NETWORKS, "vae", *TEXTS))], "`model`"
+        wanted, advice = (
+            ["model_index.json", *(f"{part}/config.json" for part in (*NETWORKS, "vae", *TEXTS))],
+            "`model`",
+        )
         folder, _ = fetch(model, revision, wanted, "configuration of", advice)
     index, found = read_config(folder / "model_index.json"), {}
     for part in (*NETWORKS, "vae", *TEXTS):

@@ -128,7 +128,7 @@ def load_large(kind: Any, folder: Path, dtype: torch.dtype, quantize: str | None
         kind: class of diffusers or transformers.
         folder: with config.json and, unless a GGUF file takes their place, safetensors.
         dtype: to compute in.
-        quantize: as `check_usable` lets it pass; a GGUF file is of the network, and text encoders then are not quantised.
+        quantize: as `check_usable` lets it pass; with a GGUF file, of the network, text encoders are not quantised.
 
     Raises:
         ValueError: see `load_weights`.

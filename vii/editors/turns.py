@@ -11,7 +11,7 @@ class Turns:
     """Frozen modules of which an accelerator holds one at a time, or one group of layers at a time."""
 
     def __init__(self, device: torch.device, *modules: Any, offload: bool = False) -> None:
-        """Take modules that are on the CPU.
+        """Take modules.
 
         Args:
             device: where they run; on a CPU all are where they are.
@@ -36,13 +36,17 @@ class Turns:
         """
         if self.offload:
             if torch.is_grad_enabled():
-                raise UsageError("offload is for applying: learning needs the whole network on the device; leave it out")
+                raise UsageError(
+                    "offload is for applying: learning needs the whole network on the device; leave it out"
+                )
             return module
-        if self.device.type != "cpu" and module.device.type != self.device.type:
-            for other in self.modules:
-                if other is not module:
-                    other.to("cpu")
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()  # what the others held is not of the sizes that this one asks for
+        if self.device.type == "cpu":
+            return module
+        others = [other for other in self.modules if other is not module and other.device.type != "cpu"]
+        for other in others:
+            other.to("cpu")
+        if others and self.device.type == "cuda":
+            torch.cuda.empty_cache()  # what the others held is not of the sizes that this one asks for
+        if module.device.type != self.device.type:
             module.to(self.device)
         return module

@@ -208,8 +208,9 @@ def _steps(
     # A sample takes less than half the memory without a gradient, even where a pass with one is checkpointed.
     judged = partial(examples.mean_loss, guidance=guidance, at_once=2 * settings.batch_size)
     probe: Callable[[Instruction], float] = partial(judged, probes)
-    null_loss = probe(editor.instruct(""))
-    start = choose_start(editor, pairs, settings, seed, probe, watch)
+    seen = [before for before, _ in examples.encoded]
+    null_loss = probe(editor.instruct("", seen))
+    start = choose_start(editor, pairs, settings, seed, probe, watch, seen)
     run = _Run(editor, pairs, settings, sampling, seed, start, null_loss, len(probes.t))
     cosine = _cosine(editor, pairs, settings.clip_cap) if settings.clip_weight else None
     leaves = Leaves.of(start.instruction, settings.learn_pooled)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from vii.edit_file import Edit, load_edit
-from vii.editor import ENCODER_OUTPUT
+from vii.editor import ENCODER_OUTPUT, ENCODER_OUTPUT_OFFSET
 from vii.errors import EditorMismatch, UsageError
 from vii.files import make_folder
-from vii.instruction import Instruction, join
+from vii.instruction import Instruction
 from vii.library import edit_files, library_folder
 
 FOLDER = "vii_edits"
@@ -82,6 +82,8 @@ def conditioning(edit: Edit, clip: Any, text: str = "") -> list[Any]:
         clip: ComfyUI's CLIP object.
         text: words; as plain text, without ComfyUI's emphasis and embeddings.
     """
+    if edit.space.kind == ENCODER_OUTPUT_OFFSET:
+        raise UsageError("this edit is for an editor whose text encoder sees the photo, which this node does not know")
     if edit.space.kind != ENCODER_OUTPUT:
         raise UsageError(
             f"this edit is of kind {edit.space.kind}, before the text encoder, and needs no node: write it with 'vii "
@@ -91,7 +93,7 @@ def conditioning(edit: Edit, clip: Any, text: str = "") -> list[Any]:
     learned = edit.instruction(start)
     if text:
         words, encoded = _instruction(edit, clip, text)
-        learned = join(learned, words)
+        learned = learned.joined(words)
     # SD 1.x reads the rows and ignores the pooled vector beside them, which is that of the text.
     return [[learned.rows[None].to(encoded[0][0]), dict(options)] for _, options in encoded]
 
