@@ -61,7 +61,9 @@ def test_the_peak_is_that_of_torchs_allocator(name, checkpointing, monkeypatch):
                     result.sum().backward()
 
         step()  # what is made once only
-        assert ours.peak == pytest.approx(allocated(step), rel=0.15)
+        theirs = allocated(step)
+        print(name, learning, checkpointing, ours.peak/theirs)
+        assert ours.peak == pytest.approx(theirs, rel=0.15)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -118,10 +120,12 @@ def test_the_plan_of_a_folder_is_its_models(tmp_path):
     assert plan.learning(True) == max(plan.applying(), plan.weights["transformer"] + plan.weights["vae"] + peak + RESERVE)
     assert plan.learning(False) > plan.learning(True)
     assert RESERVE < plan.applying(offload=True) <= plan.applying()
-    for part in own:
-        (tmp_path / part / "config.json").write_text("{}")
-    with pytest.raises(EditorError, match="configuration"):
-        plan_of(str(tmp_path)).applying()
+    (tmp_path / "transformer" / "config.json").write_text('{"num_attention_heads": "many"}')
+    with pytest.raises(EditorError, match="not a complete configuration"):
+        plan_of(str(tmp_path))
+    (tmp_path / "model_index.json").write_text('{"vae": ["diffusers", "AutoencoderKLFlux2"], "transformer": [null, null]}')
+    with pytest.raises(EditorError, match="names no network"):
+        plan_of(str(tmp_path))
 
 
 def test_sizes_of_the_real_models():
@@ -136,7 +140,7 @@ def test_sizes_of_the_real_models():
         "Qwen/Qwen-Image-Edit-2511": (20.4, 8.29),
     }
     assert set(billions) == set(json.loads(SIZES.read_text()))
-    for model in ("diffusers/sdxl-instructpix2pix-768", "black-forest-labs/FLUX.2-klein-base-4B"):  # each takes seconds
+    for model in ("timbrooks/instruct-pix2pix", "black-forest-labs/FLUX.2-klein-base-4B"):  # the others take seconds each
         plan = plan_of(model)
         network, text = billions[model]
         assert parameters_of(plan.network)[0] / 1e9 == pytest.approx(network, rel=0.01)

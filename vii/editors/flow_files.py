@@ -35,8 +35,9 @@ RESOLUTION = 1024
 Settings = TypeVar("Settings")
 # What the part that predicts is called.
 NETWORKS = ("transformer", "unet")
-# Class of a pipeline of diffusers -> name of each part of it that is read -> its class, as `library:class`; of its
-# scheduler any that diffusers has is read where it is `diffusers:SchedulerMixin`.
+# In place of the class of a scheduler: the one that the model's folder names.
+ANY_SCHEDULER = "diffusers:SchedulerMixin"
+# Class of a pipeline of diffusers -> name of each part of it that is read -> its class, as `library:class`.
 Pipelines = Mapping[str, Mapping[str, str]]
 
 
@@ -160,7 +161,9 @@ def read_flow(
         check_index(index)
         if (named := str(index.get("_class_name"))) not in pipelines:
             raise ValueError(f"its pipeline is {printable(named[:60])}")
-        kinds = pipelines[named] | {"scheduler": f"diffusers:{class_of(index, 'scheduler', 'SchedulerMixin').__name__}"}
+        kinds = dict(pipelines[named])
+        if kinds["scheduler"] == ANY_SCHEDULER:
+            kinds["scheduler"] = f"diffusers:{class_of(index, 'scheduler', 'SchedulerMixin').__name__}"
         parts = {part: _read_part(folder / part, kind, precision, quantize) for part, kind in kinds.items()}
         modules = {part: module for part, module in parts.items() if isinstance(module, torch.nn.Module)}
         there = [part for part in modules if part not in packed or [*(folder / part).glob("*.safetensors")]]

@@ -21,7 +21,7 @@ from ..instruction import Instruction
 from .clip_text import text_length, tokenized
 from .family import Branch
 from .flow import SPREAD_TEXTS, spread_of
-from .flow_files import Pipelines, read_flow
+from .flow_files import ANY_SCHEDULER, Pipelines, read_flow
 from .ip2p import Ip2pEditor, Ip2pSettings
 from .levels import is_edm
 from .stable_diffusion import StableDiffusion, pixel_multiple
@@ -38,7 +38,7 @@ PIPELINES: Pipelines = {
         "text_encoder_2": "transformers:CLIPTextModelWithProjection",
         "tokenizer": "transformers:CLIPTokenizer",
         "tokenizer_2": "transformers:CLIPTokenizer",
-        "scheduler": "diffusers:SchedulerMixin",
+        "scheduler": ANY_SCHEDULER,
     }
 }
 # As their cards recommend.

@@ -9,7 +9,7 @@ import jinja2
 
 from ...edit_file import SUFFIX, Edit
 from ...editor import INPUT_EMBEDDING
-from ...editors import EDITORS
+from ...editors import EDITORS, LICENSES
 from ...editors.loading import EMBEDDED_MODEL, read_manifest
 from ...text import percent, printable
 
@@ -100,6 +100,7 @@ def _facts(name: str, edit: Edit) -> dict[str, str]:
         "explained": percent(training.get("explained")),
         "editor": edit.editor,
         "base model": edit.space.model + (f" at {edit.space.revision}" if edit.space.revision else ""),
+        "licence of the base model": LICENSES.get(edit.space.model, ""),
         "resolution": f"{edit.resolution} x {edit.resolution}",
         "tokens": f"{len(edit.tokens)} x {edit.space.width}",
         "recommended settings": ", ".join(f"{key} {value}" for key, value in edit.settings.items()),
