@@ -62,7 +62,7 @@ def test_the_peak_is_that_of_torchs_allocator(name, checkpointing, monkeypatch):
 
         step()  # what is made once only
         theirs = allocated(step)
-        print(name, learning, checkpointing, ours.peak/theirs)
+        print(name, learning, checkpointing, ours.peak / theirs)
         assert ours.peak == pytest.approx(theirs, rel=0.15)
 
 
@@ -117,13 +117,17 @@ def test_the_plan_of_a_folder_is_its_models(tmp_path):
     assert plan.factor == 2
     passes = one_pass(plan.network, 64, 64, factor=2, batch=2, rows=512)
     peak = counted(plan.network, passes, learning=True, checkpointing=True).peak
-    assert plan.learning(True) == max(plan.applying(), plan.weights["transformer"] + plan.weights["vae"] + peak + RESERVE)
+    assert plan.learning(True) == max(
+        plan.applying(), plan.weights["transformer"] + plan.weights["vae"] + peak + RESERVE
+    )
     assert plan.learning(False) > plan.learning(True)
     assert RESERVE < plan.applying(offload=True) <= plan.applying()
     (tmp_path / "transformer" / "config.json").write_text('{"num_attention_heads": "many"}')
     with pytest.raises(EditorError, match="not a complete configuration"):
         plan_of(str(tmp_path))
-    (tmp_path / "model_index.json").write_text('{"vae": ["diffusers", "AutoencoderKLFlux2"], "transformer": [null, null]}')
+    (tmp_path / "model_index.json").write_text(
+        '{"vae": ["diffusers", "AutoencoderKLFlux2"], "transformer": [null, null]}'
+    )
     with pytest.raises(EditorError, match="names no network"):
         plan_of(str(tmp_path))
 
@@ -140,7 +144,10 @@ def test_sizes_of_the_real_models():
         "Qwen/Qwen-Image-Edit-2511": (20.4, 8.29),
     }
     assert set(billions) == set(json.loads(SIZES.read_text()))
-    for model in ("timbrooks/instruct-pix2pix", "black-forest-labs/FLUX.2-klein-base-4B"):  # the others take seconds each
+    for model in (
+        "timbrooks/instruct-pix2pix",
+        "black-forest-labs/FLUX.2-klein-base-4B",
+    ):  # the others take seconds each
         plan = plan_of(model)
         network, text = billions[model]
         assert parameters_of(plan.network)[0] / 1e9 == pytest.approx(network, rel=0.01)

@@ -127,7 +127,9 @@ def test_activations_that_are_quantised_too_pass_none(folder, exact):
 
     editor = vii.load_editor("klein", model=str(folder), **OPTIONS)
     config = quantization.Int8DynamicActivationInt8WeightConfig()
-    quantization.quantize_(editor.transformer, config, filter_fn=lambda layer, name: "blocks" in name and is_wide(layer))
+    quantization.quantize_(
+        editor.transformer, config, filter_fn=lambda layer, name: "blocks" in name and is_wide(layer)
+    )
     pair = vii.Pair(picture(1), picture(2))
     settings = vii.InversionSettings(init="text", init_text=TEXT, tokens=0, max_train_steps=2, probe_size=2)
     with pytest.raises(EditorError, match="exactly zero"):

@@ -19,7 +19,7 @@ DEFAULT_EDITOR = "embedded"
 # The one that the files of the paper's authors were learned with.
 AUTHORS_EDITOR = "ip2p"
 # How models may be used, as their cards say.
-LICENSES = {
+MODEL_LICENSES = {
     "timbrooks/instruct-pix2pix": "mit",
     "diffusers/sdxl-instructpix2pix-768": "openrail++",
     "black-forest-labs/FLUX.2-klein-base-4B": "apache-2.0",

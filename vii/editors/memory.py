@@ -2,9 +2,9 @@
 
 There shapes are computed and nothing else, so that a network of 30 billion parameters is counted in seconds on any
 machine. What is counted is what PyTorch allocates in eager mode: the results of every operation, from when they are
-made to when nothing holds them any more. Attention is taken as the fused kernels do it, which keep query, key, value, output
-and one number a row, and nothing of size tokens x tokens. Not counted: what a library takes for itself (a CUDA context,
-workspaces of convolutions and matrix products), and the allocator's rounding.
+made to when nothing holds them any more. Attention is taken as the fused kernels do it, which keep query, key, value,
+output and one number a row, and nothing of size tokens x tokens. Not counted: what a library takes for itself (a CUDA
+context, workspaces of convolutions and matrix products), and the allocator's rounding.
 """
 
 import weakref
