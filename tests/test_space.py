@@ -16,7 +16,6 @@ from vii.editor import INPUT_EMBEDDING, SPACES
 from vii.editors.ip2p import Ip2pSettings
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditorMismatch, OutputError, UsageError
-from vii.instruction import join
 from vii.interop.prompt_embeds import export_npz, import_prompt_embeds, prompt_embeds
 from vii.interop.textual_inversion import check_textual_inversion, export_textual_inversion, token_name
 
@@ -223,7 +222,7 @@ def test_words_go_with_an_edit_as_a_branch_and_joined(before, edit, tiny_folder)
     branch = vii.apply(before, edit, image, text="at night", **options)
     joined = vii.apply(before, edit, image, text="at night", join_text=True, **options)
     assert not torch.equal(branch, joined)
-    tail = join(edit.instruction(before.instruct(TEXT)), before.instruct("at night"))
+    tail = edit.instruction(before.instruct(TEXT)).joined(before.instruct("at night"))
     words = before.instruct("at night")
     assert torch.equal(tail.rows[6:], words.rows[1:72])
     with pytest.raises(UsageError, match="do not fit"):

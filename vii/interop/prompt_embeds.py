@@ -15,7 +15,7 @@ from torch import Tensor
 from ..edit import Edit
 from ..edit_file import MAX_BYTES
 from ..edit_format import MAX_NORM
-from ..editor import ENCODER_OUTPUT, INPUT_EMBEDDING, Editor
+from ..editor import ENCODER_OUTPUT, ENCODER_OUTPUT_OFFSET, INPUT_EMBEDDING, Editor
 from ..editors.clip_text import encoder_of, instruct
 from ..editors.stable_diffusion import space_of
 from ..errors import EditFileError, OutputError, UsageError
@@ -145,7 +145,9 @@ def export_npz(edit: Edit, editor: Editor, path: str | Path, *, any_model: bool 
 
     `tokens (k, d)`, `start ()`, `init_text ()`, `base_model ()`, and for this editor `prompt_embeds (1, n, d)` and
     `negative_prompt_embeds (1, n, d)`, all float32 or text; of an editor that reads a pooled vector also
-    `pooled_prompt_embeds (1, p)` and `negative_pooled_prompt_embeds (1, p)`. For `any_model` see `Edit.check_space`.
+    `pooled_prompt_embeds (1, p)` and `negative_pooled_prompt_embeds (1, p)`. Of an editor whose text encoder sees the
+    photo there are no embeddings without one, but `offsets (n, d)`: what is added to the last n rows of any photo's.
+    For `any_model` see `Edit.check_space`.
 
     Raises EditorMismatch for an edit of another instruction space, OutputError where no `*.npz` can be written there.
     """
@@ -162,6 +164,8 @@ def export_npz(edit: Edit, editor: Editor, path: str | Path, *, any_model: bool 
         "base_model": np.array(edit.space.model),
     }
     told = {"": edit.instruction(editor.instruct(edit.init_text)), "negative_": editor.instruct("")}
+    if editor.space.kind == ENCODER_OUTPUT_OFFSET:
+        arrays["offsets"], told = told[""].rows.numpy(), {}
     for prefix, instruction in told.items():
         encoded = instruction.encoded()
         arrays[f"{prefix}prompt_embeds"] = encoded.rows[None].cpu().numpy()
