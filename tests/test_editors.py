@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 from conftest import picture, weights_of
-from tiny_flows import klein_pipeline, kontext_pipeline
+from tiny_flows import klein_pipeline, kontext_pipeline, qwen_pipeline
 
 import vii
 from vii.diffusion import Noise
@@ -14,7 +14,7 @@ from vii.editors import EDITORS
 from vii.editors.devices import pick_dtype
 from vii.errors import EditorError, UsageError
 
-NAMES = ["toy", "tiny", "tiny_controlnet", "embedded", "tiny_klein", "tiny_kontext"]
+NAMES = ["toy", "tiny", "tiny_controlnet", "embedded", "tiny_klein", "tiny_kontext", "tiny_qwen"]
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,11 @@ def tiny_klein(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tiny_kontext(tmp_path_factory):
     return tiny("kontext", kontext_pipeline(), tmp_path_factory.mktemp("kontext"))
+
+
+@pytest.fixture(scope="module")
+def tiny_qwen(tmp_path_factory):
+    return tiny("qwen", qwen_pipeline(), tmp_path_factory.mktemp("qwen"))
 
 
 def tiny(name, pipeline, folder):
@@ -115,14 +120,16 @@ def test_the_rows_are_where_the_networks_run(editor):
 
 def test_space_describes_the_rows(editor):
     rows = editor.instruct("red").rows
-    assert rows.shape == (editor.space.length, editor.space.width)
-    assert editor.space.kind == "encoder_output"
+    offsets = editor.space.kind == "encoder_output_offset"  # of which there are as many as a text has tokens
+    assert rows.shape[1] == editor.space.width
+    assert (len(rows) < editor.space.length) if offsets else (len(rows) == editor.space.length)
+    assert offsets or editor.space.kind == "encoder_output"
     assert editor.space.fingerprint
 
 
 def test_every_editor_of_the_table_is_tested():
     # Those above that are called "tiny" are these editors on small weights.
-    assert set(EDITORS) == {"toy", "embedded", "ip2p", "controlnet", "klein", "kontext"}
+    assert set(EDITORS) == {"toy", "embedded", "ip2p", "controlnet", "klein", "kontext", "qwen"}
 
 
 def test_unknown_editors_and_options():
