@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import picture, weights_of
 from tiny_flows import klein_pipeline, kontext_pipeline, qwen_pipeline
+from tiny_sdxl import sdxl_pipeline
 
 import vii
 from vii.diffusion import Noise
@@ -14,7 +15,7 @@ from vii.editors import EDITORS
 from vii.editors.devices import pick_dtype
 from vii.errors import EditorError, UsageError
 
-NAMES = ["toy", "tiny", "tiny_controlnet", "embedded", "tiny_klein", "tiny_kontext", "tiny_qwen"]
+NAMES = ["toy", "tiny", "tiny_controlnet", "embedded", "tiny_klein", "tiny_kontext", "tiny_qwen", "tiny_sdxl"]
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,11 @@ def tiny_kontext(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tiny_qwen(tmp_path_factory):
     return tiny("qwen", qwen_pipeline(), tmp_path_factory.mktemp("qwen"))
+
+
+@pytest.fixture(scope="module")
+def tiny_sdxl(tmp_path_factory):
+    return tiny("sdxl", sdxl_pipeline(), tmp_path_factory.mktemp("sdxl"))
 
 
 def tiny(name, pipeline, folder):
@@ -129,7 +135,7 @@ def test_space_describes_the_rows(editor):
 
 def test_every_editor_of_the_table_is_tested():
     # Those above that are called "tiny" are these editors on small weights.
-    assert set(EDITORS) == {"toy", "embedded", "ip2p", "controlnet", "klein", "kontext", "qwen"}
+    assert set(EDITORS) == {"toy", "embedded", "ip2p", "controlnet", "klein", "kontext", "qwen", "sdxl"}
 
 
 def test_unknown_editors_and_options():

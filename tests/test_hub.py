@@ -24,7 +24,7 @@ from vii.edit_file import MAX_BYTES, to_bytes
 from vii.errors import EditFileError, HubError, OutputError, UsageError
 from vii.interop.hub import Pushed, prepare, pull, push
 from vii.interop.hub.card import model_card
-from vii.interop.origins import PULLED, origin
+from vii.library import PULLED, origin
 from vii.rendering.sheets import thumbnail_of
 
 REPO = "ada/bands"

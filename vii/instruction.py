@@ -91,10 +91,7 @@ class Instruction:
         """The same rows with exactly `k` of them free, so that `k` tokens can be learned from any starting text.
 
         They begin with the words, and before these only where there is no room behind. See `with_span` for what becomes
-        of a text with fewer or more tokens.
-
-        Raises:
-            UsageError: `k` is less than 1, or there is no room for it.
+        of a text with fewer or more tokens. Raises UsageError where `k` is less than 1, or there is no room for it.
         """
         first, last = self.room or (self.free[0], len(self.rows) - 1)
         if not 1 <= k <= last - first:
@@ -129,10 +126,8 @@ class Instruction:
         return replace(self, rows=torch.cat([self.rows[:start], tokens, self.rows[stop:]]))
 
     def with_pooled(self, pooled: Tensor) -> "Instruction":
-        """The same rows with another pooled vector `(p,)`, differentiable in it.
-
-        Raises:
-            UsageError: these networks read none, or one of another width.
+        """The same rows with another pooled vector `(p,)`, differentiable in it; UsageError where none of its width is
+        read.
         """
         if self.pooled is None or self.pooled.shape != pooled.shape:
             expected = "no pooled vector" if self.pooled is None else f"a pooled vector {tuple(self.pooled.shape)}"
@@ -147,8 +142,7 @@ class Instruction:
         which is worse (LOG.md). The order of the rows does not matter to a UNet, whose cross-attention has no
         positions.
 
-        Raises:
-            UsageError: the two together leave no row for EOS.
+        Raises UsageError where the two together leave no row for EOS.
         """
         length, start = len(words.rows), self.free[0]
         rows = torch.cat([self.rows[:start], self.tokens, words.rows[words.free[0] :]])

@@ -19,6 +19,7 @@ from .loading import (
     MANIFEST,
     Manifest,
     check_index,
+    class_of,
     joint_space,
     loading,
     local_name,
@@ -31,7 +32,9 @@ from .loading import (
 # Pixels a side of the pictures that these models were trained on.
 RESOLUTION = 1024
 Settings = TypeVar("Settings")
-# Class of a pipeline of diffusers -> name of each part of it that is read -> its class, as `library:class`.
+ANY_SCHEDULER = "diffusers:SchedulerMixin"
+# Class of a pipeline of diffusers -> name of each part of it that is read -> its class, as `library:class`. Of a
+# scheduler of any class it is read which.
 Pipelines = Mapping[str, Mapping[str, str]]
 
 
@@ -87,7 +90,8 @@ class FlowFiles:
         Raises:
             EditorError: the networks read rows of another width.
         """
-        if width != (wanted := self.parts["transformer"].config.joint_attention_dim):
+        config = self.parts["transformer" if "transformer" in self.parts else "unet"].config
+        if width != (wanted := config.get("joint_attention_dim") or config.cross_attention_dim):
             raise EditorError(f"{self.model}: the networks read rows of {wanted}, the text encoder gives {width}")
         named = (encoder, width, length, self.called, self.fingerprint, self.commit)
         return Space(kind, *named, relatives=tuple(relatives))
@@ -139,7 +143,7 @@ def read_flow(
         check_index(index)
         if (named := str(index.get("_class_name"))) not in pipelines:
             raise ValueError(f"its pipeline is {printable(named[:60])}")
-        parts = {part: _read_part(folder / part, kind, precision) for part, kind in pipelines[named].items()}
+        parts = {part: _read_part(folder / part, kind, precision, index) for part, kind in pipelines[named].items()}
         modules = {part: module for part, module in parts.items() if isinstance(module, torch.nn.Module)}
         fingerprint = files_fingerprint(folder, list(modules))
     for module in modules.values():
@@ -160,10 +164,12 @@ def read_flow(
     )
 
 
-def _read_part(folder: Path, kind: str, dtype: torch.dtype) -> Any:
-    """A part of a model; an autoencoder in float32, for it runs once a picture."""
+def _read_part(folder: Path, kind: str, dtype: torch.dtype, index: dict[str, Any]) -> Any:
+    """A part of a model; an autoencoder in float32, for it runs once a picture, and some overflow in float16."""
     library, name = kind.split(":")
     part = getattr(import_module(library), name)
+    if kind == ANY_SCHEDULER:
+        part = class_of(index, folder.name, name)
     if not issubclass(part, torch.nn.Module):
         return part.from_pretrained(folder, local_files_only=True)
     precision = torch.float32 if folder.name == "vae" else dtype
