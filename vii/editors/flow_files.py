@@ -174,4 +174,4 @@ def _read_part(folder: Path, kind: str, dtype: torch.dtype, index: dict[str, Any
         return part.from_pretrained(folder, local_files_only=True)
     precision = torch.float32 if folder.name == "vae" else dtype
     options: dict[str, Any] = {"torch_dtype" if library == "diffusers" else "dtype": precision}
-    return load_weights(part, folder, **options)
+    return load_weights(part, folder, unused=["lm_head."], **options)  # a text encoder's, which says no words here
