@@ -18,6 +18,20 @@ GROUP = "vii.editors"
 DEFAULT_EDITOR = "embedded"
 # The one that the files of the paper's authors were learned with.
 AUTHORS_EDITOR = "ip2p"
+# How models may be used, as their cards say.
+MODEL_LICENSES = {
+    "timbrooks/instruct-pix2pix": "mit",
+    "diffusers/sdxl-instructpix2pix-768": "openrail++",
+    "black-forest-labs/FLUX.2-klein-base-4B": "apache-2.0",
+    "black-forest-labs/FLUX.2-klein-4B": "apache-2.0",
+    "black-forest-labs/FLUX.2-klein-base-9B": "FLUX non-commercial",
+    "black-forest-labs/FLUX.2-klein-9B": "FLUX non-commercial",
+    "black-forest-labs/FLUX.2-dev": "FLUX non-commercial",
+    "black-forest-labs/FLUX.1-Kontext-dev": "FLUX.1 [dev] non-commercial",
+    "Qwen/Qwen-Image-Edit": "apache-2.0",
+    "Qwen/Qwen-Image-Edit-2509": "apache-2.0",
+    "Qwen/Qwen-Image-Edit-2511": "apache-2.0",
+}
 CLIP = {"openai/clip-vit-large-patch14": "finding a starting text, and the CLIP term of the recipe 'visii'"}
 
 
@@ -67,6 +81,15 @@ def _ip2p_pipeline(models: Sequence[str]) -> str:
     if not models:
         imported = "from vii.editors.loading import EMBEDDED_MODEL\n\n"
     return f"{imported}pipeline = diffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained({named})\n"
+
+
+def _flux2_pipeline(models: Sequence[str]) -> str:
+    return _large("Flux2Pipeline" if models and models[0].endswith("-dev") else "Flux2KleinPipeline")(models)
+
+
+def _large(kind: str) -> Callable[[Sequence[str]], str]:
+    made = f'pipeline = diffusers.{kind}.from_pretrained("{{}}", torch_dtype=torch.bfloat16).to("cuda")\n'
+    return lambda models: made.format(models[0]) if len(models) == 1 else ""
 
 
 def _controlnet_pipeline(models: Sequence[str]) -> str:
@@ -128,6 +151,7 @@ OWN: Mapping[str, EditorEntry] = {
         model="diffusers/sdxl-instructpix2pix-768",
         options={"name": "sdxl", "model": "diffusers/sdxl-instructpix2pix-768"},
         files=Needs(models={"diffusers/sdxl-instructpix2pix-768": "the editor itself", **CLIP}),
+        pipeline=_large("StableDiffusionXLInstructPix2PixPipeline"),
     ),
     "klein": EditorEntry(
         "vii.editors.klein:KleinEditor.load",
@@ -136,6 +160,7 @@ OWN: Mapping[str, EditorEntry] = {
         model="black-forest-labs/FLUX.2-klein-base-4B",
         options={"name": "klein", "model": "black-forest-labs/FLUX.2-klein-base-4B"},
         files=Needs(models={"black-forest-labs/FLUX.2-klein-base-4B": "the editor itself", **CLIP}),
+        pipeline=_flux2_pipeline,
     ),
     "kontext": EditorEntry(
         "vii.editors.kontext:KontextEditor.load",
@@ -144,6 +169,7 @@ OWN: Mapping[str, EditorEntry] = {
         model="black-forest-labs/FLUX.1-Kontext-dev",
         options={"name": "kontext", "model": "black-forest-labs/FLUX.1-Kontext-dev"},
         files=Needs(models={"black-forest-labs/FLUX.1-Kontext-dev": "the editor itself", **CLIP}),
+        pipeline=_large("FluxKontextPipeline"),
     ),
     "qwen": EditorEntry(
         "vii.editors.qwen:QwenEditor.load",

@@ -66,6 +66,8 @@ class FlowEditor(ABC, Generic[Settings]):
         clip: str | None = None,
         resolution: int | None = None,
         checkpointing: bool = True,
+        quantize: str | None = None,
+        offload: bool = False,
     ) -> Self:
         """Read a model; see `read_flow` for what is not said here, and for the errors.
 
@@ -79,18 +81,20 @@ class FlowEditor(ABC, Generic[Settings]):
             resolution: pixels a side.
             checkpointing: whether learning trades a third more time for a tenth of the memory: a pass with a gradient
                 keeps what goes into the transformer's blocks, and computes the rest again.
+            quantize: weights in fewer bits.
+            offload: for applying, see `Turns`.
         """
-        where = {"revision": revision, "device": device, "dtype": dtype, "clip": clip}
+        where = {"revision": revision, "device": device, "dtype": dtype, "clip": clip, "quantize": quantize}
         files = read_flow(model, cls.pipelines, **where, resolution=resolution)
-        return cls(files, name=name, checkpointing=checkpointing)
+        return cls(files, name=name, checkpointing=checkpointing, offload=offload)
 
-    def __init__(self, files: FlowFiles, *, name: str, checkpointing: bool) -> None:
+    def __init__(self, files: FlowFiles, *, name: str, checkpointing: bool, offload: bool = False) -> None:
         """Take a model that was read; see `load`."""
         self.name, self.device, self.dtype, self.resolution = name, files.device, files.dtype, files.resolution
         self.phrases, self.clip, self.scheduler = files.phrases, files.clip, files.parts["scheduler"]
         self.transformer, self.vae = files.parts["transformer"], files.parts["vae"].to(files.device)
         self.text_encoder = files.parts[self.encoder]
-        self.turns = Turns(files.device, self.text_encoder, self.transformer)
+        self.turns = Turns(files.device, self.text_encoder, self.transformer, offload=offload)
         self._told = lru_cache(KEPT_TEXTS)(self.read)
         if checkpointing:
             self.transformer.enable_gradient_checkpointing()

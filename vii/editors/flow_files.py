@@ -10,7 +10,7 @@ import torch
 
 from ..editor import ENCODER_OUTPUT, Space
 from ..errors import EditorError, UsageError
-from ..libraries import load_weights, quiet
+from ..libraries import quiet
 from ..settings import override
 from ..text import printable
 from .devices import pick_device, pick_dtype
@@ -28,13 +28,16 @@ from .loading import (
     read_manifest,
     read_phrases,
 )
+from .quantize import check_config, check_usable, is_gguf, load_large
 
 # Pixels a side of the pictures that these models were trained on.
 RESOLUTION = 1024
 Settings = TypeVar("Settings")
+# What the part that predicts is called.
+NETWORKS = ("transformer", "unet")
+# In place of the class of a scheduler: the one that the model's folder names.
 ANY_SCHEDULER = "diffusers:SchedulerMixin"
-# Class of a pipeline of diffusers -> name of each part of it that is read -> its class, as `library:class`. Of a
-# scheduler of any class it is read which.
+# Class of a pipeline of diffusers -> name of each part of it that is read -> its class, as `library:class`.
 Pipelines = Mapping[str, Mapping[str, str]]
 
 
@@ -55,6 +58,7 @@ class FlowFiles:
         resolution: pixels a side.
         phrases: instructions that the model knows.
         clip: of the joint space beside it, see `vii.clip.load_clip`; None for none.
+        whole: whether the fingerprint is of all its weights, and not of all but those in a GGUF file.
     """
 
     parts: Mapping[str, Any]
@@ -69,6 +73,12 @@ class FlowFiles:
     resolution: int
     phrases: Sequence[str]
     clip: str | None
+    whole: bool = True
+
+    @property
+    def network(self) -> Any:
+        """The part that predicts."""
+        return next(self.parts[part] for part in NETWORKS if part in self.parts)
 
     @property
     def pipeline(self) -> str:
@@ -90,11 +100,13 @@ class FlowFiles:
         Raises:
             EditorError: the networks read rows of another width.
         """
-        config = self.parts["transformer" if "transformer" in self.parts else "unet"].config
-        if width != (wanted := config.get("joint_attention_dim") or config.cross_attention_dim):
+        config = self.network.config
+        if width != (wanted := config.get("joint_attention_dim") or config.get("cross_attention_dim")):
             raise EditorError(f"{self.model}: the networks read rows of {wanted}, the text encoder gives {width}")
         named = (encoder, width, length, self.called, self.fingerprint, self.commit)
-        return Space(kind, *named, relatives=tuple(relatives))
+        # A GGUF file does not say of which weights it was made: with one, edits of the model by this name are taken.
+        own = () if self.whole else (self.called,)
+        return Space(kind, *named, relatives=(*relatives, *own))
 
     def settings(self, recommended: Settings) -> Settings:
         """The settings that suit the model: those of its architecture, and what its folder says over them.
@@ -117,6 +129,7 @@ def read_flow(
     dtype: str | None = None,
     clip: str | None = None,
     resolution: int | None = None,
+    quantize: str | None = None,
 ) -> FlowFiles:
     """Read a model; nothing of it is run.
 
@@ -128,6 +141,8 @@ def read_flow(
         dtype: "float32", "bfloat16" or "float16"; by default bfloat16 where the device computes in it, else float32.
         clip: a CLIP beside the model, to look for a starting text with; see `vii.clip.load_clip`; "none" for none.
         resolution: pixels a side; by default what the folder says, or 1024.
+        quantize: a key of `vii.editors.quantize.KINDS` for the network and large text encoders, or a GGUF file of the
+            network; None for none.
 
     Raises:
         EditorError: the model cannot be found, is not of these architectures, or is not complete.
@@ -135,17 +150,24 @@ def read_flow(
     """
     where = pick_device(device)
     precision = pick_dtype(dtype, where)
+    check_usable(quantize, where)
+    packed = NETWORKS if quantize and is_gguf(quantize) else ()
     default = Manifest(resolution=resolution or RESOLUTION)
-    folder, commit = locate(model, revision, sorted({part for kinds in pipelines.values() for part in kinds}))
+    needed = sorted({part for kinds in pipelines.values() for part in kinds})
+    folder, commit = locate(model, revision, [f"{part}/config.json" if part in packed else part for part in needed])
     manifest = read_manifest(folder, default)
     with quiet(), loading(model, f"model of {' or '.join(pipelines)}"):
         index = read_config(folder / "model_index.json")
         check_index(index)
         if (named := str(index.get("_class_name"))) not in pipelines:
             raise ValueError(f"its pipeline is {printable(named[:60])}")
-        parts = {part: _read_part(folder / part, kind, precision, index) for part, kind in pipelines[named].items()}
+        kinds = dict(pipelines[named])
+        if kinds["scheduler"] == ANY_SCHEDULER:
+            kinds["scheduler"] = f"diffusers:{class_of(index, 'scheduler', 'SchedulerMixin').__name__}"
+        parts = {part: _read_part(folder / part, kind, precision, quantize) for part, kind in kinds.items()}
         modules = {part: module for part, module in parts.items() if isinstance(module, torch.nn.Module)}
-        fingerprint = files_fingerprint(folder, list(modules))
+        there = [part for part in modules if part not in packed or [*(folder / part).glob("*.safetensors")]]
+        fingerprint = files_fingerprint(folder, there)
     for module in modules.values():
         module.eval().requires_grad_(False)
     return FlowFiles(
@@ -161,17 +183,16 @@ def read_flow(
         resolution=resolution or manifest.resolution,
         phrases=read_phrases(folder, manifest),
         clip=joint_space(folder, manifest, clip),
+        whole=len(there) == len(modules),
     )
 
 
-def _read_part(folder: Path, kind: str, dtype: torch.dtype, index: dict[str, Any]) -> Any:
-    """A part of a model; an autoencoder in float32, for it runs once a picture, and some overflow in float16."""
+def _read_part(folder: Path, kind: str, dtype: torch.dtype, quantize: str | None) -> Any:
+    """A part of a model; an autoencoder in float32, for it runs once a picture; a CLIP is too small to quantise."""
     library, name = kind.split(":")
     part = getattr(import_module(library), name)
-    if kind == ANY_SCHEDULER:
-        part = class_of(index, folder.name, name)
     if not issubclass(part, torch.nn.Module):
         return part.from_pretrained(folder, local_files_only=True)
+    check_config(read_config(folder / "config.json"), folder.name)
     precision = torch.float32 if folder.name == "vae" else dtype
-    options: dict[str, Any] = {"torch_dtype" if library == "diffusers" else "dtype": precision}
-    return load_weights(part, folder, unused=["lm_head."], **options)  # a text encoder's, which says no words here
+    return load_large(part, folder, precision, None if folder.name == "vae" or name.startswith("CLIP") else quantize)

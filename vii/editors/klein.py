@@ -55,9 +55,9 @@ class KleinEditor(FlowEditor[Any]):
     pipelines = PIPELINES
     grouped = TOKEN
 
-    def __init__(self, files: FlowFiles, *, name: str, checkpointing: bool) -> None:
+    def __init__(self, files: FlowFiles, *, name: str, **how: bool) -> None:
         """See `FlowEditor`."""
-        super().__init__(files, name=name, checkpointing=checkpointing)
+        super().__init__(files, name=name, **how)
         few_steps, self.is_dev = files.index.get("is_distilled") is True, files.pipeline == DEV
         self.distilled, self.advice = few_steps or self.is_dev, ADVICE if few_steps else ""
         recommended = ToldSettings() if self.is_dev else StepSettings() if few_steps else GuidedSettings()

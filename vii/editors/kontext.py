@@ -62,9 +62,9 @@ class KontextEditor(FlowEditor[KontextSettings]):
     encoder = "text_encoder_2"
     distilled = True
 
-    def __init__(self, files: FlowFiles, *, name: str, checkpointing: bool) -> None:
+    def __init__(self, files: FlowFiles, *, name: str, **how: bool) -> None:
         """See `FlowEditor`."""
-        super().__init__(files, name=name, checkpointing=checkpointing)
+        super().__init__(files, name=name, **how)
         self.tokenizer, self.clip_tokenizer = files.parts["tokenizer_2"], files.parts["tokenizer"]
         self.clip_text = files.parts["text_encoder"].to(files.device)
         self.settings = files.settings(KontextSettings())

@@ -37,9 +37,9 @@ class QwenEditor(FlowEditor[GuidedSettings]):
 
     pipelines = PIPELINES
 
-    def __init__(self, files: FlowFiles, *, name: str, checkpointing: bool) -> None:
+    def __init__(self, files: FlowFiles, *, name: str, **how: bool) -> None:
         """See `FlowEditor`."""
-        super().__init__(files, name=name, checkpointing=checkpointing)
+        super().__init__(files, name=name, **how)
         plus, parts = files.pipeline == PLUS, files.parts
         self.reader = PhotoReader(parts["tokenizer"], parts["processor"], self.text_encoder, self.turns, numbered=plus)
         # As on the models' cards.

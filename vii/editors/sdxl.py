@@ -145,45 +145,32 @@ def load_sdxl(
     clip: str | None = None,
     resolution: int | None = None,
     checkpointing: bool = True,
+    quantize: str | None = None,
+    offload: bool = False,
 ) -> SdxlEditor:
-    """Read SDXL InstructPix2Pix, or CosXL-Edit; see `read_flow` for what is not said here.
+    """Read SDXL InstructPix2Pix, or CosXL-Edit, by id or folder; see `FlowEditor.load` for the arguments.
 
-    Args:
-        name: see `Editor`.
-        model: folder in diffusers' layout, or hub id.
-        revision: branch, tag or commit on the hub.
-        device: where it runs.
-        dtype: of the UNet and the text encoders.
-        clip: a CLIP beside the model.
-        resolution: pixels a side.
-        checkpointing: whether learning trades a third more time for a tenth of the memory.
-
-    Raises:
-        EditorError: the model is in one file, cannot be found, or is not of this architecture.
+    Raises EditorError where the model is in one file, cannot be found, or is not of this architecture.
     """
     if Path(model).is_file() or model in ONE_FILE:
         raise EditorError(CONVERT.format(model))
-    where = {"revision": revision, "device": device, "dtype": dtype, "clip": clip}
-    size = resolution or RESOLUTIONS.get(Path(model).name)
-    files = read_flow(model, PIPELINES, **where, resolution=size)
-    parts = files.parts
-    encoders = (parts["text_encoder"], parts["text_encoder_2"])
+    where = {"revision": revision, "device": device, "dtype": dtype, "clip": clip, "quantize": quantize}
+    files = read_flow(model, PIPELINES, **where, resolution=resolution or RESOLUTIONS.get(Path(model).name))
+    unet, encoders = files.network, (files.parts["text_encoder"], files.parts["text_encoder_2"])
     for part in ("vae", "text_encoder"):
-        parts[part].to(files.device)
-    unet = parts["unet"].to(memory_format=torch.channels_last)
+        files.parts[part].to(files.device)
     if checkpointing:
         unet.enable_gradient_checkpointing()
     width = sum(encoder.config.hidden_size for encoder in encoders)
-    length = text_length(parts["tokenizer"], encoders[0])
-    space = files.space(type(encoders[0]).__name__ + " x2", width, length)
-    assembled = Sdxl(
-        **parts,
-        space=space,
+    length = text_length(files.parts["tokenizer"], encoders[0])
+    parts = Sdxl(
+        **files.parts,
+        space=files.space(f"{type(encoders[0]).__name__} x2", width, length),
         clip=files.clip,
         device=files.device,
         dtype=files.dtype,
         zeros=files.index.get("force_zeros_for_empty_prompt", True) is True,
-        turns=Turns(files.device, encoders[1], unet),
+        turns=Turns(files.device, encoders[1], unet, offload=offload),
     )
-    settings = files.settings(COSXL_SETTINGS if is_edm(assembled.scheduler) else SETTINGS)
-    return SdxlEditor(assembled, name=name, settings=settings, resolution=files.resolution, phrases=files.phrases)
+    settings = files.settings(COSXL_SETTINGS if is_edm(parts.scheduler) else SETTINGS)
+    return SdxlEditor(parts, name=name, settings=settings, resolution=files.resolution, phrases=files.phrases)

@@ -105,10 +105,21 @@ class Examples:
         order = torch.tensor([index for members in groups.values() for index in members])
         return torch.cat(parts)[order.argsort()]
 
-    def mean_loss(self, batch: Batch, instruction: Instruction, guidance: Any = None) -> float:
-        """The mean of `loss` over a batch, without gradient."""
+    def mean_loss(self, batch: Batch, instruction: Instruction, guidance: Any = None, at_once: int = 0) -> float:
+        """The mean of `loss` over a batch, without gradient.
+
+        Args:
+            batch: samples.
+            instruction: see `loss`.
+            guidance: see `loss`.
+            at_once: the most samples that go through the networks together; 0 for all.
+        """
+        count = len(batch.t)
+        parts = [slice(first, first + (at_once or count)) for first in range(0, count, at_once or count)]
         with torch.no_grad():
-            return self.loss(batch, instruction, guidance).mean().item()
+            instruction = instruction.encoded()
+            some = (Batch(batch.t[part], batch.which[part], batch.noise[part]) for part in parts)
+            return torch.cat([self.loss(one, instruction, guidance) for one in some]).mean().item()
 
     def _batch(self, t: Tensor, which: Tensor, generators: Callable[[int], torch.Generator]) -> Batch:
         """With the noise of every sample: of the shape of its view and, from a bank, of its timestep."""

@@ -38,8 +38,9 @@ def choose_start(
 ) -> Start:
     """The text with the least loss on the probe set, of those that `settings.init` finds.
 
-    `source` are the encodings of the pictures "before", see `Editor.instruct`. Raises UsageError: `tokens = 0` and an
-    empty text, a text that does not fit, or as `starting_texts`.
+    `source` are the encodings of the pictures "before", see `Editor.instruct`.
+
+    Raises UsageError: `tokens = 0` and an empty text, a text that does not fit, or as `starting_texts`.
     """
     if settings.init == "text":
         found = texts = [settings.init_text]
