@@ -375,7 +375,7 @@ def test_an_empty_name_is_no_option_left_out(tmp_path, photo_file, toy_file, opt
 
 
 def test_lists():
-    editors = {"controlnet", "embedded", "ip2p", "klein", "kontext", "toy"}
+    editors = {"controlnet", "embedded", "ip2p", "klein", "kontext", "qwen", "toy"}
     assert set(json.loads(run("editors", "--json")[0])) == editors
     assert set(json.loads(run("recipes", "--json")[0])) == {"default", "visii"}
     assert "embedded" in run("editors")[0]
