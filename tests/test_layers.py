@@ -163,7 +163,7 @@ def test_only_editors_know_which_editor_they_are():
     """Nothing outside vii/editors asks for an editor by name, imports its module or speaks of it to the user."""
     # A section of the report; an attribute of diffusers' pipelines; options of commands.
     others = {"doctor": {"embedded"}, "cli.doctor": {"embedded"}, "interop.prompt_embeds": {"controlnet"}}
-    others |= {"cli.common": {"controlnet"}, "sampling_options": {"controlnet"}}
+    others |= {"cli.common": {"controlnet"}, "cli.plan": {"controlnet"}, "sampling_options": {"controlnet"}}
     words = {"embedded", "toy"}  # of English too; these are looked for in quotes
     timed = {"evaluation.speed", "cli.bench"}  # against the UNet of that one
     for name, path in modules().items():

@@ -29,7 +29,7 @@ def say_plan(options: dict[str, Any], as_json: bool, *, batch: int = 4) -> None:
         raise EditorError(unknown_name("editor", name, EDITORS))
     model = options.get("model") or EDITORS[name].options.get("model")
     if not model or options.get("controlnet"):
-        raise UsageError(f"of the editor '{name}' it is not known; `editor=klein` and others with one network tell it")
+        raise UsageError(f"of the editor '{name}' it is not known; those of one network tell it")
     device, quantize = pick_device(options.get("device")), options.get("quantize")
     check_kind(quantize)
     takes = inspect.signature(EDITORS[name].builder()).parameters
