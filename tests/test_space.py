@@ -6,12 +6,11 @@ import json
 import diffusers
 import pytest
 import torch
-from click.testing import CliRunner
 from conftest import EXACT, picture, tiny_pipeline, weights_of
 from safetensors.torch import load_file
+from test_cli import printed as run
 
 import vii
-from vii.cli import main
 from vii.diffusion import Noise
 from vii.editor import INPUT_EMBEDDING, SPACES
 from vii.editors.ip2p import Ip2pSettings
@@ -50,14 +49,6 @@ def edit(before):
 @pytest.fixture(scope="module")
 def pair():
     return vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.stdout + result.stderr
 
 
 def pipeline_of(folder):

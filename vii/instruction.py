@@ -126,9 +126,7 @@ class Instruction:
         return replace(self, rows=torch.cat([self.rows[:start], tokens, self.rows[stop:]]))
 
     def with_pooled(self, pooled: Tensor) -> "Instruction":
-        """The same rows with another pooled vector `(p,)`, differentiable in it; UsageError where none of its width is
-        read.
-        """
+        """The same rows with another pooled vector `(p,)`, differentiable in it; UsageError for one not read."""
         if self.pooled is None or self.pooled.shape != pooled.shape:
             expected = "no pooled vector" if self.pooled is None else f"a pooled vector {tuple(self.pooled.shape)}"
             raise UsageError(f"expected {expected}, got one {tuple(pooled.shape)}")

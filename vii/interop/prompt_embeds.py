@@ -20,6 +20,7 @@ from ..editors.clip_text import encoder_of, instruct
 from ..editors.stable_diffusion import space_of
 from ..errors import EditFileError, OutputError, UsageError
 from ..files import replacing
+from ..paths import read_small
 from ..space import digests
 
 # What the authors' test.py samples with; the guidance is also that inside their training loss.
@@ -39,15 +40,9 @@ def read_prompt_embeds(path: str | Path) -> Tensor:
     Raises:
         EditFileError: it is missing, too large, damaged, holds code, or anything but finite rows of that shape.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise EditFileError(f"{path}: no such file")
+    data = read_small(path, EditFileError, MAX_BYTES)
     try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise EditFileError(f"{size:,} bytes is too large for prompt embeddings (at most {MAX_BYTES:,})")
-        return _instruction_rows(_load_tensor(path.read_bytes()))
-    except OSError as error:
-        raise EditFileError(f"{path}: cannot be read ({error.strerror})") from None
+        return _instruction_rows(_load_tensor(data))
     except EditFileError as error:
         raise EditFileError(f"{path}: {error}") from None
 
