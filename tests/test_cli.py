@@ -369,7 +369,7 @@ def test_bad_input_to_show(tmp_path, photo_file, toy_file):
 
 
 def test_lists():
-    editors = {"controlnet", "embedded", "ip2p", "klein", "kontext", "toy"}
+    editors = {"controlnet", "embedded", "ip2p", "klein", "kontext", "qwen", "toy"}
     assert set(json.loads(run("editors", "--json")[0])) == editors
     assert set(json.loads(run("recipes", "--json")[0])) == {"default", "visii"}
     assert "embedded" in run("editors")[0]
