@@ -92,8 +92,8 @@ def conditioning(edit: Edit, clip: Any, text: str = "") -> list[Any]:
             "export EDIT --format comfyui -o NAME.safetensors' to models/embeddings, and embedding:NAME in a prompt"
         )
     encoded, _ = _encode(edit, clip, edit.init_text)
-    pooled = encoded[0][1].get("pooled_output")
-    start = Instruction(encoded[0][0][0].float(), (edit.start, edit.start), pooled=None if pooled is None else pooled[0])
+    rows, pooled = encoded[0][0][0].float(), encoded[0][1].get("pooled_output")
+    start = Instruction(rows, (edit.start, edit.start), pooled=None if pooled is None else pooled[0])
     learned = edit.instruction(start)
     if text:
         words, read = _encode(edit, clip, text)
