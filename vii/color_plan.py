@@ -108,6 +108,7 @@ class ColorApplication:
             None,
             region=mask if mask is None or isinstance(mask, tuple) else "mask",
             size=(picture.shape[1], picture.shape[0]),
+            size_of=self.size,
         )
 
     def chunks(

@@ -165,6 +165,11 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
         return self.parts.device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the networks."""
+        return self.parts.dtype
+
+    @property
     def num_timesteps(self) -> int:
         """See `Editor`."""
         return self.parts.num_timesteps
