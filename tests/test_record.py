@@ -30,7 +30,7 @@ FIELDS = {
     "region",
     "finish",
     "size",
-    "size_of",
+    "editors_size",
     "resolution",
     "precision",
     "source",

@@ -173,7 +173,7 @@ class Application:
             region=mask if mask is None or isinstance(mask, tuple) else "mask",
             finish=self.finish,
             size=(picture.shape[2], picture.shape[1]),
-            size_of=self.size,
+            editors_size=self.size == "editor",
         )
 
     def chunks(self, picture: Tensor, mask: Where = None, *, names: Sequence[str] | None = None) -> dict[str, str]:

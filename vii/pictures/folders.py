@@ -12,34 +12,19 @@ from .formats import RAW_SUFFIXES, SUFFIXES, readable
 
 LISTED = 3
 # What people keep beside photos and would look for among the results.
-OTHER_PICTURES = {
-    ".gif": "GIF",
-    ".jxl": "JPEG XL",
-    ".jp2": "JPEG 2000",
-    ".psd": "Photoshop",
-    ".xcf": "GIMP",
-    ".svg": "SVG",
-    ".exr": "EXR",
-    ".hdr": "HDR",
-    ".tga": "TGA",
-    ".ppm": "PPM",
-    ".pgm": "PGM",
-    ".ico": "ICO",
-    ".pdf": "PDF",
-}
+PLAIN = (".gif", ".svg", ".exr", ".hdr", ".tga", ".ppm", ".pgm", ".ico", ".pdf")
+OTHER_PICTURES = {suffix: suffix[1:].upper() for suffix in PLAIN}
+OTHER_PICTURES |= {".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".psd": "Photoshop", ".xcf": "GIMP"}
 HEIC = {".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF"}
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What some files and folders stand for.
+    """What some files and folders stand for: the pictures in the order asked for, and what of the folders is left out,
+    why.
 
-    Attributes:
-        paths: the pictures, in the order asked for, those of a folder by name.
-        left_out: files of the folders that are not taken -> why, in a few words. Hidden files and sidecars are no
-            pictures and not counted.
-        within: picture -> the sub-folder in which it lies, relative to the folder that was named; those directly in
-            that have none.
+    Hidden files and sidecars are no pictures and not counted. `within` gives, for pictures in sub-folders, the
+    sub-folder, relative to the folder that was named.
     """
 
     paths: list[Path]
@@ -62,13 +47,9 @@ class Pictures:
 def find_pictures(paths: Iterable[str | Path], *, recursive: bool = False, apart: str | Path | None = None) -> Pictures:
     """Files and folders -> picture files: a folder stands for the pictures directly in it, hidden files left out.
 
-    Args:
-        paths: of files and folders.
-        recursive: a folder stands for the pictures in its sub-folders too. Hidden ones and links are not followed.
-        apart: a folder that is none of the sub-folders: that of the results may lie among the photos.
+    With `recursive` it stands for those in its sub-folders too: hidden ones, links and the folder `apart` left out.
 
-    Raises:
-        ImageError: a path does not exist or is out of reach, or a folder holds no picture.
+    Raises ImageError: a path does not exist or is out of reach, or a folder holds no picture.
     """
     found = Pictures([], {})
     for path in map(Path, paths):
