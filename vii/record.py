@@ -53,19 +53,9 @@ def record(
         size: width and height of the result.
         editors_size: whether it is the size at which the editor worked that was asked for.
     """
-    packages = EDITORS_PACKAGES if editor else ("numpy",)
-    versions = {"vii": __version__, **{name: importlib.metadata.version(name) for name in packages}}
-    space = editor.space if editor else NO_SPACE
     return {
         "schema": SCHEMA,
-        "versions": versions,
-        "editor": editor.name if editor else "",
-        "base_model": space.model,
-        "base_model_revision": space.revision,
-        "base_model_fingerprint": space.fingerprint,
-        "resolution": editor.resolution if editor else 0,
-        # Some have no precision to choose.
-        "precision": f"{getattr(editor, 'dtype', '')}".removeprefix("torch.") if editor else "",
+        **computed_by(editor),
         "edits": [
             {
                 "name": name,
@@ -85,6 +75,22 @@ def record(
         "finish": finish,
         "size": list(size),
         "editors_size": editors_size,
+    }
+
+
+def computed_by(editor: "Editor | None") -> dict[str, Any]:
+    """What the numbers depend on besides what is asked for: versions, the model, its size and its precision."""
+    packages = EDITORS_PACKAGES if editor else ("numpy",)
+    space = editor.space if editor else NO_SPACE
+    return {
+        "versions": {"vii": __version__, **{name: importlib.metadata.version(name) for name in packages}},
+        "editor": editor.name if editor else "",
+        "base_model": space.model,
+        "base_model_revision": space.revision,
+        "base_model_fingerprint": space.fingerprint,
+        "resolution": editor.resolution if editor else 0,
+        # Some have no precision to choose.
+        "precision": f"{getattr(editor, 'dtype', '')}".removeprefix("torch.") if editor else "",
     }
 
 

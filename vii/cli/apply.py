@@ -20,6 +20,7 @@ from ..pictures import SUFFIXES, Pictures, find_pictures
 from ..runs.jobs import Job, Outcome, Writing, edited
 from ..runs.plans import Box, Request
 from ..sampling_options import SAMPLING_OPTIONS
+from ..storage import is_elsewhere
 from .common import Command, editor_of, editor_options, json_option, outputs_of, overwrite_option
 from .photos import jobs_for, told, writing_of, writing_options
 from .progress import progress
@@ -100,9 +101,13 @@ def apply(
     if mask and box:
         raise UsageError("give --mask or --box, not both")
     outputs = outputs_of(overwrite)
-    outputs.reads(*found.paths, *(path for path, _, _ in edits), *([mask] if mask else []))
+    outputs.reads(
+        *(path for path in found.paths if not is_elsewhere(path)),
+        *(path for path, _, _ in edits),
+        *([mask] if mask else []),
+    )
     jobs = jobs_for(found, output, options.pop("kind"), outputs)
-    writing = writing_of(jobs, options)
+    writing = writing_of(jobs, options, overwrite)
     request = _request(edits, mask or _parse_box(box), batch, options)
     plan, warnings = request.plan()
     if request.editor is None:
@@ -211,6 +216,8 @@ def _named_edit(text: str) -> tuple[Path, str | None] | None:
 
     Files come before the library, so that what is in a folder means the same whatever the library holds.
     """
+    if "://" in text:
+        return None
     if match := EDIT_ARGUMENT.fullmatch(text):
         return Path(match["path"]), match["weight"]
     name, weight = text.rsplit(":", 1) if ":" in text else (text, None)

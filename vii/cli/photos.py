@@ -1,7 +1,7 @@
 """Of `vii apply` and its kind: the names and formats of results, and what is told of photos."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from ..errors import OutputError, UsageError
 from ..files import Outputs, make_folder
 from ..pictures import OUTPUT_FORMATS, QUALITY, Pictures, output_format
 from ..runs.jobs import LOSSY, Job, Writing
+from ..storage import is_elsewhere, location
 from .common import Command
 
 FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tif": ".tif"}
@@ -35,16 +36,16 @@ def writing_options(command: Command) -> Command:
     return command
 
 
-def writing_of(jobs: Sequence[Job], options: dict[str, Any]) -> Writing:
+def writing_of(jobs: Sequence[Job], options: dict[str, Any], overwrite: bool = False) -> Writing:
     """How results are written, by the options of `writing_options`, which are taken out of all that were given.
 
     Raises:
         UsageError: a quality where no result has one.
     """
-    quality, metadata, location = (options.pop(name) for name in ("quality", "keep_metadata", "keep_location"))
+    quality, metadata, place = (options.pop(name) for name in ("quality", "keep_metadata", "keep_location"))
     if quality is not None and not any(output_format(job.result) in LOSSY for job in jobs):
         raise UsageError("`quality` is for JPEG and WebP, and no result is one")
-    return Writing(QUALITY if quality is None else quality, metadata or location, location)
+    return Writing(QUALITY if quality is None else quality, metadata or place, place, overwrite)
 
 
 def jobs_for(photos: Pictures, output: str, kind: str | None, outputs: Outputs) -> list[Job]:
@@ -60,20 +61,35 @@ def jobs_for(photos: Pictures, output: str, kind: str | None, outputs: Outputs) 
         UsageError: a name that no format has, or a format besides the name of a file.
         OutputError: several photos for one file, or see `Outputs.claim`.
     """
-    out = Path(output)
+    out, paths = location(output), photos.paths
+    claim = _claiming(out, outputs)
     named = bool(out.suffix) and not out.is_dir() and not output.endswith(("/", os.sep))
-    paths = photos.paths
     if named and len(paths) == 1:
         if kind and OUTPUT_FORMATS[FORMATS[kind]] != output_format(out):
             raise UsageError(f"`kind={kind}` and {output} ask for two formats; leave one out")
         output_format(out)  # refuses names that no format has
-        return [Job(paths[0], outputs.claim(out, of=paths[0]))]
+        return [Job(paths[0], claim(out, paths[0]))]
     if named and out.suffix.lower() in OUTPUT_FORMATS:
         raise OutputError(f"{output}: {len(paths)} photos need a folder, not the name of one file")
-    for folder in {Path(): None} | dict.fromkeys(photos.within.values()):
-        make_folder(out / folder, outputs.advice)
+    if not is_elsewhere(out):
+        for folder in {Path(): None} | dict.fromkeys(photos.within.values()):
+            make_folder(out / folder, outputs.advice)
     results = [out / photos.within.get(path, "") / f"{path.stem}{_suffix(path, kind)}" for path in paths]
-    return [Job(path, outputs.claim(result, of=path)) for path, result in zip(paths, results, strict=True)]
+    return [Job(path, claim(result, path)) for path, result in zip(paths, results, strict=True)]
+
+
+def _claiming(out: Path, outputs: Outputs) -> Callable[[Path, Path], Path]:
+    """`outputs.claim`; elsewhere what is there is looked at when it is written, and here that names differ."""
+    claimed: dict[str, Path] = {}
+
+    def claim(result: Path, photo: Path) -> Path:
+        if not is_elsewhere(out):
+            return outputs.claim(result, of=photo)
+        if (other := claimed.setdefault(str(result), photo)) is not photo or str(result) == str(photo):
+            raise OutputError(f"{other} and {photo} would both be written to {result}; rename one")
+        return result
+
+    return claim
 
 
 def _suffix(photo: Path, kind: str | None) -> str:

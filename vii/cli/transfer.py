@@ -64,7 +64,7 @@ def transfer(
     warn_of_no_pairs(pairs)
     if pictures.left_out:
         warn(pictures.sentence())
-    jobs = [opened(job)[0] for job in jobs]  # learning takes long: what cannot be read is found before it
+    jobs = [opened(job, job.photo)[0] for job in jobs]  # learning takes long: what cannot be read is found before it
     notes = {str(job.photo): job.notes(writing) for job in jobs}
     for line in told(notes):
         warn(line)
@@ -75,7 +75,7 @@ def transfer(
     learned, made = time.perf_counter(), []
     with progress("applying", len(jobs)) as advance:
         for job in jobs:
-            made.append(ready.transfer(pairs, from_array(opened(job)[1]), seed=seed))
+            made.append(ready.transfer(pairs, from_array(opened(job, job.photo)[1]), seed=seed))
             advance()
     for job, picture in zip(jobs, made, strict=True):
         save(to_array(picture, job.picture.bits if job.picture else 8), job, writing)

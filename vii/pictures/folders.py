@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import ImageError
 from ..paths import inside, is_file, is_folder, what_is
+from ..storage import files_in, is_elsewhere, location
 from .formats import RAW_SUFFIXES, SUFFIXES, readable
 
 LISTED = 3
@@ -31,6 +32,10 @@ class Pictures:
     left_out: dict[Path, str]
     within: dict[Path, Path] = field(default_factory=dict)
 
+    def with_(self, more: "Pictures") -> "Pictures":
+        """These, and others after them."""
+        return Pictures(self.paths + more.paths, self.left_out | more.left_out, self.within | more.within)
+
     def sentence(self) -> str:
         """What was left out, counted and named; empty where nothing was."""
         if not self.left_out:
@@ -48,15 +53,19 @@ def find_pictures(paths: Iterable[str | Path], *, recursive: bool = False, apart
     """Files and folders -> picture files: a folder stands for the pictures directly in it, hidden files left out.
 
     With `recursive` it stands for those in its sub-folders too: hidden ones, links and the folder `apart` left out.
+    URLs are taken too; see `vii.storage`.
 
     Raises ImageError: a path does not exist or is out of reach, or a folder holds no picture.
     """
     found = Pictures([], {})
-    for path in map(Path, paths):
+    for path in map(location, paths):
+        if is_elsewhere(path):
+            found = found.with_(_elsewhere(path, recursive, apart))
+            continue
         if not is_folder(path):
             if (kind := what_is(path)) != "file":
                 raise ImageError(f"{path}: {'expected a picture, found ' + kind if kind else 'no such file'}")
-            found.paths.append(path)
+            found = found.with_(Pictures([path], {}))
             continue
         here = _in_folder(inside(path, ImageError))
         for folder in _below(path, apart) if recursive else ():
@@ -68,14 +77,27 @@ def find_pictures(paths: Iterable[str | Path], *, recursive: bool = False, apart
             here.paths.extend(below.paths)
             here.left_out.update(below.left_out)
             here.within.update(dict.fromkeys(below.paths, folder.relative_to(path)))
-        if not here.paths:
-            more = f"; {here.sentence()}" if here.left_out else ""
-            looked = f"(looked for {', '.join(SUFFIXES)})"
-            raise ImageError(f"{path}: no pictures in this folder{' and those below' * recursive} {looked}{more}")
-        found.paths.extend(here.paths)
-        found.left_out.update(here.left_out)
-        found.within.update(here.within)
+        found = found.with_(_some(here, path, recursive))
     return found
+
+
+def _some(here: Pictures, folder: Path, recursive: bool) -> Pictures:
+    """What was found in a folder, where that is something."""
+    if not here.paths:
+        more = f"; {here.sentence()}" if here.left_out else ""
+        looked = f"(looked for {', '.join(SUFFIXES)})"
+        raise ImageError(f"{folder}: no pictures in this folder{' and those below' * recursive} {looked}{more}")
+    return here
+
+
+def _elsewhere(place: Path, recursive: bool, apart: str | Path | None) -> Pictures:
+    if place.suffix.lower() in SUFFIXES:
+        return Pictures([place], {})
+    files = files_in(place, recursive=recursive)
+    here = _in_folder(file for file in files if not apart or not str(file).startswith(f"{str(apart).rstrip('/')}/"))
+    folders = ((path, path.parent.relative_to(place)) for path in here.paths)
+    within = {path: Path(*folder.parts) for path, folder in folders if folder.parts}
+    return _some(Pictures(here.paths, here.left_out, within), place, recursive)
 
 
 def _in_folder(files: Iterable[Path]) -> Pictures:
@@ -83,7 +105,7 @@ def _in_folder(files: Iterable[Path]) -> Pictures:
     for file in files:
         if reason := why_not(file):
             pictures.left_out[file] = reason
-        elif file.suffix.lower() in SUFFIXES and is_file(file):
+        elif file.suffix.lower() in SUFFIXES and (is_elsewhere(file) or is_file(file)):
             pictures.paths.append(file)
     return pictures
 

@@ -12,10 +12,12 @@ import numpy as np
 
 from .. import strict
 from ..background import in_background
-from ..errors import ImageError, ViiError
+from ..errors import ImageError, OutputError, ViiError
+from ..files import made_by_vii
 from ..pictures import QUALITY, Picture, output_format, read_picture, write_picture
 from ..record import chunks, read_record
 from ..sizes import Done
+from ..storage import fetched, is_elsewhere, stored
 
 LOSSY, DEEP = ("JPEG", "WEBP"), ("PNG", "TIFF")
 # Values of photos that were read and wait to be edited; 4 bytes each.
@@ -31,11 +33,13 @@ class Writing:
         quality: of JPEG and WebP, 1 to 100.
         keep_metadata: whether EXIF and colour profile are carried over from the photo.
         keep_location: whether its location is, too.
+        overwrite: whether a file elsewhere that `vii` did not make is replaced; see `vii.files` for those here.
     """
 
     quality: int = QUALITY
     keep_metadata: bool = False
     keep_location: bool = False
+    overwrite: bool = False
 
     def record(self, result: Path) -> dict[str, Any]:
         """What of it a file of this name depends on."""
@@ -116,10 +120,11 @@ def edited(jobs: Sequence[Job], plan: Plan[Any], writing: Writing, *, resume: bo
     unreadable: deque[tuple[int, Outcome]] = deque()
 
     def read(job: Job) -> tuple[Outcome, Any]:
-        job = replace(job, sha256=digest(job.photo))
-        if resume and (done := made_before(job, plan.record, writing)):
-            return Outcome(job, kept=True), done
-        found, pixels = opened(job)
+        with fetched(job.photo) as photo:
+            job = replace(job, sha256=digest(photo))
+            if resume and (done := made_before(job, plan.record, writing)):
+                return Outcome(job, kept=True), done
+            found, pixels = opened(job, photo)
         return Outcome(found), plan.prepare(pixels)
 
     def readable() -> Iterator[Any]:
@@ -165,14 +170,15 @@ def made_before(job: Job, record: Mapping[str, Any], writing: Writing) -> Done |
     Returns:
         None where there is no such result.
     """
-    if not job.result.is_file():
-        return None
     try:
-        found = read_record(job.result)
-        size = read_picture(job.result, around=1).size  # which reads it to its end
+        if not job.result.is_file():
+            return None
+        with fetched(job.result) as result:
+            found = read_record(result)
+            size = read_picture(result, around=1).size  # which reads it to its end
         width, height = found["source"].pop("size")
         fits = found.pop("size") == list(size) and isinstance(width, int) and isinstance(height, int)
-    except (ImageError, KeyError, TypeError, ValueError, AttributeError):  # it may be anybody's
+    except (ImageError, OSError, KeyError, TypeError, ValueError, AttributeError):  # it may be anybody's
         return None
     expected = {**record, "source": {"sha256": job.sha256}, "writing": writing.record(job.result)}
     del expected["size"]
@@ -193,28 +199,38 @@ def digest(path: Path) -> str:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def opened(job: Job) -> tuple[Job, np.ndarray]:
-    """A job whose photo has been read, and the photo's pixels.
+def opened(job: Job, photo: Path) -> tuple[Job, np.ndarray]:
+    """A job whose photo has been read, from a file of this machine, and the photo's pixels.
 
     Raises:
         ImageError: see `read_picture`.
     """
-    picture = read_picture(job.photo)
+    picture = read_picture(photo)
     # What is kept until the result is written says how deep the pixels were, without holding them.
     return replace(job, picture=replace(picture, pixels=picture.pixels[:0])), picture.pixels
 
 
 def save(pixels: np.ndarray, job: Job, writing: Writing, text: dict[str, str] | None = None) -> None:
     """Write a result `(h, w, 3)`, uint8 or uint16, with what is carried over from its photo."""
-    write_picture(
-        pixels,
-        job.result,
-        text=text,
-        quality=writing.quality,
-        photo=job.picture,
-        keep_metadata=writing.keep_metadata,
-        keep_location=writing.keep_location,
-    )
+    if is_elsewhere(job.result) and not writing.overwrite:
+        _check_own(job.result)
+    with stored(job.result) as result:
+        write_picture(
+            pixels,
+            result,
+            text=text,
+            quality=writing.quality,
+            photo=job.picture,
+            keep_metadata=writing.keep_metadata,
+            keep_location=writing.keep_location,
+        )
+
+
+def _check_own(place: Path) -> None:
+    if place.is_file():
+        with fetched(place) as there:
+            if not made_by_vii(there):
+                raise OutputError(f"{place} is there already, and not made by vii; choose another place, or overwrite")
 
 
 def _record(record: Mapping[str, Any], job: Job, writing: Writing, pixels: np.ndarray) -> dict[str, Any]:
