@@ -136,5 +136,5 @@ def test_what_is_of_one_edit_is_refused(tmp_path, folder):
     assert "BEFORE, AFTER is of one" in refused("learn", *pair, *many)
     assert "--preview is of one" in refused("learn", *many, "--preview")
     assert "needs a folder" in refused("learn", "--each", folder, "-o", tmp_path / "x.safetensors")
-    assert "give --each too" in refused("learn", *pair, "-o", tmp_path / "x.safetensors", "--resume")
+    assert "for many edits; give --each too" in refused("learn", *pair, "-o", tmp_path / "x.safetensors", "--resume")
     assert "no-such" in refused("learn", "--each", tmp_path / "no-such", "-o", tmp_path / "edits")

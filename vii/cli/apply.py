@@ -17,11 +17,13 @@ from ..edit_list import check_together
 from ..errors import OutputError, UsageError
 from ..library import find_edit, written_as_path
 from ..pictures import SUFFIXES, Pictures, find_pictures
-from ..runs.jobs import Job, Outcome, Writing, edited
+from ..runs.jobs import Job, Outcome, Writing
 from ..runs.plans import Box, Request
+from ..runs.tasks import Applying
 from ..sampling_options import SAMPLING_OPTIONS
 from ..storage import is_elsewhere
 from .common import Command, editor_of, editor_options, json_option, outputs_of, overwrite_option
+from .engine import engine_of, engine_options
 from .photos import jobs_for, told, writing_of, writing_options
 from .progress import progress
 from .terminal import STARTED, fail, say, say_json, warn
@@ -63,6 +65,7 @@ def sampling_options(command: Command) -> Command:
 @click.option("--recursive", "-r", is_flag=True, help="Photos in sub-folders too; their results lie in such as well.")
 @click.option("--resume", is_flag=True, help="Keep the results of a run of this command that was stopped.")
 @click.option("--any-model", is_flag=True, help="Accept an edit learned with other weights of the same shape.")
+@engine_options
 @editor_options
 @overwrite_option
 @json_option
@@ -108,18 +111,24 @@ def apply(
     )
     jobs = jobs_for(found, output, options.pop("kind"), outputs)
     writing = writing_of(jobs, options, overwrite)
+    engine = engine_of(options)
     request = _request(edits, mask or _parse_box(box), batch, options)
-    plan, warnings = request.plan()
-    if request.editor is None:
-        unused = _given(context, (*OF_EDITORS, *(option.setting for option in SAMPLING_OPTIONS)))
-        warnings = [f"no editor is needed, so {', '.join(unused)} changes nothing"] if unused else []
-    for warning in (*warnings, found.sentence()):
-        if warning:
-            warn(warning)
+    warnings: list[str] = []
+
+    def warned(sentence: str) -> None:
+        warnings.append(sentence)
+        warn(sentence)
+
+    unused = _given(context, (*OF_EDITORS, *(option.setting for option in SAMPLING_OPTIONS)))
+    if request.editor is None and unused:
+        warned(f"no editor is needed, so {', '.join(unused)} changes nothing")
+    if found.left_out:
+        warn(found.sentence())
+    outcomes = engine(Applying(request, writing, resume), jobs, warned)
     startup = time.perf_counter() - STARTED
-    report = _followed(edited(jobs, plan, writing, resume=resume), jobs, writing, as_json)
+    report = _followed(outcomes, jobs, writing, as_json)
     report["skipped"] |= {str(path): reason for path, reason in found.left_out.items()}
-    report |= {"startup_seconds": round(startup, 3), "warnings": list(warnings)}
+    report |= {"startup_seconds": round(startup, 3), "warnings": warnings}
     if as_json:
         say_json(report)
     else:

@@ -31,6 +31,7 @@ from .common import (
     weighed,
     written,
 )
+from .engine import engine_of, engine_options, in_this_process
 from .learn_each import learn_each
 from .observe import Observers
 from .progress import progress
@@ -67,6 +68,7 @@ from .terminal import STARTED, say, say_json, warn
 @click.option("--log-dir", metavar="DIR", help="Write logs for TensorBoard to DIR.")
 @space_option
 @overwrite_option
+@engine_options
 @editor_options
 @json_option
 @click.pass_context
@@ -107,15 +109,15 @@ def learn(
     settings = override(
         override(chosen.settings, **parse(chosen.settings, assignments)), init=init, captioner=captioner, tokens=tokens
     )
-    outputs = outputs_of(overwrite)
+    outputs, engine = outputs_of(overwrite), engine_of(options)
     labels = {name: options.pop(name) for name in ("description", "author", "tags")}
     labels |= {"license": options.pop("license_"), "title": title}
     if each:
         teaching = Teaching(settings, options, seed, labels, thumbnail)
-        learn_each(context, each, output, teaching, outputs, resume=resume, as_json=as_json)
+        learn_each(context, each, output, teaching, outputs, engine=engine, resume=resume, as_json=as_json)
         return
-    if resume:
-        raise UsageError("--resume goes on with many edits; give --each too")
+    if resume or engine is not in_this_process:
+        raise UsageError("--resume and --engine are for many edits; give --each too")
     paths, photos = _pair_paths(chosen, before, after, more, folders)
     outputs.reads(recipe, *folders, *(path for pair in paths for path in pair))
     path = edit_path(output, outputs)

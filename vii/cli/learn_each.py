@@ -11,9 +11,11 @@ from ..edit_file import SUFFIX
 from ..errors import OutputError, UsageError
 from ..evaluation.table import Table, number
 from ..files import Outputs, make_folder
-from ..inversion import learning_advice, little_learned
-from ..runs.learning import Learned, Lesson, Teaching, learn, lessons_in
+from ..inversion import little_learned
+from ..runs.learning import Learned, Lesson, Teaching, lessons_in
+from ..runs.tasks import Learning
 from ..storage import is_elsewhere, location
+from .engine import Engine
 from .progress import progress
 from .terminal import STARTED, fail, say, say_json, warn
 
@@ -28,6 +30,7 @@ def learn_each(
     teaching: Teaching,
     outputs: Outputs,
     *,
+    engine: Engine,
     resume: bool,
     as_json: bool,
 ) -> None:
@@ -38,8 +41,9 @@ def learn_each(
         raise UsageError(f"--each learns many edits, and {', '.join(names)} is of one; leave it out")
     lessons = lessons_in(location(folder))
     paths = _paths(lessons, location(output), outputs)
+    outcomes = engine(Learning(teaching, resume), [*zip(lessons, paths, strict=True)], warn)
     startup = time.perf_counter() - STARTED
-    report = _followed(_one_by_one(lessons, paths, teaching, resume), len(lessons), as_json)
+    report = _followed(outcomes, len(lessons), as_json)
     report["startup_seconds"] = round(startup, 3)
     if as_json:
         say_json(report)
@@ -57,16 +61,6 @@ def _paths(lessons: Sequence[Lesson], out: Path, outputs: Outputs) -> list[Path]
     make_folder(out, outputs.advice)
     outputs.reads(*(half for lesson in lessons for pair in lesson.pairs for half in pair if not is_elsewhere(half)))
     return [outputs.claim(path, of=lesson.name) for path, lesson in zip(paths, lessons, strict=True)]
-
-
-def _one_by_one(
-    lessons: Sequence[Lesson], paths: Sequence[Path], teaching: Teaching, resume: bool
-) -> Iterator[Learned]:
-    editor = teaching.load()
-    if advice := learning_advice(editor):
-        warn(advice)
-    for lesson, path in zip(lessons, paths, strict=True):
-        yield learn(editor, lesson, path, teaching, resume=resume)
 
 
 def _followed(outcomes: Iterator[Learned], count: int, as_json: bool) -> dict[str, Any]:
