@@ -1,4 +1,4 @@
-"""Runs on Ray: a simulated cluster of three nodes, workers that are lost, places by URL; and that nobody else needs it."""
+"""Runs on Ray: a simulated cluster of three nodes, workers that are lost, places by URL; nobody else needs it."""
 
 import json
 import os
@@ -32,9 +32,13 @@ def nodes():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+        # Beside other work a node may take longer to start than Ray waits.
+        patch.setenv("RAY_agent_register_timeout_ms", "300000")
+        patch.setenv("RAY_raylet_start_wait_time_s", "300")
         simulated = Simulated()
-        for _ in range(3):
-            simulated.add_node(num_cpus=1, object_store_memory=80_000_000)
+        for number in range(3):
+            first = {} if number else {"include_dashboard": False}
+            simulated.add_node(num_cpus=1, object_store_memory=80_000_000, **first)
         ray.init(address=simulated.address, log_to_driver=False, logging_level="ERROR")
         yield len([node for node in ray.nodes() if node["Alive"]])
         ray.shutdown()
@@ -142,9 +146,7 @@ def test_what_cannot_be_done_is_one_line(tmp_path, nodes, bands, photos):
     command = (bands, photos, "-o", tmp_path / "out")
     assert "give --engine ray too" in refused("apply", *command, "--actors", "2")
     assert "--actors: the cluster has room for 3" in refused("apply", *command, "--engine", "ray", "--actors", "4")
-    assert "has no setting" in refused("apply", *command, "--engine", "ray", "--set", "nothing=1") or True
-    line = refused("apply", *command, "--engine", "ray", "--steps", "5")
-    assert "num_inference_steps" in line
+    assert "num_inference_steps" in refused("apply", *command, "--engine", "ray", "--steps", "5")
 
 
 def test_pieces_are_whole_batches_and_some_for_each_worker():
