@@ -85,7 +85,9 @@ def _claiming(out: Path, outputs: Outputs) -> Callable[[Path, Path], Path]:
     def claim(result: Path, photo: Path) -> Path:
         if not is_elsewhere(out):
             return outputs.claim(result, of=photo)
-        if (other := claimed.setdefault(str(result), photo)) is not photo or str(result) == str(photo):
+        if str(result) == str(photo):
+            raise OutputError(f"{result} is read by this run and would be overwritten; {outputs.advice}")
+        if (other := claimed.setdefault(str(result), photo)) is not photo:
             raise OutputError(f"{other} and {photo} would both be written to {result}; rename one")
         return result
 

@@ -94,7 +94,8 @@ def _elsewhere(place: Path, recursive: bool, apart: str | Path | None) -> Pictur
     if place.suffix.lower() in SUFFIXES:
         return Pictures([place], {})
     files = files_in(place, recursive=recursive)
-    here = _in_folder(file for file in files if not apart or not str(file).startswith(f"{str(apart).rstrip('/')}/"))
+    out = f"{str(apart).rstrip('/')}/" if apart and str(apart).rstrip("/") != str(place).rstrip("/") else "\0"
+    here = _in_folder(file for file in files if not str(file).startswith(out))
     folders = ((path, path.parent.relative_to(place)) for path in here.paths)
     within = {path: Path(*folder.parts) for path, folder in folders if folder.parts}
     return _some(Pictures(here.paths, here.left_out, within), place, recursive)

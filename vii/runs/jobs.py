@@ -14,7 +14,7 @@ from .. import strict
 from ..background import in_background
 from ..errors import ImageError, OutputError, ViiError
 from ..files import made_by_vii
-from ..pictures import QUALITY, Picture, output_format, read_picture, write_picture
+from ..pictures import MAX_PIXELS, QUALITY, Picture, output_format, read_picture, write_picture
 from ..record import chunks, read_record
 from ..sizes import Done
 from ..storage import fetched, is_elsewhere, stored
@@ -177,7 +177,9 @@ def made_before(job: Job, record: Mapping[str, Any], writing: Writing) -> Done |
             found = read_record(result)
             size = read_picture(result, around=1).size  # which reads it to its end
         width, height = found["source"].pop("size")
-        fits = found.pop("size") == list(size) and isinstance(width, int) and isinstance(height, int)
+        # Somebody's file says them: no more is taken at its word than a photo can have.
+        fits = all(type(side) is int and side > 0 for side in (width, height)) and width * height <= MAX_PIXELS
+        fits = fits and found.pop("size") == list(size)
     except (ImageError, OSError, KeyError, TypeError, ValueError, AttributeError):  # it may be anybody's
         return None
     expected = {**record, "source": {"sha256": job.sha256}, "writing": writing.record(job.result)}
@@ -230,7 +232,9 @@ def _check_own(place: Path) -> None:
     if place.is_file():
         with fetched(place) as there:
             if not made_by_vii(there):
-                raise OutputError(f"{place} is there already, and not made by vii; choose another place, or overwrite")
+                raise OutputError(
+                    f"{place} is there already, and not made by vii; choose another place, or `overwrite=True`"
+                )
 
 
 def _record(record: Mapping[str, Any], job: Job, writing: Writing, pixels: np.ndarray) -> dict[str, Any]:
