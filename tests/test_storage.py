@@ -84,7 +84,7 @@ def test_photos_and_results_by_url(tmp_path, bucket, toy_edit):
     assert "--overwrite" in err
     run(*command, "--overwrite")
     assert "would be overwritten" in refused(*command[:4], "memory://bucket/photos")
-    assert "no pictures" in refused(*command[:2], "memory://bucket/none", *command[3:])
+    assert "cannot be listed" in refused(*command[:2], "memory://bucket/none", *command[3:])
 
 
 def test_one_photo_and_its_result(tmp_path, bucket, toy_edit):

@@ -7,6 +7,7 @@ written again, the same bytes, or kept where the run is one that goes on.
 import logging
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,22 +90,26 @@ class Cluster:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        results = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
-            _Worker,
-            fn_constructor_args=(pickle.dumps(task),),
-            batch_size=1,
-            batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(size=min(actors, len(pieces))),
-            num_cpus=self.cpus,
-            num_gpus=gpus,
-            max_restarts=RETRIES,
-            max_task_retries=RETRIES,
-        )
+        with warnings.catch_warnings():
+            # Without limits Ray would begin a piece that kills its worker again for ever. Of the named parameters that
+            # are to replace these none says so yet.
+            warnings.simplefilter("ignore")
+            results = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
+                _Worker,
+                fn_constructor_args=(pickle.dumps(task),),
+                batch_size=1,
+                batch_format="numpy",
+                compute=ray.data.ActorPoolStrategy(size=min(actors, len(pieces))),
+                num_cpus=self.cpus,
+                num_gpus=gpus,
+                max_restarts=RETRIES,
+                max_task_retries=RETRIES,
+            )
         warned: set[str] = set()
         try:
             for row in results.iter_rows():
-                found, warnings = pickle.loads(row["found"])
-                for sentence in set(warnings) - warned:
+                found, sentences = pickle.loads(row["found"])
+                for sentence in set(sentences) - warned:
                     warn(sentence)
                     warned.add(sentence)
                 if isinstance(found, ViiError):
