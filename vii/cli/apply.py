@@ -25,6 +25,7 @@ from ..storage import is_elsewhere
 from .common import Command, editor_of, editor_options, json_option, outputs_of, overwrite_option
 from .engine import engine_of, engine_options
 from .photos import jobs_for, told, writing_of, writing_options
+from .plan import dry_run_option, say_plan
 from .progress import progress
 from .terminal import STARTED, fail, say, say_json, warn
 
@@ -64,9 +65,13 @@ def sampling_options(command: Command) -> Command:
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Photos of one size edited at once; else by memory.")
 @click.option("--recursive", "-r", is_flag=True, help="Photos in sub-folders too; their results lie in such as well.")
 @click.option("--resume", is_flag=True, help="Keep the results of a run of this command that was stopped.")
+@click.option(
+    "--offload", is_flag=True, default=None, help="Bring layers to the device as they are run: less memory, more time."
+)
 @click.option("--any-model", is_flag=True, help="Accept an edit learned with other weights of the same shape.")
 @engine_options
 @editor_options
+@dry_run_option
 @overwrite_option
 @json_option
 @click.pass_context
@@ -81,6 +86,7 @@ def apply(
     recursive: bool,
     resume: bool,
     overwrite: bool,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -98,9 +104,14 @@ def apply(
     same way; all else is made, or made again. With --json and several photos, a line is printed for each, and the
     report in the last one.
     """
+    engine = engine_of(options)
     edits, found = _edits_and_photos(inputs, output, recursive)
     if not edits and not options["text"]:
         raise UsageError("nothing to apply: name an edit (a file or one of the library), or words with --text, or both")
+    if dry_run:
+        first = next((edit for _, edit, _ in edits if edit.needs_editor), None)
+        say_plan(editor_of(first, options), as_json)
+        return
     if mask and box:
         raise UsageError("give --mask or --box, not both")
     outputs = outputs_of(overwrite)
@@ -111,7 +122,6 @@ def apply(
     )
     jobs = jobs_for(found, output, options.pop("kind"), outputs)
     writing = writing_of(jobs, options, overwrite)
-    engine = engine_of(options)
     request = _request(edits, mask or _parse_box(box), batch, options)
     warnings: list[str] = []
 

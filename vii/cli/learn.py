@@ -34,6 +34,7 @@ from .common import (
 from .engine import engine_of, engine_options, in_this_process
 from .learn_each import learn_each
 from .observe import Observers
+from .plan import dry_run_option, say_plan
 from .progress import progress
 from .signals import stoppable
 from .terminal import STARTED, say, say_json, warn
@@ -69,6 +70,7 @@ from .terminal import STARTED, say, say_json, warn
 @space_option
 @overwrite_option
 @engine_options
+@dry_run_option
 @editor_options
 @json_option
 @click.pass_context
@@ -94,6 +96,7 @@ def learn(
     log_dir: str | None,
     thumbnail: bool,
     overwrite: bool,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -110,6 +113,9 @@ def learn(
         override(chosen.settings, **parse(chosen.settings, assignments)), init=init, captioner=captioner, tokens=tokens
     )
     outputs, engine = outputs_of(overwrite), engine_of(options)
+    if dry_run:
+        say_plan(options, as_json, batch=settings.batch_size)
+        return
     labels = {name: options.pop(name) for name in ("description", "author", "tags")}
     labels |= {"license": options.pop("license_"), "title": title}
     if each:

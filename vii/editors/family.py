@@ -118,7 +118,7 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
             EditorError: the parts do not fit together.
         """
         self.check(parts)
-        self.parts, self.name, self.settings = parts, name, settings
+        self.parts, self.name, self.settings, self.dtype = parts, name, settings, parts.dtype
         self.resolution, self.phrases = resolution, phrases
 
     @classmethod
@@ -167,11 +167,6 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
         return self.parts.device
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the networks."""
-        return self.parts.dtype
-
-    @property
     def num_timesteps(self) -> int:
         """See `Editor`."""
         return len(self.parts.levels.told)
@@ -187,7 +182,7 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
         mean = self.parts.encode(fitted)
         return LatentEncoding(self.condition(fitted, mean), self.parts.scaled(mean))
 
-    def instruct(self, text: str, source: LatentEncoding | None = None) -> Instruction:
+    def instruct(self, text: str, source: Sequence[LatentEncoding] = ()) -> Instruction:
         """See `Editor`; the text encoder does not see the photo."""
         return self.parts.instruct(text)
 
