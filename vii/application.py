@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .arrangement import SIZES, arrangement, chained, check_choice
 from .batching import NOTHING, HeldPhoto, batch_for, in_batches
-from .diffusion import BANKED, Noise
+from .diffusion import Noise, banked_noise
 from .edit_list import Edits, check_together, weighted_edits
 from .editor import Editor, stack
 from .errors import UsageError
@@ -106,7 +106,7 @@ class Application:
             self.settings, self.warnings = self._resolve(editor, settings)
         training = self.sampled[0][0].training if self.sampled else {}
         self.reuse_noise = training.get("noise") == "reuse" if reuse_noise is None else reuse_noise
-        self._noise = _banked_noise(training) if self.reuse_noise else Noise(seed)
+        self._noise = banked_noise(training) if self.reuse_noise else Noise(seed)
         self.batch = batch_for(editor.resolution, editor.device) if editor else 1
         self._sizes: dict[Done, tuple[int, ...]] = {}
         with torch.no_grad():
@@ -295,14 +295,3 @@ def _array(image: Tensor) -> Array:
 def _tensor(image: Array) -> Tensor:
     """`(h, w, 3)` -> `(3, h, w)`; without a copy of what came of an `_array`."""
     return torch.from_numpy(image).permute(2, 0, 1).contiguous()
-
-
-def _banked_noise(training: Any) -> Noise:
-    """The noises that an edit was learned with, as its training record names them."""
-    seed = training.get("seed")
-    if training.get("noise") not in BANKED or type(seed) is not int or not 0 <= seed < 2**63:
-        raise UsageError(
-            "this edit was not learned with a noise bank, so there is no noise to reuse; "
-            "learn it with the recipe visii or noise=bank"
-        )
-    return Noise(seed, bank=True)

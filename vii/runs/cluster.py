@@ -1,4 +1,4 @@
-"""Runs on Ray: Ray Data hands out pieces of the work to actors, each of which holds one editor.
+"""Runs on Ray: pieces of the work are handed out to actors, each of which holds one editor.
 
 Nothing else in the package imports Ray. A piece whose worker is lost is done again by another; what it had written is
 written again, the same bytes, or kept where the run is one that goes on.
@@ -7,13 +7,10 @@ written again, the same bytes, or kept where the run is one that goes on.
 import logging
 import os
 import pickle
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ..cores import share_cores
 from ..errors import EditorError, UsageError, ViiError
@@ -56,7 +53,6 @@ class Cluster:
         """
         try:
             import ray
-            import ray.data
         except ImportError as error:
             raise UsageError(f"engine 'ray' needs Ray ({error}): {INSTALL}") from None
         own = not ray.is_initialized()
@@ -74,7 +70,7 @@ class Cluster:
         environment = {} if self.address else {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}}
         try:
             ray.init(
-                address=self.address,
+                address=self.address or "local",
                 logging_level=logging.ERROR,
                 log_to_driver=False,
                 runtime_env=environment,
@@ -84,31 +80,23 @@ class Cluster:
             raise UsageError(f"no Ray cluster at {self.address or 'this machine'} ({error})") from None
 
     def _results(self, ray: Any, task: Task, items: Sequence[Any], warn: Callable[[str], None]) -> Iterator[Any]:
+        from ray.util import ActorPool
+
         gpus, actors = self._share(ray.cluster_resources())
         size = task.piece(len(items), actors)
-        pieces = [{"piece": pickle.dumps(items[start : start + size])} for start in range(0, len(items), size)]
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = context.print_on_execution_start = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            # Without limits Ray would begin a piece that kills its worker again for ever. Of the named parameters that
-            # are to replace these none says so yet.
-            warnings.simplefilter("ignore")
-            results = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
-                _Worker,
-                fn_constructor_args=(pickle.dumps(task),),
-                batch_size=1,
-                batch_format="numpy",
-                compute=ray.data.ActorPoolStrategy(size=min(actors, len(pieces))),
-                num_cpus=self.cpus,
-                num_gpus=gpus,
-                max_restarts=RETRIES,
-                max_task_retries=RETRIES,
-            )
+        pieces = [pickle.dumps(items[start : start + size]) for start in range(0, len(items), size)]
+        worker = ray.remote(_Worker).options(
+            num_cpus=self.cpus,
+            num_gpus=gpus,
+            max_restarts=RETRIES,
+            max_task_retries=RETRIES,
+            scheduling_strategy="SPREAD",
+        )
+        pool = ActorPool([worker.remote(pickle.dumps(task)) for _ in range(min(actors, len(pieces)))])
         warned: set[str] = set()
         try:
-            for row in results.iter_rows():
-                found, sentences = pickle.loads(row["found"])
+            for done in pool.map_unordered(lambda actor, piece: actor.do.remote(piece), pieces):
+                found, sentences = pickle.loads(done)
                 for sentence in set(sentences) - warned:
                     warn(sentence)
                     warned.add(sentence)
@@ -144,8 +132,6 @@ class _Worker:
         except ViiError as error:
             self.failure = error
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
-        """Do pieces of the work."""
-        pieces = [pickle.loads(piece) for piece in batch["piece"]]
-        found = [self.failure or [*self.work(piece)] for piece in pieces]
-        return {"found": [pickle.dumps((one, self.warnings)) for one in found]}
+    def do(self, piece: bytes) -> bytes:
+        """What comes of a piece of the work, and what to warn of."""
+        return pickle.dumps((self.failure or [*self.work(pickle.loads(piece))], self.warnings))
