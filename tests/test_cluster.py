@@ -34,7 +34,7 @@ def nodes():
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
         # Beside other work a node may take longer to start than Ray waits.
         patch.setenv("RAY_agent_register_timeout_ms", "300000")
-        patch.setenv("RAY_raylet_start_wait_time_s", "300")
+        patch.setenv("RAY_worker_niceness", "0")  # 15 is Ray's own: beside other work a worker would never start
         simulated = Simulated()
         for number in range(3):
             first = {} if number else {"include_dashboard": False}
