@@ -60,6 +60,11 @@ def to_bytes(edit: Edit) -> bytes:
     return data
 
 
+def file_sha256(edit: Edit) -> str:
+    """Hex digest of the file that `save_edit` writes: of the tensors, and of all that the header says."""
+    return hashlib.sha256(tensor_bytes(stored(edit), _metadata(edit))).hexdigest()
+
+
 def tensor_bytes(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
     """The bytes of a safetensors file: `u64 header size | JSON header, sorted, padded to 8 | float32 tensors by name`.
 

@@ -35,8 +35,8 @@ LUMA = (0.299, 0.587, 0.114)
 AUTHORS = "N_0 and N_1"
 LAYOUTS: Mapping[str, tuple[str, str]] = {
     AUTHORS: (r"([^/]+)_0", r"([^/]+)_1"),
-    "NAME_before and NAME_after": (r"(?:([^/]+)[_-])?before", r"(?:([^/]+)[_-])?after"),
-    "NAME_start and NAME_end": (r"(?:([^/]+)[_-])?start", r"(?:([^/]+)[_-])?end"),
+    "NAME_before and NAME_after": (r"(?:([^/]+)[_.-])?before", r"(?:([^/]+)[_.-])?after"),
+    "NAME_start and NAME_end": (r"(?:([^/]+)[_.-])?start", r"(?:([^/]+)[_.-])?end"),
     "before/NAME and after/NAME": (r"before/(.+)", r"after/(.+)"),
 }
 
@@ -102,6 +102,14 @@ def match_pairs(names: Iterable[str]) -> Found:
     if odd := [name for name in names if name not in taken]:
         raise ImageError(f"without a partner among pairs named {layout}: {_listed(odd)}; complete or remove them")
     return Found(pairs, photos, layout)
+
+
+def pair_name(before: str | Path) -> str:
+    """What a pair is called, by its picture before: `cat` for `cat_before.png`, `cat_0.png` and `before/cat.png`."""
+    path = Path(before)
+    if path.parent.name.lower() == "before":
+        return path.stem
+    return re.sub(r"(^|[_.-])(before|start|0)$", "", path.stem, flags=re.IGNORECASE) or "edit"
 
 
 def _halves(names: Sequence[str], pattern: str) -> Mapping[str, str]:

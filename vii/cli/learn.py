@@ -18,6 +18,7 @@ from ..inversion import InversionSettings, Step, invert_steps, learning_advice, 
 from ..inversion.recipes import Recipe, read_recipe
 from ..pairs import doubts, find_pairs
 from ..rendering.sheets import thumbnail_of
+from ..runs.learning import Teaching
 from ..settings import override, parse
 from .common import (
     edit_path,
@@ -30,6 +31,8 @@ from .common import (
     weighed,
     written,
 )
+from .engine import engine_of, engine_options, in_this_process
+from .learn_each import learn_each
 from .observe import Observers
 from .plan import dry_run_option, say_plan
 from .progress import progress
@@ -43,6 +46,8 @@ from .terminal import STARTED, say, say_json, warn
 @click.option("-o", "--output", required=True, metavar="EDIT", help="Where to write the edit file (.safetensors).")
 @click.option("--pair", "more", nargs=2, multiple=True, metavar="BEFORE AFTER", help="One more example; repeatable.")
 @click.option("--pairs", "folders", multiple=True, metavar="DIR", help="Examples in a folder (docs/learning.md).")
+@click.option("--each", metavar="DIR", help="Many edits: of each sub-folder, and of each pair.")
+@click.option("--resume", is_flag=True, help="Keep what a run with --each that was stopped has learned.")
 @click.option("--recipe", default="default", show_default=True, metavar="NAME|FILE", help="See 'vii recipes'.")
 @click.option(
     "--init",
@@ -64,15 +69,21 @@ from .terminal import STARTED, say, say_json, warn
 @click.option("--log-dir", metavar="DIR", help="Write logs for TensorBoard to DIR.")
 @space_option
 @overwrite_option
+@engine_options
 @dry_run_option
 @editor_options
 @json_option
+@click.pass_context
 def learn(
+    context: click.Context,
+    /,
     before: str | None,
     after: str | None,
     output: str,
     more: Sequence[tuple[str, str]],
     folders: Sequence[str],
+    each: str | None,
+    resume: bool,
     recipe: str,
     init: str | None,
     captioner: str | None,
@@ -93,20 +104,30 @@ def learn(
 
     BEFORE and AFTER show the same frame; where only their scale differs, AFTER is scaled to BEFORE. They may be left
     out when the recipe names a pair. Ctrl-C, SIGTERM and SIGHUP stop early and keep the best so far.
+
+    With --each many edits are learned by one process, and a table says how well. Stopped, it keeps those that are
+    finished, and goes on with --resume. With --json a line is printed for each, and the report in the last one.
     """
     chosen = read_recipe(recipe)
     settings = override(
         override(chosen.settings, **parse(chosen.settings, assignments)), init=init, captioner=captioner, tokens=tokens
     )
+    outputs, engine = outputs_of(overwrite), engine_of(options)
     if dry_run:
         say_plan(options, as_json, batch=settings.batch_size)
         return
+    labels = {name: options.pop(name) for name in ("description", "author", "tags")}
+    labels |= {"license": options.pop("license_"), "title": title}
+    if each:
+        teaching = Teaching(settings, options, seed, labels, thumbnail)
+        learn_each(context, each, output, teaching, outputs, engine=engine, resume=resume, as_json=as_json)
+        return
+    if resume or engine is not in_this_process:
+        raise UsageError("--resume and --engine are for many edits; give --each too")
     paths, photos = _pair_paths(chosen, before, after, more, folders)
-    outputs = outputs_of(overwrite)
     outputs.reads(recipe, *folders, *(path for pair in paths for path in pair))
     path = edit_path(output, outputs)
-    labels = {name: options.pop(name) for name in ("description", "author", "tags")}
-    labels |= {"license": options.pop("license_"), "title": title or path.stem}
+    labels["title"] = title or path.stem
     with contextlib.closing(Observers(path, outputs, preview=preview, plot=plot, log_dir=log_dir)) as observers:
         pairs = [Pair.open(*pair) for pair in paths]
         warn_of_no_pairs(pairs)

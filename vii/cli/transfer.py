@@ -11,9 +11,10 @@ from ..images import Pair, from_array, to_array
 from ..inversion.recipes import load_recipe
 from ..methods import MethodEntry, find_method, load_method, prepare
 from ..pictures import find_pictures
+from ..runs.jobs import opened, save
 from .common import editor_options, json_option, load_editor, outputs_of, overwrite_option
 from .learn import warn_of_no_pairs
-from .photos import jobs_for, opened, save, told, writing_of, writing_options
+from .photos import jobs_for, told, writing_of, writing_options
 from .progress import progress
 from .terminal import STARTED, say, say_json, warn
 
@@ -56,14 +57,14 @@ def transfer(
     entry, kind = find_method(method), options.pop("kind")
     outputs, pictures = outputs_of(overwrite), find_pictures(photos)
     outputs.reads(*pictures.paths, before, after, *(path for pair in more for path in pair))
-    jobs = jobs_for(pictures.paths, output, kind, outputs)
+    jobs = jobs_for(pictures, output, kind, outputs)
     writing = writing_of(jobs, options)
     _refuse_options(method, entry, {"recipe": recipe, "text": text, **options})
     pairs = [Pair.open(*pair) for pair in [(before, after), *more]]
     warn_of_no_pairs(pairs)
     if pictures.left_out:
         warn(pictures.sentence())
-    jobs = [opened(job)[0] for job in jobs]  # learning takes long: what cannot be read is found before it
+    jobs = [opened(job, job.photo)[0] for job in jobs]  # learning takes long: what cannot be read is found before it
     notes = {str(job.photo): job.notes(writing) for job in jobs}
     for line in told(notes):
         warn(line)
@@ -74,7 +75,7 @@ def transfer(
     learned, made = time.perf_counter(), []
     with progress("applying", len(jobs)) as advance:
         for job in jobs:
-            made.append(ready.transfer(pairs, from_array(opened(job)[1]), seed=seed))
+            made.append(ready.transfer(pairs, from_array(opened(job, job.photo)[1]), seed=seed))
             advance()
     for job, picture in zip(jobs, made, strict=True):
         save(to_array(picture, job.picture.bits if job.picture else 8), job, writing)

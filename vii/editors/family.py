@@ -118,7 +118,7 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
             EditorError: the parts do not fit together.
         """
         self.check(parts)
-        self.parts, self.name, self.settings = parts, name, settings
+        self.parts, self.name, self.settings, self.dtype = parts, name, settings, parts.dtype
         self.resolution, self.phrases = resolution, phrases
 
     @classmethod

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ RENDERING_INTENT = b"\0"
 
 def output_format(path: str | Path) -> str:
     """The format that the name of a result asks for: PNG, JPEG, WEBP or TIFF; UsageError for any other name."""
-    suffix = Path(path).suffix
+    suffix = PurePath(str(path)).suffix  # of a URL too
     if found := OUTPUT_FORMATS.get(suffix.lower()):
         return found
     raise UsageError(f"{path}: expected a name that ends in {', '.join(OUTPUT_FORMATS)}, got {suffix or 'no suffix'}")
