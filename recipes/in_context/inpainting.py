@@ -123,7 +123,9 @@ def _cell(index: int, side: int) -> tuple[int, int, int, int]:
 def _random_box(corners: Tensor, side: int) -> tuple[int, int, int, int]:
     """Of between a quarter and three quarters of the side each way."""
     height, width = (int(side * (0.25 + 0.5 * float(share))) for share in corners[:2])
-    top, left = (int(float(share) * (side - length + 1)) for share, length in zip(corners[2:], (height, width), strict=True))
+    top, left = (
+        int(float(share) * (side - length + 1)) for share, length in zip(corners[2:], (height, width), strict=True)
+    )
     return top, left, top + height, left + width
 
 

@@ -44,6 +44,7 @@ def methods(as_json: bool) -> None:
         return
     for name, row in METHODS.items():
         needs = {"pairs": row.pairs, "words (--text)": "text" in row.needs, "an editor": "editor" in row.needs}
+        needs["weights (--model)"] = "model" in row.needs
         told = ", ".join(need for need, needed in needs.items() if needed) or "nothing"
         say(f"{name:<12} {row.description}\n{'':<12} needs: {told}")
 
