@@ -102,7 +102,8 @@ def test_results_repeat_and_have_the_size_asked_for(method):
     whole = dataclasses.replace(method, size="photo")([PAIR], PHOTO, seed=1)
     assert whole.shape == PHOTO.shape
     two = method([PAIR, vii.Pair(picture(3), picture(4))], PHOTO)
-    assert two.shape == (3, 29, 29)
+    assert method.grid(2).shape == (96, 64)
+    assert two.shape == (3, 28, 28)
     with pytest.raises(UsageError, match="at least one"):
         method([], PHOTO)
 
@@ -188,3 +189,22 @@ def test_the_command(folder, tmp_path):
         assert failed.exit_code == 1
         assert message in failed.stderr
         assert len(failed.stderr.strip().splitlines()) == 1
+
+
+def test_the_benchmark_names_a_model(folder, monkeypatch):
+    from vii.evaluation import methods
+
+    row = methods.methods_for(methods=[f"analogist={folder}"])[-1]
+    assert (row.name, row.method, row.options) == ("analogist", "analogist", {"model": str(folder)})
+    first = row.learning()
+    (folder / "vii.json").touch()
+    assert row.learning() != first  # scores of weights that have changed since are not used again
+    learned = row.prepare(None, "make it red", [PAIR], 0)
+    assert learned.transfer is row.prepare(None, "", [PAIR], 1).transfer  # read once
+    assert learned.transfer.text is None  # it finds its words itself
+    for text, message in (
+        ("analogist", "it needs weights; say analogist=MODEL"),
+        ("pixel-delta=x", "loads no weights of its own"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            methods.methods_for(methods=[text])

@@ -24,7 +24,7 @@ class Groups:
     Attributes:
         before: `(edits, photos, cell, cell, 3)` uint8.
         after: likewise, the same photos under the edit of their group.
-        photo: `(edits, 128, 128, 3)` uint8: the first photo of each group, unedited, as large as it was drawn.
+        photo: `(edits, 2 cell, 2 cell, 3)` uint8: the first photo of each group, unedited, as large as a canvas.
         edit: what was done in each group.
         texts: for each group, some ways of asking for it.
     """
@@ -71,7 +71,7 @@ def _make(index: int, paths: Sequence[Path], folder: Path, config: Data, seed: i
     for _ in range(config.shard):
         edits.append(sample(rng, config.compositions))
         crops = [random_crop(open_photo(paths[i]), rng) for i in rng.integers(0, len(paths), config.photos)]
-        whole.append(crops[0])
+        whole.append(_scaled(crops[0], 2 * config.cell))
         before.append([_scaled(crop, config.cell) for crop in crops])
         after.append([_scaled(render(edits[-1], crop), config.cell) for crop in crops])
     with replacing(_shard(folder, index)) as path, path.open("wb") as file:

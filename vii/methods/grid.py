@@ -159,7 +159,7 @@ def over_flips(
     answer: Callable[[Sequence[Pair], Tensor], Tensor],
     pairs: Sequence[Pair],
     photo: Tensor,
-    flips: Sequence[Sequence[int]] = FLIPS,
+    flips: Sequence[tuple[int, ...]] = FLIPS,
 ) -> Tensor:
     """The mean of answers to mirrored pictures, each mirrored back (Bar et al. 2022, appendix: ensembling).
 
