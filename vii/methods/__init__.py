@@ -93,6 +93,12 @@ OWN: Mapping[str, MethodEntry] = {
         needs=("model",),
         takes=("text", "vlm", "settings", "revision", "device", "dtype"),
     ),
+    "visual-prompting": MethodEntry(
+        "vii.methods.visual_prompting:load_visual_prompting",
+        "has a masked autoencoder fill the fourth cell of a grid in one pass (visual prompting, MAE-VQGAN)",
+        needs=("model",),
+        takes=("settings", "device"),
+    ),
     "no-edit": MethodEntry("vii.methods.baselines:no_edit_method", "leaves the photo as it is", pairs=False),
 }
 
