@@ -5,15 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
+from published import MaskedAutoencoder, Vqgan
 
 import vii
 from recipes.embedded_model.autoencoder import PATCH
 from recipes.embedded_model.config import load
 from recipes.embedded_model.data import to_tensor
 from recipes.in_context import __main__ as recipe
-from recipes.in_context import inpainting
-from recipes.in_context.config import Config, Data, Inpainting
+from recipes.in_context import convert, inpainting, prompting
+from recipes.in_context.config import Codes, Config, Data, Inpainting, Prompting
 from recipes.in_context.data import make_groups, two_of
 from vii.editors.loading import EMBEDDED_MODEL, read_parts
 from vii.methods import load_method
@@ -22,6 +24,8 @@ from vii.methods.grid import Grid
 TINY = Config(
     data=Data(edits=12, shard=6, photos=3, cell=32),
     inpainting=Inpainting(channels=(16, 32), attention=(True, True), heads=2, samples=24, batch=8),
+    codes=Codes(channels=(16, 16, 32), codes=20, width=8, pictures=8, batch=2, revive_every=2),
+    prompting=Prompting(width=16, layers=1, decoder_width=16, decoder_layers=1, samples=16, batch=4),
 )
 
 
@@ -37,6 +41,7 @@ def photos(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _small_validation(monkeypatch):
     monkeypatch.setattr(inpainting, "VALIDATION", 4)
+    monkeypatch.setattr(prompting, "VALIDATION", 4)
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +147,67 @@ def test_a_run_makes_a_model_that_the_method_loads_and_is_not_repeated(photos, t
 
 def test_the_configuration_of_the_repository_is_the_default():
     assert load(recipe.HERE / "cpu.toml", Config()) == Config()
+
+
+# Visual prompting
+
+
+def test_canvases_are_those_that_the_method_draws(groups):
+    drawn = prompting.canvas(groups, 3, 1, 2)
+    before, after = (to_tensor(array[3]) for array in (groups.before, groups.after))
+    expected = Grid.within(64, gap=2).draw([vii.Pair(before[1], after[1])], before[2], after[2])
+    assert torch.equal(drawn, expected)
+    whole = prompting.draw(groups, 6, 8, 1.0, torch.Generator().manual_seed(0))
+    known = {
+        prompting.canvas(groups, g, e, p).numpy().tobytes()
+        for g in range(8)
+        for e in range(3)
+        for p in range(3)
+        if e != p
+    }
+    assert {one.numpy().tobytes() for one in whole} <= known
+    crops = prompting.draw(groups, 40, 8, 0.2, torch.Generator().manual_seed(0))
+    assert crops.shape == (40, 3, 64, 64)
+    assert len({one.numpy().tobytes() for one in crops} & known) < 4
+
+
+def test_codes_that_nothing_uses_are_moved_to_where_latents_are(groups):
+    torch.manual_seed(0)
+    vq = prompting.build_codes(TINY.codes)
+    pictures = prompting.draw(groups, 4, 8, 1.0, torch.Generator().manual_seed(0))
+    before = vq.quantize.embedding.weight.detach().clone()
+    used = prompting.encode_codes(vq, pictures).unique()
+    prompting.revive(vq, pictures, torch.Generator().manual_seed(0))
+    moved = (vq.quantize.embedding.weight != before).any(1)
+    assert int(moved.sum()) == 5  # a quarter
+    assert not moved[used].any()
+    with torch.no_grad():
+        latents = vq.encode(pictures * 2 - 1).latents.permute(0, 2, 3, 1).flatten(0, 2)
+    assert torch.cdist(vq.quantize.embedding.weight.detach()[moved], latents).amin(1).max() < 1e-3
+
+
+def test_a_run_makes_a_prompting_model_that_the_method_loads(photos, tmp_path, capsys):
+    recipe.visual_prompting(TINY, photos, tmp_path)
+    told = capsys.readouterr().out
+    assert "codes" in told
+    assert "unseen answers" in told
+    method = load_method("visual-prompting", model=str(tmp_path / "visual-prompting"), device="cpu")
+    assert (method.parts.side, method.parts.patch) == (64, 4)
+    photo = vii.load_image(photos / "b.png")
+    assert method([vii.Pair(photo, 1 - photo)], photo).shape == photo.shape
+    recipe.visual_prompting(TINY, photos, tmp_path)
+    assert "steps/s" not in capsys.readouterr().out
+
+
+def test_the_authors_checkpoints_are_converted(tmp_path):
+    torch.manual_seed(0)
+    mae, vqgan = tmp_path / "mae.pth", tmp_path / "vqgan.ckpt"
+    torch.save({"model": MaskedAutoencoder().state_dict()}, mae)
+    torch.save({"state_dict": Vqgan().state_dict()}, vqgan)
+    arguments = [str(mae), str(vqgan), "-o", str(tmp_path / "model"), "--heads", "4", "--decoder-heads", "4"]
+    done = CliRunner().invoke(convert.main, arguments)
+    assert done.exit_code == 0, done.output
+    assert load_method("visual-prompting", model=str(tmp_path / "model"), device="cpu").parts.side == 64
+    failed = CliRunner().invoke(convert.main, [str(vqgan), str(mae), "-o", str(tmp_path / "other")])
+    assert failed.exit_code == 1
+    assert "no checkpoint of visual prompting's masked autoencoder" in failed.stderr

@@ -8,7 +8,7 @@ from recipes.embedded_model.config import load
 from vii.errors import ViiError
 from vii.files import make_folder
 
-from . import inpainting
+from . import inpainting, prompting
 from .config import Config
 from .data import make_groups
 
@@ -22,7 +22,15 @@ def analogist(config: Config, photos: Path, output: Path) -> None:
     inpainting.package(output / "analogist", unet, config.data.cell)
 
 
-METHODS = {"analogist": analogist}
+def visual_prompting(config: Config, photos: Path, output: Path) -> None:
+    """Groups of photos, the VQ model, then the masked autoencoder; the model lies in OUTPUT/visual-prompting."""
+    groups = make_groups(photos, output / "groups", config.data, config.seed)
+    vq = prompting.train_codes(groups, config, output)
+    mae = prompting.train_prompting(groups, vq, config, output)
+    prompting.package(output / "visual-prompting", mae, vq)
+
+
+METHODS = {"analogist": analogist, "visual-prompting": visual_prompting}
 
 
 @click.command()

@@ -64,6 +64,63 @@ class Inpainting:
 
 
 @dataclasses.dataclass(frozen=True)
+class Codes:
+    """The VQ model behind visual prompting.
+
+    Attributes:
+        channels: a level; each but the last halves the picture.
+        codes: in the codebook.
+        width: of a code.
+        pictures: trained on, in all.
+        batch: pictures a step.
+        lr: peak learning rate.
+        average: decay of the average of the weights that is kept as the result.
+        commitment: weight of the distance of latents from their codes, and of codes from their latents.
+        revive_every: steps after which codes that nothing uses are moved to where latents are.
+    """
+
+    channels: tuple[int, ...] = (32, 48, 64, 96)
+    codes: int = 512
+    width: int = 32
+    pictures: int = 100_000
+    batch: int = 8
+    lr: float = 1e-3
+    average: float = 0.998
+    commitment: float = 0.25
+    revive_every: int = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompting:
+    """The masked autoencoder behind visual prompting.
+
+    Attributes:
+        width, layers, heads: of the encoder.
+        decoder_width, decoder_layers, decoder_heads: of the decoder.
+        samples: canvases in all.
+        batch: canvases a step.
+        lr: peak learning rate.
+        average: decay of the average of the weights that is kept as the result.
+        crop: the smallest share of a canvas's area that a random crop keeps.
+        answers: share of the steps that mask the answer's cell, as at use, of whole canvases; the others mask
+            three patches in four at random, as in the paper.
+    """
+
+    width: int = 160
+    layers: int = 6
+    heads: int = 4
+    decoder_width: int = 128
+    decoder_layers: int = 4
+    decoder_heads: int = 4
+    samples: int = 400_000
+    batch: int = 32
+    lr: float = 1e-3
+    average: float = 0.999
+    crop: float = 0.2
+    answers: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """A training run.
 
@@ -78,3 +135,5 @@ class Config:
     checkpoint_seconds: float = 120.0
     data: Data = Data()
     inpainting: Inpainting = Inpainting()
+    codes: Codes = Codes()
+    prompting: Prompting = Prompting()
