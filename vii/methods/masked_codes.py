@@ -73,7 +73,7 @@ def code_loss(logits: Tensor, codes: Tensor, mask: Tensor) -> Tensor:
 def encode_codes(vq: VQModel, pictures: Tensor) -> Tensor:
     """Pictures `(b, 3, h, w)` in [0, 1] -> the number of the nearest code of each patch `(b, n)`, row by row."""
     latents = vq.encode(pictures * 2 - 1).latents
-    flat = latents.permute(0, 2, 3, 1).flatten(1, 2)
+    flat = latents.permute(0, 2, 3, 1).flatten(1, 2).float()
     return torch.cdist(flat, vq.quantize.embedding.weight[None]).argmin(-1)
 
 
@@ -123,7 +123,7 @@ def read_prompting(folder: str, device: torch.device) -> PromptingParts:
             "recipes.in_context.convert makes of the authors' checkpoints"
         )
     with quiet(), loading(folder, WHAT):
-        mae, vq = load_weights(MaskedCodes, place / "mae"), load_weights(VQModel, place / "vq")
+        mae, vq = load_weights(MaskedCodes, place / "mae", dtype=torch.float32), load_weights(VQModel, place / "vq")
     codes, known = mae.config.num_codes, vq.config.num_vq_embeddings
     factor = 2 ** (len(vq.config.block_out_channels) - 1)
     if codes != known or mae.config.patch_size != factor:

@@ -178,5 +178,7 @@ def read_published(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a pickle can raise anything
         raise EditorError(f"{path}: no checkpoint of weights alone ({str(error).splitlines()[0][:200]})") from None
+    if not isinstance(content, dict):
+        raise EditorError(f"{path}: no checkpoint of weights, but a {type(content).__name__}")
     state = next((content[key] for key in ("model", "state_dict") if key in content), content)
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
