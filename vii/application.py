@@ -255,7 +255,7 @@ def apply(editor: Editor | None, edits: Edits, image: Any, *, mask: Region | Non
 
 def _colored(image: Tensor, steps: Sequence[Colors]) -> Tensor:
     """`(3, h, w)` through colour transforms; the image itself where there are none."""
-    return _tensor(by_rows(_array(image), chained(steps, *image.shape[-2:]))) if steps else image
+    return _tensor(by_rows(_array(image), chained(steps, _array(image)))) if steps else image
 
 
 def _array(image: Tensor) -> Array:
