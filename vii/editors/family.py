@@ -279,9 +279,7 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
                 torch.cat([branch.condition.expand(b, -1, -1, -1) for branch in branches]),
                 batch(pooled) if pooled else None,
             )
-            return (
-                self.predict(settings, noisy.repeat(n, 1, 1, 1), timesteps.expand(b).repeat(n), told).float().chunk(n)
-            )
+            return self.predict(settings, noisy.repeat(n, 1, 1, 1), timesteps.expand(b).repeat(n), told).float().chunk(n)
 
         return guided(plan, predict)
 
