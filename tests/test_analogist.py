@@ -120,8 +120,10 @@ def test_words_are_given_asked_for_or_retrieved(method, embedded, monkeypatch):
     assert dataclasses.replace(method, text=None, vlm=vlm).words([PAIR], PHOTO) == "a red house"
     grid = method.grid(1)
     assert torch.equal(vlm.shown, module.marked(grid, grid.draw([PAIR], PHOTO)))
-    # With a joint space: the nearest phrase; without one: none.
-    assert dataclasses.replace(method, text=None).words([PAIR], PHOTO) == ""
+    # With a joint space: the nearest phrase; without one it does not go on in silence.
+    with pytest.raises(UsageError, match=r"no joint image-text space\); say it as `text`"):
+        dataclasses.replace(method, text=None).words([PAIR], PHOTO)
+    assert dataclasses.replace(method, text="").words([PAIR], PHOTO) == ""
     photo = picture(5, 128, 128)
     grey = photo.mean(0, keepdim=True).expand(3, -1, -1)
     knowing = dataclasses.replace(method.parts, clip=str(module_folder() / "clip"))
@@ -165,6 +167,8 @@ def test_what_cannot_be_loaded(folder, tmp_path):
         load_analogist(model=str(module_folder()), **EXACT)
     with pytest.raises(UsageError, match="did you mean 'strength'"):
         load_analogist(model=str(folder), settings=["strenght=1"], **EXACT)
+    with pytest.raises(UsageError, match="border: 1 leaves no two equal cells of 64 pixels"):
+        load_analogist(model=str(folder), text="", settings=["border=1"], **EXACT)([PAIR], PHOTO)
     small = tmp_path / "small"
     small.symlink_to(folder)
     with pytest.raises(UsageError, match="leaves 7 pixels a side"):

@@ -101,6 +101,10 @@ class Analogist:
     def grid(self, examples: int) -> Grid:
         """The canvas of so many pairs, whose parts are as large as those of one pair."""
         border, swapped = self.settings.border, self.settings.swapped
+        if (self.resolution - 3 * border) % 2:
+            raise UsageError(
+                f"border: {border} leaves no two equal cells of {self.resolution} pixels; give an even one"
+            )
         if examples == 1:
             return Grid.within(self.resolution, margin=border, gap=border, swapped=swapped)
         # In the middle of their parts: with the authors' borders three rows cannot be divided alike.
@@ -119,12 +123,13 @@ class Analogist:
             grid = self.grid(len(pairs))
             return self.vlm.ask(marked(grid, grid.draw(pairs, photo)))
         try:
-            finder: Any = self
-            return starting_texts(finder, pairs, "retrieve", 1)[0]
+            reason = "" if self.joint and self.phrases else "the model has no joint image-text space"
         except EditorError as error:
-            raise UsageError(
-                f"nothing says what the edit does ({error}); say it as `text`, or '' for no words"
-            ) from None
+            reason = str(error)
+        if reason:
+            raise UsageError(f"nothing says what the edit does ({reason}); say it as `text`, '' for no words, or `vlm`")
+        finder: Any = self
+        return starting_texts(finder, pairs, "retrieve", 1)[0]
 
     def canvas(self, pairs: Sequence[Pair], photo: Tensor, *, seed: int = 0) -> Tensor:
         """The whole canvas `(3, h, w)` in [0, 1], as the model gives it back."""

@@ -84,8 +84,10 @@ class VisionLanguageModel:
             raise CaptionerError(str(error)) from None
         try:
             with quiet():
-                self.processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
-                loaded = load_weights(AutoModelForImageTextToText, folder, dtype=dtype)
+                self.processor: Any = AutoProcessor.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False
+                )
+                loaded = load_weights(AutoModelForImageTextToText, folder, dtype=dtype, trust_remote_code=False)
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise CaptionerError(
