@@ -1,6 +1,7 @@
 """The authors' checkpoints, in the layout of their code, give what their networks give."""
 
 import argparse
+import fractions
 import json
 
 import pytest
@@ -75,7 +76,7 @@ def test_what_is_no_such_checkpoint(networks, tmp_path):
     path = tmp_path / "x.pth"
     torch.save({"model": {"a": torch.ones(2)}, "args": argparse.Namespace(lr=1), "epoch": 3}, path)
     assert read_published(path)["a"].tolist() == [1, 1]
-    torch.save({"model": json.JSONDecoder()}, path)
+    torch.save({"model": fractions.Fraction(1, 2)}, path)
     with pytest.raises(EditorError, match="no checkpoint of weights alone"):
         read_published(path)
     path.write_bytes(b"nothing")
