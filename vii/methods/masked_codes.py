@@ -131,4 +131,5 @@ def read_prompting(folder: str, device: torch.device) -> PromptingParts:
             f"{folder}: mae/ predicts {codes} codes of patches of {mae.config.patch_size} pixels, and vq/ has {known} "
             f"of {factor}: these two do not belong together"
         )
-    return PromptingParts(*(part.eval().requires_grad_(False).to(device) for part in (mae, vq)), device)
+    mae, vq = (part.eval().requires_grad_(False).to(device) for part in (mae, vq))
+    return PromptingParts(mae, vq, device)
