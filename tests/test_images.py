@@ -11,7 +11,9 @@ from PIL import Image
 
 import vii
 from vii.errors import ImageError, OutputError, UsageError
-from vii.images import as_image, find_images
+from vii.images import as_image
+from vii.pictures import find_pictures
+from vii.region import check_region
 from vii.sizes import fitted_size
 
 
@@ -111,11 +113,11 @@ def test_folders_stand_for_their_pictures(tmp_path):
     for name in ("b.png", "a.JPG", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "inner").mkdir()
-    assert [path.name for path in find_images([tmp_path, tmp_path / "b.png"])] == ["a.JPG", "b.png", "b.png"]
+    assert [path.name for path in find_pictures([tmp_path, tmp_path / "b.png"]).paths] == ["a.JPG", "b.png", "b.png"]
     with pytest.raises(ImageError, match="no pictures in this folder"):
-        find_images([tmp_path / "inner"])
+        find_pictures([tmp_path / "inner"])
     with pytest.raises(ImageError, match="no such file"):
-        find_images([tmp_path / "none.png"])
+        find_pictures([tmp_path / "none.png"])
 
 
 @pytest.mark.parametrize("size", [(480, 480), (321, 481), (481, 321), (100, 780), (16, 16)])
@@ -150,7 +152,7 @@ def test_pair_of_two_shapes_is_refused(tmp_path):
         (torch.zeros(60, 90, 3), r"before: expected a float tensor .*\(60, 90, 3\).* give image\.permute\(2, 0, 1\)"),
         (torch.zeros(60, 90), r"got \(60, 90\) of float32"),
         (torch.zeros(1, 60, 90), r"got \(1, 60, 90\)"),
-        (torch.zeros(3, 60, 90, dtype=torch.uint8), r"got uint8; give image\.float\(\) / 255"),
+        (torch.zeros(3, 60, 90, dtype=torch.int64), r"got int64; give image\.float\(\) / 255"),
         (torch.full((3, 60, 90), 128.0), r"got 128 to 128; divide it by 255"),
         (torch.full((3, 60, 90), -1.0), r"expected values in \[0, 1\], got -1 to -1"),
         (torch.full((3, 60, 90), float("nan")), r"expected values in \[0, 1\], got nan"),
@@ -210,3 +212,23 @@ def test_what_is_no_picture_is_refused_in_one_sentence(held, match):
     with pytest.raises(UsageError, match=match) as refused:
         as_image(held, "photo")
     assert str(refused.value).startswith("photo: ")
+
+
+def test_pairs_are_given_as_people_hold_pictures():
+    array = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    wanted = torch.from_numpy(array).permute(2, 0, 1) / 255
+    for held in (array, Image.fromarray(array), torch.from_numpy(array).permute(2, 0, 1), wanted.double()):
+        pair = vii.Pair(held, wanted)
+        assert pair.before.dtype == torch.float32
+        assert torch.allclose(pair.before, wanted)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 255.0, -3.0])
+def test_what_is_no_picture_is_not_written(tmp_path, value):
+    image = picture(1, 20, 20)
+    image[1, 2, 3] = value
+    with pytest.raises(UsageError, match=r"expected values in \[0, 1\]"):
+        vii.save_image(image, tmp_path / "a.png")
+    with pytest.raises(UsageError, match="mask: expected values"):
+        check_region(image[1])
+    assert not list(tmp_path.iterdir())

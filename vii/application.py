@@ -15,17 +15,19 @@ from .arrangement import SIZES, arrangement, chained, check_choice
 from .batching import BATCH_PIXELS, HeldPhoto, in_batches
 from .diffusion import BANKED, Noise
 from .edit_list import Edits, check_together, weighted_edits
-from .editor import Editor, stack
+from .editor import Editor, check_editor, stack
 from .errors import UsageError
 from .finish import Colors
 from .finish.tiles import Array, by_rows
 from .images import as_image, fit, resize
-from .instruction import Instruction, join
+from .instruction import Instruction
 from .record import chunks, record
 from .region import Region, check_box, check_region, composite
 from .settings import check_seed, override
 from .sizes import MULTIPLE
 
+# Sampling steps, each a run of the networks, that somebody else's file may ask for; its user may ask for more.
+MAX_UNASKED_STEPS = 100
 # The same region for every photo, or what gives one for a photo `(3, h, w)`.
 Where = Region | Callable[[Tensor], Region] | None
 
@@ -97,6 +99,8 @@ class Application:
         self.sampled = [(self.edits[number][0], weight) for number, weight in run.branches] if run else []
         if editor is None and (run or size == "editor"):
             raise UsageError("expected an editor: words, size 'editor' and edits that have tokens need one")
+        if editor is not None:
+            check_editor(editor)
         check_together([edit for edit, _ in self.sampled])
         self.settings: Any = None
         self.warnings: tuple[str, ...] = ()
@@ -191,20 +195,30 @@ class Application:
         for name, value in recommended.items():
             if name in known and given.get(name) is None:
                 try:
+                    if name == "num_inference_steps" and isinstance(value, int) and value > MAX_UNASKED_STEPS:
+                        raise UsageError(f"an edit by itself gets at most {MAX_UNASKED_STEPS}")
                     chosen = override(chosen, **{name: value})
                 except UsageError as error:
                     refused.append(f"the edit recommends {name} {value!r:.40}, which is not done: {error!s:.160}")
         return override(chosen, **given), tuple(refused)
 
     def _instructions(self, editor: Editor) -> list[tuple[Instruction, float]]:
-        """Each edit, and the words, as a branch of its own, or the words joined to the first edit."""
+        """Each edit, and the words, as a branch of its own, or the words joined to the first edit.
+
+        The weight of an edit that is the only branch lies in its rows where the editor asks for that.
+        """
         built = [(edit.instruction(editor.instruct(edit.init_text)), weight) for edit, weight in self.sampled]
+        in_rows: Callable[[Any], bool] | None = getattr(editor, "strength_in_rows", None)
+        if len(built) == 1 and (self.join_text or not self.text) and in_rows and in_rows(self.settings):
+            ((edit, weight),) = self.sampled
+            if weight:
+                built = [(edit.instruction(editor.instruct(edit.init_text), weight), 1.0)]
         if not self.text:
             return built
         words = editor.instruct(self.text)
         if self.join_text and built:
             (first, weight), *others = built
-            return [(join(first, words), weight), *others]
+            return [(first.joined(words), weight), *others]
         return [*built, (words, 1.0)]
 
     def _taken(self, photo: Any, mask: Where) -> HeldPhoto:

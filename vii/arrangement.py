@@ -23,8 +23,7 @@ SIZES = ("photo", "editor")
 
 @dataclass(frozen=True, eq=False)
 class Arrangement:
-    """The steps of `vii.finish.arrange`, which runs an editor once at most, between colour transforms before and after
-    it.
+    """The steps of `vii.finish.arrange`, which runs an editor once at most, between colour transforms.
 
     Where no editor runs, all transforms stand in `before`.
     """

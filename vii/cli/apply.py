@@ -23,6 +23,7 @@ from ..sampling_options import SAMPLING_OPTIONS
 from ..settings import parse
 from .common import Command, editor_of, editor_options, json_option, load_editor, outputs_of, overwrite_option
 from .photos import Plan, edited, jobs_for, told, writing_of, writing_options
+from .plan import dry_run_option, say_plan
 from .progress import progress
 from .terminal import STARTED, fail, say, say_json, warn
 
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Pickles are named as edits too, so that they meet the refusal that explains why and not "not a picture".
-EDIT_ARGUMENT = re.compile(r"(?P<path>.+\.(?:safetensors|pt|pth|bin|ckpt|pkl))(?::(?P<weight>[^:/\\]*))?", re.DOTALL)
+EDIT_ARGUMENT = re.compile(
+    r"(?i)(?P<path>.+\.(?:safetensors|pt|pth|bin|ckpt|pkl))(?::(?P<weight>[^:/\\]*))?", re.DOTALL
+)
 # What has nothing to say where no editor runs.
 PASSED_ON = ("text", "join_text", "seed", "reuse_noise", "finish", "size", "any_model")
 OF_EDITORS = ("join_text", "seed", "reuse_noise", "any_model", "batch", "assignments")
@@ -65,8 +68,12 @@ def sampling_options(command: Command) -> Command:
 @click.option("--finish", type=click.Choice(FINISHES), default="auto", help="none: the editor's picture as it is.")
 @click.option("--size", type=click.Choice(SIZES), default="photo", help="Results at the photo's or the editor's size.")
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Photos of one size that are edited at once.")
+@click.option(
+    "--offload", is_flag=True, default=None, help="Bring layers to the device as they are run: less memory, more time."
+)
 @click.option("--any-model", is_flag=True, help="Accept an edit learned with other weights of the same shape.")
 @editor_options
+@dry_run_option
 @overwrite_option
 @json_option
 @click.pass_context
@@ -79,6 +86,7 @@ def apply(
     box: str | None,
     batch: int | None,
     overwrite: bool,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -95,6 +103,10 @@ def apply(
     edits, found = _edits_and_photos(inputs)
     if not edits and not options["text"]:
         raise UsageError("nothing to apply: name an edit (a file or one of the library), or words with --text, or both")
+    if dry_run:
+        first = next((edit for _, edit, _ in edits if edit.needs_editor), None)
+        say_plan(editor_of(first, options), as_json)
+        return
     if mask and box:
         raise UsageError("give --mask or --box, not both")
     where = mask or _parse_box(box)

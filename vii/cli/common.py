@@ -30,6 +30,11 @@ def editor_options(command: Command) -> Command:
             default=None,
             help="Learn with less memory and more time, or not, with an editor that can.",
         ),
+        click.option(
+            "--quantize",
+            metavar="KIND|FILE",
+            help="nf4, int8, int8wo, float8wo, or a GGUF file: weights in fewer bits.",
+        ),
         click.option("--resolution", type=click.IntRange(64), metavar="PIXELS", help="A side, of editors of any size."),
         click.option("--revision", metavar="REV", help="Branch, tag or commit of a model on a hub."),
         click.option("--controlnet", metavar="ID|FOLDER", help="ControlNet to use instead of the editor's own."),
@@ -69,9 +74,9 @@ def editor_of(edit: "Edit | None", options: dict[str, Any]) -> dict[str, Any]:
         raise EditorError(f"{error.reason} with --model {error.model}") from None
 
 
-def outputs_of(overwrite: bool, consent: str = "--overwrite") -> Outputs:
-    """What a command writes, with errors that speak of its options; `consent` is the one that sets `overwrite`."""
-    return Outputs(overwrite=overwrite, advice="choose another place with -o", consent=consent)
+def outputs_of(overwrite: bool, consent: str = "--overwrite", place: str = "-o") -> Outputs:
+    """What a command writes, with errors that speak of its options: `consent` sets `overwrite`, `place` the path."""
+    return Outputs(overwrite=overwrite, advice=f"choose another place with {place}", consent=consent)
 
 
 def edit_path(output: str, outputs: Outputs) -> Path:

@@ -182,7 +182,7 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
         mean = self.parts.encode(fitted)
         return LatentEncoding(self.condition(fitted, mean), self.parts.scaled(mean))
 
-    def instruct(self, text: str, source: LatentEncoding | None = None) -> Instruction:
+    def instruct(self, text: str, source: Sequence[LatentEncoding] = ()) -> Instruction:
         """See `Editor`; the text encoder does not see the photo."""
         return self.parts.instruct(text)
 
@@ -279,7 +279,9 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
                 torch.cat([branch.condition.expand(b, -1, -1, -1) for branch in branches]),
                 batch(pooled) if pooled else None,
             )
-            return self.predict(settings, noisy.repeat(n, 1, 1, 1), timesteps.expand(b).repeat(n), told).float().chunk(n)
+            return (
+                self.predict(settings, noisy.repeat(n, 1, 1, 1), timesteps.expand(b).repeat(n), told).float().chunk(n)
+            )
 
         return guided(plan, predict)
 

@@ -23,6 +23,7 @@ DEFAULT_CLIP = "openai/clip-vit-large-patch14"
 # What model_index.json may name besides classes of the two libraries: a part that is not loaded.
 UNUSED_PARTS = {"safety_checker": "stable_diffusion"}
 COMMIT = re.compile(r"[0-9a-f]{40}")
+HUB_ID = re.compile(r"(?!.*\.(safetensors|ckpt|pth?|bin)$)\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 DEFAULT_PHRASES = Path(__file__).parent.parent / "captions" / "instructions.txt"
 
 
@@ -32,7 +33,7 @@ def locate(model: str, revision: str | None, parts: Sequence[str] = PARTS) -> tu
     Args:
         model: folder, or hub id.
         revision: branch, tag or commit on the hub.
-        parts: folders of the model that are needed.
+        parts: folders of the model that are needed, or files in such.
 
     Raises:
         EditorError: neither a folder nor an id that can be reached.
@@ -46,7 +47,7 @@ def locate(model: str, revision: str | None, parts: Sequence[str] = PARTS) -> tu
         if not (Path(model) / "model_index.json").exists():
             raise EditorError(f"{model}: no model_index.json; expected a folder in diffusers' layout")
         return Path(model), ""
-    wanted = ["model_index.json", MANIFEST, "*.txt", *(f"{part}/*" for part in parts)]
+    wanted = ["model_index.json", MANIFEST, "*.txt", *(part if "/" in part else f"{part}/*" for part in parts)]
     return fetch(model, revision, wanted, "model", "`model`, or use the editor 'embedded', which needs no download")
 
 
@@ -65,6 +66,8 @@ def fetch(repository: str, revision: str | None, wanted: Sequence[str], what: st
     """
     from huggingface_hub import snapshot_download
 
+    if not HUB_ID.fullmatch(repository):
+        raise EditorError(f"{printable(repository)}: no such folder, and no name of a {what} on the Hub either")
     try:
         with quiet():
             folder = snapshot_download(

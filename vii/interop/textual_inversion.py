@@ -29,9 +29,8 @@ def check_textual_inversion(edit: Edit, kind: str) -> None:
         raise UsageError(
             f"{kind} holds rows of a text encoder's input embeddings, and this edit's belong to the "
             f"{edit.space.kind.replace('_', ' ')} of {edit.space.encoder}: {TEXTUAL_INVERSION[kind]} would take them, "
-            "for the width is the same, and draw something else. Export it with `kind=npz`, whose prompt_embeds go "
-            "where the text encoder's output goes, use vii.interop.prompt_embeds, or learn the edit again with "
-            "`space='input'`"
+            "for the width is the same, and draw something else. Export it with `kind=npz`, whose arrays belong where "
+            "the text encoder's output goes, or learn the edit again with `space='input'` where the editor has that"
         )
     if edit.start != 1:
         raise UsageError(
@@ -47,11 +46,10 @@ def token_name(edit: Edit) -> str:
 
 
 def export_textual_inversion(edit: Edit, path: str | Path, kind: str, name: str | None = None) -> str:
-    """Write an edit as a textual inversion: safetensors, one tensor `(k, d)`, float32; returns what to write in a
-    prompt.
+    """Write an edit as a textual inversion, and return what to write in a prompt.
 
-    For diffusers the tensor is called as the placeholder, `name` or `token_name`; for the others `emb_params`, and the
-    file's name is what they call it by.
+    The file is safetensors with one tensor `(k, d)`, float32. For diffusers it is called as the placeholder, `name` or
+    `token_name`; for the others `emb_params`, and the file's name is what they call it by.
 
     Raises:
         UsageError: see `check_textual_inversion`; or a placeholder that cannot be one, or for a program that has none.

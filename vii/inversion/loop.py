@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..edit_file import Edit
-from ..editor import Editor, RowSpace
+from ..editor import Editor, RowSpace, check_editor
 from ..errors import UsageError
 from ..images import Pair
 from ..instruction import Instruction
@@ -102,9 +102,12 @@ def invert_steps(
     Arguments are checked at once; whatever takes time is done when the first step is asked for.
     """
     settings = settings or InversionSettings()
-    if not pairs:
-        raise UsageError("expected at least one before/after pair")
-    check_seed(seed)
+    check_editor(editor)
+    if not isinstance(settings, InversionSettings):
+        raise UsageError(f"expected settings, as vii.load_recipe gives, got {type(settings).__name__}")
+    if isinstance(pairs, Pair) or not pairs:
+        raise UsageError("expected a list of at least one before/after pair")
+    seed = check_seed(seed)
     # Refuses what there is no room for, and what there is not.
     Leaves.of(free(editor.instruct(settings.init_text), settings), settings.learn_pooled)
     return _steps(editor, tuple(pairs), settings, sampling_settings(editor, settings), seed, watch)
@@ -205,9 +208,12 @@ def _steps(
     """Minimise `mse_weight * MSE - clip_weight * min(cos, cap)` over the tokens (arXiv 2307.14331, section 3)."""
     examples = Examples(editor, pairs, settings.augment, seed)
     probes, guidance = examples.probes(settings), sampling if settings.guided_loss else None
-    probe: Callable[[Instruction], float] = partial(examples.mean_loss, probes, guidance=guidance)
-    null_loss = probe(editor.instruct(""))
-    start = choose_start(editor, pairs, settings, seed, probe, watch)
+    # A sample takes less than half the memory without a gradient, even where a pass with one is checkpointed.
+    judged = partial(examples.mean_loss, guidance=guidance, at_once=2 * settings.batch_size)
+    probe: Callable[[Instruction], float] = partial(judged, probes)
+    seen = [before for before, _ in examples.encoded]
+    null_loss = probe(editor.instruct("", seen))
+    start = choose_start(editor, pairs, settings, seed, probe, watch, seen)
     run = _Run(editor, pairs, settings, sampling, seed, start, null_loss, len(probes.t))
     cosine = _cosine(editor, pairs, settings.clip_cap) if settings.clip_weight else None
     leaves = Leaves.of(start.instruction, settings.learn_pooled)
