@@ -20,6 +20,7 @@ LAYERS = [
         "errors",
         "background",
         "libraries",
+        "light_imports",
         "plugins",
         "text",
         "space",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from .. import light_imports
 from ..arrangement import FINISHES, SIZES
 from ..color_plan import ColorApplication, needs_editor
 from ..edit import Edit
@@ -156,6 +157,7 @@ def _with_editor(
     options: dict[str, Any],
 ) -> "tuple[Plan[Tensor], Sequence[str]]":
     """A plan that loads the editor, and what to warn of."""
+    light_imports.begin()
     import torch
 
     from ..application import Application
