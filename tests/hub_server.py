@@ -5,8 +5,10 @@ import hashlib
 import http.server
 import json
 import re
+import sys
 import threading
 import urllib.parse
+from typing import Any
 
 import yaml
 
@@ -57,7 +59,7 @@ class Hub:
             """The requests of one connection."""
 
         Handler.hub = hub
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def __enter__(self):
@@ -69,6 +71,13 @@ class Hub:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who asked may have been killed, or have had enough of the answer."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -171,7 +171,7 @@ def euler_ancestral_written_out(tiny, edit, image, bank_seed, steps):
     zx = parts.vae.encode(image[None] * 2 - 1).latent_dist.mode()
     learned, null = edit.instruction(tiny.instruct(edit.init_text)).rows, tiny.instruct("").rows
     timesteps = torch.linspace(999, 0, steps, dtype=torch.float64)
-    levels = ((1 - parts.alpha_bar) / parts.alpha_bar).sqrt().double()
+    levels = ((1 - parts.levels.alpha_bar) / parts.levels.alpha_bar).sqrt().double()
     floor = timesteps.floor().long()
     sigmas = torch.lerp(levels[floor], levels[(floor + 1).clamp(max=999)], timesteps - floor)
     x = (sigmas[0] * noise(999)).float()

@@ -8,7 +8,7 @@ from conftest import picture
 from test_cli import run
 
 import vii
-from vii.captions import PezSettings, nearest_captions, pez_steps, shorten, starting_texts
+from vii.captions import nearest_captions, pez_steps, shorten, starting_texts
 from vii.captions.blip import BlipCaptioner
 from vii.captions.pez import pez
 from vii.clip import load_clip
@@ -213,7 +213,7 @@ def encode(space, text):
 
 def test_pez_lowers_its_loss_and_finds_real_tokens(space, pair):
     assert isinstance(space, PromptSpace)
-    steps = list(pez_steps(space, [pair], PezSettings(tokens=5, steps=12), seed=1))
+    steps = list(pez_steps(space, [pair], tokens=5, steps=12, seed=1))
     assert [step.step for step in steps] == list(range(13))
     assert steps[-1].best_loss < steps[0].loss - 0.05
     assert steps[-1].best_loss == min(step.loss for step in steps)
@@ -245,7 +245,7 @@ def test_the_tower_leaves_the_model_as_it_was(clip):
 
 def test_one_pez_update_is_algorithm_1_written_out(clip, pair):
     """Projection by cosine, gradient at the projected point, AdamW on the continuous one: PEZ, Algorithm 1."""
-    first, second = pez_steps(clip, [pair], PezSettings(tokens=3, steps=1), seed=4)
+    first, second = pez_steps(clip, [pair], tokens=3, steps=1, seed=4)
     tower = clip.prompt_tower(3)
     start = tower.table[torch.randint(len(tower.words), (3,), generator=torch.Generator().manual_seed(4))]
     point = start.clone().requires_grad_(True)  # drawn from the table: its own nearest neighbour
@@ -265,7 +265,7 @@ def test_pez_settings_change_the_prompt_and_the_seed_repeats_it(clip, pair):
     base = {"tokens": 4, "steps": 6}
 
     def last(seed=0, **changes):
-        return list(pez_steps(clip, [pair], PezSettings(**{**base, **changes}), phrases=["make it red"], seed=seed))[-1]
+        return list(pez_steps(clip, [pair], **base | changes, phrases=["make it red"], seed=seed))[-1]
 
     reference = last()
     assert last() == reference
@@ -282,7 +282,7 @@ def test_pez_settings_change_the_prompt_and_the_seed_repeats_it(clip, pair):
 
 def test_pez_towards_the_direction_minimises_the_angle_to_it(clip, pair):
     phrases = ["make it night", "make it red"]
-    *_, last = pez_steps(clip, [pair], PezSettings(tokens=4, steps=10, target="direction"), phrases=phrases)
+    *_, last = pez_steps(clip, [pair], tokens=4, steps=10, target="direction", phrases=phrases)
     unit = torch.nn.functional.normalize
     direction = unit(clip.image_features([pair.after])) - unit(clip.image_features([pair.before]))
     feature = unit(clip.text_features([last.best])) - unit(clip.text_features(phrases)).mean(0)
@@ -299,17 +299,15 @@ def test_ctrl_c_ends_the_search_with_the_best_prompt_so_far(clip, pair, monkeypa
             yield step
 
     monkeypatch.setattr("vii.captions.pez.pez_steps", interrupted)
-    best = pez(clip, [pair], PezSettings(tokens=3, steps=1000), watch=notes.append)
-    assert best == list(pez_steps(clip, [pair], PezSettings(tokens=3, steps=4)))[-1].best
+    best = pez(clip, [pair], tokens=3, steps=1000, watch=notes.append)
+    assert best == list(pez_steps(clip, [pair], tokens=3, steps=4))[-1].best
     assert "stopped early" in notes[-1]
 
 
 def test_prompts_that_cannot_be_searched_for(clip, toy, embedded, pair):
-    for bad in ({"tokens": 0}, {"steps": 0}, {"target": "before"}):
-        with pytest.raises(UsageError, match=f"pez_{next(iter(bad))}"):
-            PezSettings(**bad)
-    with pytest.raises(UsageError, match="pez_steps must be a whole number from 1"):
-        vii.InversionSettings(pez_steps=0)
+    for bad in ({"pez_tokens": 0}, {"pez_steps": 0}, {"pez_target": "before"}):
+        with pytest.raises(UsageError, match=next(iter(bad))):
+            vii.InversionSettings(**bad)
     with pytest.raises(UsageError, match="takes 30"):
         clip.prompt_tower(31)
     with pytest.raises(UsageError, match="no joint image-text space to search"):

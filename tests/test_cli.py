@@ -560,7 +560,4 @@ def test_a_reader_that_is_gone_and_a_full_disk(toy_file):
     if os.path.exists("/dev/full"):
         with open("/dev/full", "w") as full:
             done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-        assert (done.returncode, done.stderr.strip()) == (
-            1,
-            "vii: reading or writing failed: No space left on device",
-        )
+        assert (done.returncode, done.stderr.strip()) == (1, "vii: reading or writing failed: No space left on device")

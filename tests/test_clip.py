@@ -8,8 +8,9 @@ from conftest import picture
 from PIL import Image
 
 import vii
+from recipes.embedded_model.package import remember_texts
 from vii.captions import nearest_phrases, starting_texts
-from vii.clip import load_clip, remember_texts
+from vii.clip import load_clip
 from vii.demo import demo_photos
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditorError, UsageError

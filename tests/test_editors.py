@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import picture, weights_of
 from tiny_flux import klein_pipeline, kontext_pipeline
+from tiny_sdxl import sdxl_pipeline
 
 import vii
 from vii.diffusion import Noise
@@ -14,7 +15,7 @@ from vii.editors import EDITORS
 from vii.editors.devices import pick_dtype
 from vii.errors import EditorError, UsageError
 
-NAMES = ["toy", "tiny", "tiny_controlnet", "embedded", "tiny_klein", "tiny_kontext"]
+NAMES = ["toy", "tiny", "tiny_controlnet", "embedded", "tiny_klein", "tiny_kontext", "tiny_sdxl"]
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,11 @@ def tiny_klein(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tiny_kontext(tmp_path_factory):
     return tiny("kontext", kontext_pipeline(), tmp_path_factory.mktemp("kontext"))
+
+
+@pytest.fixture(scope="module")
+def tiny_sdxl(tmp_path_factory):
+    return tiny("sdxl", sdxl_pipeline(), tmp_path_factory.mktemp("sdxl"))
 
 
 def tiny(name, pipeline, folder):
@@ -122,7 +128,7 @@ def test_space_describes_the_rows(editor):
 
 def test_every_editor_of_the_table_is_tested():
     # Those above that are called "tiny" are these editors on small weights.
-    assert set(EDITORS) == {"toy", "embedded", "ip2p", "controlnet", "klein", "kontext"}
+    assert set(EDITORS) == {"toy", "embedded", "ip2p", "controlnet", "klein", "kontext", "sdxl"}
 
 
 def test_unknown_editors_and_options():

@@ -24,13 +24,7 @@ from vii.cli.convert import FORMATS
 from vii.demo import FOLDER as DEMO_FOLDER
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditFileError, EditorMismatch, OutputError, UsageError
-from vii.interop.prompt_embeds import (
-    MAX_BYTES,
-    export_npz,
-    import_prompt_embeds,
-    prompt_embeds,
-    read_prompt_embeds,
-)
+from vii.interop.prompt_embeds import MAX_BYTES, export_npz, import_prompt_embeds, prompt_embeds, read_prompt_embeds
 from vii.interop.textual_inversion import TEXTUAL_INVERSION
 
 CAPTION = "make it a watercolor"

@@ -158,11 +158,9 @@ def test_loss_is_the_formula_written_out(prediction_type, guided):
     for index, step in enumerate([10, 500, 900]):
         time, epsilon = torch.tensor([step]), noise[index][None]
         noisy = scheduler.add_noise(clean, epsilon, time)
-        target = {
-            "epsilon": epsilon,
-            "sample": clean,
-            "v_prediction": scheduler.get_velocity(clean, epsilon, time),
-        }[prediction_type]
+        target = {"epsilon": epsilon, "sample": clean, "v_prediction": scheduler.get_velocity(clean, epsilon, time)}[
+            prediction_type
+        ]
 
         def unet(rows, image, noisy=noisy, time=time):
             return editor.parts.unet(torch.cat([noisy, image], 1), time, encoder_hidden_states=rows[None]).sample
@@ -196,7 +194,7 @@ def test_guided_loss_gradient_equals_one_with_gradient_through_every_branch(tiny
     ours, reference = (start.tokens.clone().requires_grad_(True) for _ in range(2))
     guidance = Ip2pSettings(guidance_scale=7.5, image_guidance_scale=1.5)
     tiny.loss(before, after, start.with_tokens(ours), t, noise, guidance).mean().backward()
-    alpha = tiny.parts.alpha_bar[500]
+    alpha = tiny.parts.levels.alpha_bar[500]
     noisy = alpha.sqrt() * after.latents + (1 - alpha).sqrt() * noise
     rows = torch.stack([start.with_tokens(reference).rows, null.rows, null.rows])
     condition = torch.cat([before.condition, before.condition, torch.zeros_like(before.condition)])

@@ -1,4 +1,4 @@
-"""Captions by a worker in a process of its own, LAVIS behind it, and the environment that uv makes for it."""
+"""Captions by LAVIS: a program of its own, and the environment that uv makes for it."""
 
 import json
 import os
@@ -17,119 +17,69 @@ from test_docs import DOCS, section
 
 import vii
 from vii.captions import INITS, starting_texts
-from vii.captions.lavis import PROGRAM, caption_of, find_uv, lavis_command
-from vii.captions.worker import Worker
+from vii.captions.lavis import PROGRAM, ask, find_uv, lavis_command
 from vii.errors import CaptionerError, UsageError
 
-# --- the worker -------------------------------------------------------------------------------------------------------
+# --- a program that is asked -----------------------------------------------------------------------------------------
 
 FAKE = """
     import json, sys, time
-    mode = sys.argv[1]
-    def say(**answer):
-        print(json.dumps(answer), flush=True)
-    if mode == "no weights":
-        say(error="cannot load 'x': no weights")
-        sys.exit(0)
-    if mode == "slow start":
+    mode, *pictures = sys.argv[1:]
+    answers = {
+        "well": {"captions": [f" a  photo of {picture}" for picture in pictures]},
+        "no weights": {"error": "cannot load 'x': no weights"},
+        "no text": {"captions": [5]},
+        "too few": {"captions": []},
+        "list": [1],
+    }
+    if mode == "death":
+        sys.stderr.write("Segmentation fault\\n")
+        sys.exit(3)
+    if mode == "silence":
         time.sleep(60)
-    if mode == "not ready":
-        say(hello=1)
-    say(ready=True)
-    for line in sys.stdin:
-        request = json.loads(line)
-        if mode == "death":
-            sys.stderr.write("Segmentation fault\\n")
-            sys.exit(3)
-        if mode == "garbage":
-            print("Downloading: 10%", flush=True)
-        if mode == "binary":
-            sys.stdout.buffer.write(b"\\xff\\x00\\n"); sys.stdout.flush()
-        if mode == "endless":
-            sys.stdout.write("[" * 200000); sys.stdout.flush()
-        if mode == "list":
-            print("[1]", flush=True)
-        if mode == "silence":
-            time.sleep(60)
-        if mode == "other id":
-            say(id=7, caption="of another picture")
-        if mode == "no text":
-            say(id=request["id"], caption=5)
-        if mode == "error":
-            say(id=request["id"], error="OSError: cannot identify image file")
-        say(id=request["id"], caption=" a  photo of " + request["image"])
+    if mode == "binary":
+        sys.stdout.buffer.write(b"\\xff\\x00")
+    print(json.dumps(answers[mode]) if mode in answers else "Downloading: 10%")
 """
 
 
 @pytest.fixture
 def fake(tmp_path):
-    """Starts a worker that misbehaves as told."""
+    """Asks a program that misbehaves as told."""
     script = tmp_path / "fake.py"
     script.write_text(textwrap.dedent(FAKE))
-
-    def start(mode, **options):
-        return Worker([sys.executable, "-I", str(script), mode], name="fake", **options)
-
-    return start
+    return lambda mode, *pictures, **options: ask(
+        [sys.executable, "-I", str(script), mode, *pictures], len(pictures), **options
+    )
 
 
-def test_a_worker_answers_until_it_is_closed(fake, tmp_path):
-    with fake("well") as worker:
-        assert [caption_of(worker, tmp_path / name) for name in ("1.png", "2.png")] == [
-            f"a photo of {tmp_path / name}" for name in ("1.png", "2.png")
-        ]
-    assert worker.process.returncode == 0
+def test_a_program_says_one_caption_a_picture(fake):
+    assert fake("well", "1.png", "2.png") == ["a photo of 1.png", "a photo of 2.png"]
 
 
 @pytest.mark.parametrize(
     ("mode", "message"),
     [
         ("death", r"died \(exit code 3; Segmentation fault\)"),
-        ("garbage", "spoke nonsense: expected a line of JSON, got 'Downloading: 10%"),
+        ("garbage", "spoke nonsense: expected 1 captions as JSON, got 'Downloading: 10%"),
         ("binary", "spoke nonsense"),
-        ("endless", "spoke nonsense"),
         ("list", "spoke nonsense"),
-        ("silence", "did not answer within 0.5 seconds"),
-        ("other id", "an answer to request 7 instead of 1"),
-        ("no text", "expected a caption, got 5"),
-        ("error", "reports: OSError: cannot identify image file"),
-    ],
-)
-def test_a_worker_that_misbehaves_is_one_clear_error_and_is_ended(fake, tmp_path, mode, message):
-    started = time.monotonic()
-    with (
-        pytest.raises(CaptionerError, match=message),
-        fake(mode, answer_seconds=0.5 if mode == "silence" else 60) as it,
-    ):
-        caption_of(it, tmp_path / "1.png")
-    assert it.process.poll() is not None
-    assert time.monotonic() - started < 30
-
-
-@pytest.mark.parametrize(
-    ("mode", "message"),
-    [
+        ("no text", "spoke nonsense"),
+        ("too few", "spoke nonsense"),
+        ("silence", "no captions within 0.5 seconds"),
         ("no weights", "reports: cannot load 'x': no weights"),
-        ("slow start", "did not answer within 0.5 seconds"),
-        ("not ready", "did not say that it is ready"),
     ],
 )
-def test_a_worker_that_does_not_begin(fake, mode, message):
+def test_a_program_that_misbehaves_is_one_clear_error_and_is_ended(fake, mode, message):
+    started = time.monotonic()
     with pytest.raises(CaptionerError, match=message):
-        fake(mode, start_seconds=0.5 if mode == "slow start" else 60)
+        fake(mode, "1.png", seconds=0.5 if mode == "silence" else 60)
+    assert time.monotonic() - started < 30
 
 
 def test_a_program_that_does_not_exist():
     with pytest.raises(CaptionerError, match=r"cannot be started \(No such file or directory: /nowhere/python\)"):
-        Worker(["/nowhere/python"], name="fake")
-
-
-def test_a_worker_that_is_killed_from_outside(fake, tmp_path):
-    with fake("well") as worker:
-        worker.process.kill()
-        worker.process.wait()
-        with pytest.raises(CaptionerError, match=r"died \(exit code -9; it said nothing\)"):
-            caption_of(worker, tmp_path / "1.png")
+        ask(["/nowhere/python"], 0)
 
 
 # --- LAVIS ------------------------------------------------------------------------------------------------------------
@@ -157,7 +107,7 @@ LAVIS = """
 
 @pytest.fixture
 def lavis(tmp_path, monkeypatch):
-    """The real worker with this interpreter for uv, and in place of salesforce-lavis a stand-in with its functions."""
+    """The real program with this interpreter for uv, and in place of salesforce-lavis a stand-in with its functions."""
     package = tmp_path / "site" / "lavis"
     (package / "common").mkdir(parents=True)
     (package / "models").mkdir()
@@ -229,10 +179,8 @@ def test_uv_runs_a_program_by_its_header_apart_from_what_is_here(tmp_path, monke
     program.write_text(
         f"# /// script\n# requires-python = '=={sys.version_info[0]}.{sys.version_info[1]}.*'\n# ///\n"
         "import importlib.util, json, sys\n"
-        "print(json.dumps({'ready': True}), flush=True)\n"
-        "request = json.loads(sys.stdin.readline())\n"
         "found = [name for name in ('torch', 'click', 'neighbour', 'caller') if importlib.util.find_spec(name)]\n"
-        "print(json.dumps({'id': request['id'], 'caption': f'{sys.version_info[:2]} {found}'}), flush=True)\n"
+        "print(json.dumps({'captions': [f'{sys.version_info[:2]} {found}']}))\n"
     )
     (tmp_path / "neighbour.py").write_text("")
     (tmp_path / "path").mkdir()
@@ -241,8 +189,7 @@ def test_uv_runs_a_program_by_its_header_apart_from_what_is_here(tmp_path, monke
     monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("UV_PYTHON", sys.executable)
     monkeypatch.setattr("vii.captions.lavis.PROGRAM", program)
-    with Worker(lavis_command("a/b"), name="lavis", start_seconds=120) as worker:
-        assert caption_of(worker, tmp_path) == f"{sys.version_info[:2]} []"
+    assert ask(lavis_command("a/b"), 1, seconds=120) == [f"{sys.version_info[:2]} []"]
 
 
 def test_without_uv_it_is_told_how_to_get_it(tmp_path, monkeypatch):

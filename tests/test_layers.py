@@ -45,14 +45,15 @@ LAYERS = [
     {"editor", "pairs", "region", "edit"},
     {"edit_format", "prompt_tower"},
     {"clip", "edit_file", "editors.fingerprint", "edit_list", "arrangement", "batching"},
-    {"editors.loading", "editors.clip_text", "library", "record"},
+    {"editors.loading", "editors.clip_text", "editors.levels", "library", "record"},
     {"application", "color_plan"},
     {"editors.stable_diffusion"},
     {"editors.family", "editors.controlnet_files", "editors.flow", "editors.flow_files", "editors.turns"},
     {"editors.toy", "editors.ip2p", "editors.controlnet", "editors.klein", "editors.kontext"},
+    {"editors.sdxl"},
     {"editors"},
     {"editors.trust"},
-    {"captions.worker", "captions.lavis_worker", "captions.blip", "captions.pez"},
+    {"captions.lavis_worker", "captions.blip", "captions.pez"},
     {"captions.retrieval", "captions.lavis"},
     {"captions.starting"},
     {"captions"},
@@ -69,7 +70,7 @@ LAYERS = [
     {"rendering.preview", "rendering.html"},
     {"rendering"},
     {"rendering.gallery"},
-    {"interop", "interop.prompt_embeds", "interop.textual_inversion", "interop.luts", "interop.origins"},
+    {"interop", "interop.prompt_embeds", "interop.textual_inversion", "interop.luts"},
     {"interop.hub.card", "interop.hub.failures"},
     {"interop.hub.transfer"},
     {"interop.hub", "interop.comfyui"},
@@ -95,7 +96,7 @@ LAYERS = [
         "evaluation.disturbances",
         "evaluation.metric_models",
     },
-    {"evaluation.speed", "evaluation.throughput"},
+    {"evaluation.speed"},
     {"evaluation.results", "evaluation.benchmark", "evaluation.statistics"},
     {"evaluation.paper", "evaluation.report"},
     {"evaluation.page"},
@@ -164,7 +165,7 @@ def test_only_editors_know_which_editor_they_are():
     others = {"doctor": {"embedded"}, "cli.doctor": {"embedded"}, "interop.prompt_embeds": {"controlnet"}}
     others |= {"cli.common": {"controlnet"}, "sampling_options": {"controlnet"}}
     words = {"embedded", "toy"}  # of English too; these are looked for in quotes
-    timed = {"evaluation.speed", "evaluation.throughput", "cli.bench"}  # against the UNet of that one
+    timed = {"evaluation.speed", "cli.bench"}  # against the UNet of that one
     for name, path in modules().items():
         if not name.startswith("editors"):
             forbidden = {*EDITORS} - others.get(name, set())

@@ -2,13 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
-from conftest import picture
 from PIL import Image
 
-import vii
 from vii.errors import ImageError
-from vii.images import load_mask
 from vii.pictures import read_mask
 
 tifffile = pytest.importorskip("tifffile")
@@ -62,11 +58,6 @@ def test_levels_between_and_scales_and_turns(tmp_path):
     exif[274] = 8
     GOOD["grey"].transpose(Image.Transpose.ROTATE_270).save(tmp_path / "turned.png", exif=exif)
     assert np.array_equal(read_mask(tmp_path / "turned.png", SIZE), WANTED)
-    photo = picture(1, *SIZE)
-    found = load_mask(tmp_path / "small.png", photo)
-    assert found.shape == (1, *SIZE)
-    assert found.dtype == torch.float32
-    vii.save_image(photo, tmp_path / "photo.png")
 
 
 def test_floats_and_twelve_bits_are_scaled_by_their_range(tmp_path):

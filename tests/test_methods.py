@@ -215,10 +215,7 @@ def test_a_method_of_another_package_is_used_from_the_command_line(files, packag
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package), str(Path(vii.__file__).parents[1])]))
     arguments = ["before.png", "after.png", "photos", "-o", "out", "--method", "mean-colour", "--model", "0.5"]
     done = subprocess.run(
-        [sys.executable, "-m", "vii", "transfer", *arguments],
-        cwd=files,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-m", "vii", "transfer", *arguments], cwd=files, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     pair = vii.Pair.open(files / "before.png", files / "after.png")

@@ -57,8 +57,7 @@ def bands(tmp_path, toy_edit):
 
 @pytest.mark.parametrize("kind", ["dim", "bands"])
 @pytest.mark.parametrize(
-    ("name", "format"),
-    [("a.png", "PNG"), ("a.jpg", "JPEG"), ("a.JPEG", "JPEG"), ("a.webp", "WEBP"), ("a.tif", "TIFF")],
+    ("name", "format"), [("a.png", "PNG"), ("a.jpg", "JPEG"), ("a.JPEG", "JPEG"), ("a.webp", "WEBP"), ("a.tif", "TIFF")]
 )
 def test_the_name_of_the_result_says_its_format(tmp_path, request, kind, name, format):
     edit = request.getfixturevalue(kind)

@@ -232,11 +232,7 @@ TIFFS = {
     "8 bits, white is 0": (EIGHT[..., 0], {"photometric": "miniswhite"}, 255 - grey3(EIGHT[..., 0])),
     "32 bits": (GREY.astype(np.uint32) * 65537, {"photometric": "minisblack"}, grey3(GREY)),
     "floats": ((GREY / 65535).astype(np.float32), {"photometric": "minisblack"}, grey3(GREY)),
-    "alpha": (
-        np.dstack([DEEP, ALPHA]),
-        {"photometric": "rgb", "extrasamples": ["unassalpha"]},
-        np.round(ON_WHITE),
-    ),
+    "alpha": (np.dstack([DEEP, ALPHA]), {"photometric": "rgb", "extrasamples": ["unassalpha"]}, np.round(ON_WHITE)),
     "a fourth channel": (np.dstack([DEEP, ALPHA]), {"photometric": "rgb", "extrasamples": ["unspecified"]}, DEEP),
 }
 

@@ -140,7 +140,7 @@ def test_the_loss_of_a_text_is_that_after_the_encoder(tiny, before, pair):
 def test_the_encoder_runs_once_a_loss_and_once_a_branch_of_an_edit(before, pair):
     """Not once for every branch of a guided loss, nor for every step of sampling."""
     encoding, calls = before.encode(pair.before), []
-    assert before.parts.null_rows.shape == (77, 32)  # computed once an editor
+    assert before.parts.null.rows.shape == (77, 32)  # computed once an editor
     hook = before.parts.text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
     try:
         settings = Ip2pSettings(num_inference_steps=3)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import tiny_pipeline
+from conftest import picture, tiny_pipeline
 
 import vii
 from vii.cli import main
@@ -27,7 +27,7 @@ def test_three_loops_are_timed_on_the_same_model(small, monkeypatch):
     forward = small.parts.unet.forward
     monkeypatch.setattr(small.parts.unet, "forward", lambda x, *a, **k: calls.append(len(x)) or forward(x, *a, **k))
     recipe = dataclasses.replace(vii.load_recipe("default"), batch_size=4, probe_every=100)
-    bare, ours, authors = speed.compare(small, recipe, updates=3)
+    bare, ours, authors = speed.learning_paces(small, recipe, updates=3)
     assert (bare.batch_size, bare.branches) == (4, 1)
     assert (ours.batch_size, ours.branches) == (4, 1)
     assert (authors.batch_size, authors.branches) == (1, 3)
@@ -38,13 +38,29 @@ def test_three_loops_are_timed_on_the_same_model(small, monkeypatch):
 
 
 def test_the_bare_unet_gets_a_gradient_for_the_instruction_alone(small):
-    speed.bare_pace(small, 2, 1)
+    speed._bare(small, 2, 1)
     assert all(parameter.grad is None for parameter in small.parts.unet.parameters())
 
 
 def test_the_table_compares_by_sample():
-    paces = [speed.Pace("a", 8, 1, 0.5, 16.0, 1.0), speed.Pace("b", 1, 3, 0.25, 4.0, 2.0)]
-    assert speed.table(paces).rows[1] == ["b", "1", "3", "0.250", "4.00", "4.00", "2.00"]
+    paces = [speed.Pace("a", 8, 1, 0.5, 1.0), speed.Pace("b", 1, 3, 0.25)]
+    assert speed.table(paces, "learning").rows[1] == ["b", "1", "3", "0.250", "4.00", "0.25", "-"]
+
+
+def test_every_way_does_the_same_passes_of_the_networks(embedded, monkeypatch):
+    seen, forward = [], embedded.parts.unet.forward
+
+    def counted(x, *rest, **named):
+        seen.append(tuple(x.shape))
+        return forward(x, *rest, **named)
+
+    monkeypatch.setattr(embedded.parts.unet, "forward", counted)
+    found = speed.editing_paces(embedded, [picture(seed, 64, 96) for seed in range(3)], batch=2, rounds=1)
+    assert found[0].name == "bare UNet and autoencoder"
+    shape = seen[0][1:]
+    round_ = [(2, *shape), (2, *shape), (2, *shape), (1, *shape), (1, *shape)]
+    assert seen == round_ * 2
+    assert all(one.seconds > 0 and (one.batch_size, one.branches) == (2, 1) for one in found)
 
 
 @pytest.mark.parametrize("pixels", [0, 100, -64])

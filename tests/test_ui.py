@@ -28,7 +28,7 @@ from vii.ui.learning import duration, learn, one_line, save, settings_for, verdi
 from vii.ui.request import mask_of, request_for
 from vii.ui.server import GRADIO, listen, token_for
 from vii.ui.studio import Studio
-from vii.ui.uploads import open_pair, plain, uploaded
+from vii.ui.uploads import plain, uploaded
 
 FEW = {"max_train_steps": 6, "batch_size": 2, "probe_size": 2, "probe_every": 2, "init": "none", "tokens": 4}
 
@@ -150,8 +150,8 @@ def test_what_a_job_made_goes_with_it(studio, monkeypatch):
     made = []
     for _ in range(3):
         made.append(studio.jobs.submit("x", work))
-        until(lambda: made[-1].ended and studio.jobs._running is None)
-    assert [job.folder.exists() for job in made] == [False, False, True]
+        until(lambda: made[-1].ended)
+    until(lambda: [job.folder.exists() for job in made] == [False, False, True])
     assert [studio.jobs.find(job.id) is job for job in made] == [False, False, True]
 
 
@@ -170,11 +170,11 @@ def test_jobs_hold_their_uploads_until_they_have_ended(studio, tmp_path):
 def test_a_pair_of_two_shapes_is_refused_and_of_two_scales_is_not(tmp_path):
     for name, size in (("a", (64, 64)), ("b", (32, 32)), ("c", (64, 80))):
         vii.save_image(picture(1, *size), tmp_path / f"{name}.png")
-    assert open_pair(tmp_path / "a.png", tmp_path / "b.png").after.shape == (3, 64, 64)
-    assert open_pair(tmp_path / "a.png", tmp_path / "b.png", 24).after.shape == (3, 32, 32)
+    assert vii.Pair.open(tmp_path / "a.png", tmp_path / "b.png").after.shape == (3, 64, 64)
+    assert vii.Pair.open(tmp_path / "a.png", tmp_path / "b.png", around=24**2).after.shape == (3, 32, 32)
     for side in (None, 24):
-        with pytest.raises(ImageError, match=r"before is 64 x 64, the one after 80 x 64.*crop them alike"):
-            open_pair(tmp_path / "a.png", tmp_path / "c.png", side)
+        with pytest.raises(ImageError, match=r"a.png is 64 x 64 and .*c.png is 80 x 64.*crop them alike"):
+            vii.Pair.open(tmp_path / "a.png", tmp_path / "c.png", around=side and side**2)
 
 
 def test_only_uploads_are_files_of_the_page(studio, tmp_path):

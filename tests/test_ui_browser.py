@@ -192,9 +192,9 @@ def test_pictures_that_are_no_pair_are_doubted(page, tmp_path):
     vii.save_image(coffee[:, :100, :300], tmp_path / "wide.png")
     drop(page, "before", tmp_path / "cat.png")
     drop(page, "after", tmp_path / "wide.png")
-    says(page, "pair-note", "need the same shape")
+    says(page, "pair-note", "need one aspect ratio")
     page.locator("#learn").click()
-    says(page, "learn-status", "need the same shape")
+    says(page, "learn-status", "need one aspect ratio")
 
 
 def test_apply_two_edits_and_words(page, tmp_path):

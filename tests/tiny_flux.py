@@ -109,13 +109,7 @@ def kontext_pipeline(seed: int = 0):
     )
     text_encoder_2 = T5EncoderModel(
         T5Config(
-            vocab_size=len(t5),
-            d_model=24,
-            d_kv=8,
-            d_ff=48,
-            num_layers=2,
-            num_heads=3,
-            feed_forward_proj="gated-gelu",
+            vocab_size=len(t5), d_model=24, d_kv=8, d_ff=48, num_layers=2, num_heads=3, feed_forward_proj="gated-gelu"
         )
     )
     transformer = diffusers.FluxTransformer2DModel(

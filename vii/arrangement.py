@@ -20,12 +20,10 @@ SIZES = ("photo", "editor")
 
 @dataclass(frozen=True, eq=False)
 class Arrangement:
-    """The steps of `vii.finish.arrange`, which runs an editor once at most.
+    """The steps of `vii.finish.arrange`, which runs an editor once at most, between colour transforms before and after
+    it.
 
-    Attributes:
-        before: colour transforms ahead of the editor, or all of them where none runs.
-        run: the editor's turn; None where none is needed.
-        after: colour transforms behind it.
+    Where no editor runs, all transforms stand in `before`.
     """
 
     before: tuple[Colors, ...] = ()
@@ -45,8 +43,7 @@ def arrangement(
         finish: "auto", by the rule of `vii.finish.arrange`; "none": all edits and words are sampled at their weights,
             and the editor's picture is scaled up.
 
-    Raises:
-        UsageError: another finish, or an edit without tokens where an editor is to be given some.
+    Raises UsageError for another finish, or an edit without tokens where an editor is to be given some.
     """
     check_choice("finish", finish, FINISHES)
     joined = joined and words and bool(edits)
@@ -85,10 +82,6 @@ def chained(steps: Sequence[Colors], height: int, width: int) -> Rows:
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse what is none of the choices.
-
-    Raises:
-        UsageError: it is not.
-    """
+    """Raise UsageError for a value that is none of the choices."""
     if value not in choices:
         raise UsageError(unknown_name(name, str(value), choices))

@@ -18,7 +18,9 @@ def in_background(
     weigh: Callable[[Result], float] = lambda result: 0.0,
     most: float = 1.0,
 ) -> Iterator[Future[Result]]:
-    """`work` of every item, in order; the next ones are worked on while the caller is busy with one.
+    """`work` of every item, in order, a future for each; the next ones are worked on while the caller is busy with one.
+
+    All that was begun is finished, whatever becomes of the caller.
 
     Args:
         work: called in the thread, for one item at a time.
@@ -26,9 +28,6 @@ def in_background(
             of them are under way.
         weigh: of a result, how much it weighs.
         most: no more items are taken while results that weigh more than this together wait to be given.
-
-    Yields:
-        a future for each item. All that was begun is finished, whatever becomes of the caller.
     """
     source = iter(items)
     under_way: deque[Future[Result]] = deque()

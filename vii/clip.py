@@ -9,18 +9,16 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from . import strict
 from .errors import EditorError
-from .files import replacing
 from .libraries import load_weights, quiet
 from .preprocessing import of_open_clip, of_transformers
 from .prompt_tower import PromptSpace, PromptTower, ids_by, tower_of, whole_words
 
 TEXT_BATCH = 256
-# Features of texts that a model is always asked for, in its folder; see `remember_texts`.
+# Features of lists of texts that a model is always asked for, in its folder, by `digest_of`: read, not computed.
 KNOWN_TEXTS = "texts.safetensors"
 ADVICE = "give a folder or an id as `clip`, or learn without the CLIP term: `clip=none`"
 
@@ -50,16 +48,13 @@ class Beside:
 
 
 def load_clip(name: str, device: torch.device | str = "cpu", advice: str = ADVICE) -> PromptSpace:
-    """Load a CLIP model as a joint space, in float32.
+    """Load a CLIP model as a joint space, in float32, or raise EditorError with what to do.
 
     Args:
         name: a transformers folder or hub id (`openai/clip-vit-large-patch14`), or `open_clip:ARCHITECTURE/WEIGHTS`,
             where WEIGHTS is one of open_clip's tags or a file (`open_clip:ViT-L-14/openai`).
         device: where it runs.
         advice: what the error tells to do.
-
-    Raises:
-        EditorError: it cannot be loaded.
     """
     try:
         if name.startswith("open_clip:"):
@@ -110,11 +105,7 @@ class TransformersClip:
         for start in range(0, len(order), TEXT_BATCH):
             batch = order[start : start + TEXT_BATCH]
             tokens = self.tokenizer(
-                [texts[index] for index in batch],
-                padding=True,
-                truncation=True,
-                max_length=limit,
-                return_tensors="pt",
+                [texts[index] for index in batch], padding=True, truncation=True, max_length=limit, return_tensors="pt"
             ).to(self.device)
             features[batch] = self.model.text_projection(self.model.text_model(**tokens).pooler_output)
         return features
@@ -143,27 +134,15 @@ class TransformersClip:
         return tower_of(self._words, count, tokenize, layer, encode)
 
 
-def remember_texts(folder: Path, *lists: Sequence[str]) -> None:
-    """Compute the text features of whole lists once and keep them in a model's folder, in half precision.
-
-    `TransformersClip.text_features` of exactly such a list is then read instead of computed, which takes seconds for
-    thousands of phrases.
-    """
-    (folder / KNOWN_TEXTS).unlink(missing_ok=True)
-    clip = TransformersClip(str(folder))
-    features = {_digest(texts): clip.text_features(texts).half().contiguous() for texts in lists}
-    with replacing(folder / KNOWN_TEXTS) as temporary:
-        save_file(features, temporary)
-
-
 def _known_features(path: Path, texts: Sequence[str]) -> Tensor | None:
     if not path.is_file():
         return None
     with safe_open(path, framework="pt") as file:
-        return file.get_tensor(_digest(texts)) if _digest(texts) in file.keys() else None  # noqa: SIM118
+        return file.get_tensor(digest_of(texts)) if digest_of(texts) in file.keys() else None  # noqa: SIM118
 
 
-def _digest(texts: Sequence[str]) -> str:
+def digest_of(texts: Sequence[str]) -> str:
+    """What the features of a list of texts are called in `KNOWN_TEXTS`."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 

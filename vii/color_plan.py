@@ -23,25 +23,13 @@ Box = tuple[int, int, int, int]
 def needs_editor(edits: Edits, text: str = "", *, finish: str = "auto") -> bool:
     """Whether an editor has a part in applying edits and words; where not, `ColorApplication` does it.
 
-    Args:
-        edits: one, several, each perhaps with a weight, or None.
-        text: words to add.
-        finish: see `Application`.
-
-    Raises:
-        UsageError: no edits, or weights that cannot be.
+    Arguments and errors as `Application`.
     """
     return arrangement(weighted_edits(edits), words=bool(text), finish=finish).run is not None
 
 
 class ColorApplication:
-    """Edits that need no editor, made ready for photos.
-
-    Attributes:
-        edits: with their weights.
-        size: of results, see `Application`.
-        warnings: as of `Application`; there are none.
-    """
+    """Edits that need no editor, made ready for photos; attributes as those of `Application`."""
 
     warnings: tuple[str, ...] = ()
 
@@ -52,8 +40,7 @@ class ColorApplication:
             edits: one edit; or several, each with a weight, which are applied in the order given.
             size: "photo", or "editor": about the area of the pictures that the first edit was learned at.
 
-        Raises:
-            UsageError: no edit, one that needs an editor, a weight that cannot be, or a size that is not known.
+        Raises UsageError for no edit, one that needs an editor, a weight that cannot be, or an unknown size.
         """
         check_choice("size", size, SIZES)
         self.edits, self.size = weighted_edits(edits), size
@@ -76,8 +63,7 @@ class ColorApplication:
         Returns:
             `(h', w', 3)` of the same type (float32 of any floats).
 
-        Raises:
-            UsageError: a mask of another size, or a box that does not lie inside the photo.
+        Raises UsageError for a mask of another size, or a box that does not lie inside the photo.
         """
         height, width, _ = pixels.shape
         change, region = chained(self._steps, height, width), _in_rows(mask, height, width)

@@ -50,10 +50,8 @@ def add_noise(sample: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
 def training_target(prediction_type: str, sample: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
     """What a network of this prediction type is trained to output, `(b, c, h, w)`; arguments as in `add_noise`.
 
-    `epsilon`: the noise. `sample`: x_0. `v_prediction`: `sqrt(a) noise - sqrt(1 - a) x_0` (Salimans & Ho 2022).
-
-    Raises:
-        EditorError: any other prediction type.
+    `epsilon`: the noise. `sample`: x_0. `v_prediction`: `sqrt(a) noise - sqrt(1 - a) x_0` (Salimans & Ho 2022). Any
+    other raises EditorError.
     """
     if prediction_type == "epsilon":
         return noise
@@ -68,14 +66,12 @@ def training_target(prediction_type: str, sample: Tensor, noise: Tensor, alpha_b
 def guidance_weights(
     guidance_scale: float, image_guidance_scale: float, weights: Sequence[float]
 ) -> tuple[float, float, list[float]]:
-    """InstructPix2Pix guidance as one weighted sum of predictions.
+    """InstructPix2Pix guidance as one weighted sum of predictions: the weights of `e_u`, `e_i` and each `e_j`, 1
+    together.
 
     `e = e_u + s_I (e_i - e_u) + s_T sum_j w_j (e_j - e_i)` (Brooks et al. 2023, eq. 3, with several instructions j),
     where `e_u` sees neither photo nor words, `e_i` the photo, `e_j` the photo and instruction j. At s_I = 1 the first
     weight is zero, at `s_I = s_T sum_j w_j` the second: a branch whose weight is zero need not be computed.
-
-    Returns:
-        the weights of `e_u`, of `e_i`, and of each `e_j`; they add up to 1.
     """
     instruction_weights = [guidance_scale * weight for weight in weights]
     return 1.0 - image_guidance_scale, image_guidance_scale - sum(instruction_weights), instruction_weights

@@ -11,16 +11,14 @@ import numpy as np
 
 from .errors import EditorMismatch, UsageError
 from .finish import Finish
+from .finish.tiles import Array
 from .space import NO_SPACE, SPACES, Space
 from .text import printable
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from .instruction import Instruction
-
-    Array = NDArray[np.float32]
 
 MAX_TEXT = 64_000
 MAX_TAGS, MAX_PAIRS = 100, 10_000
@@ -44,7 +42,7 @@ class _Rows:
         edit.__dict__[f"_{self.name}"] = as_array(value)
 
 
-def as_array(value: Any) -> "Array":
+def as_array(value: Any) -> Array:
     """Anybody's numbers, a torch tensor's among them, as a float32 array of its own."""
     if hasattr(value, "detach"):
         value = value.detach().float().cpu().numpy()
@@ -97,7 +95,7 @@ class Edit:
     finish: Finish | None = None
     format_version: int = 2
 
-    def arrays(self) -> dict[str, "Array"]:
+    def arrays(self) -> dict[str, Array]:
         """The tensors as numpy has them: `tokens` and `pooled`."""
         return {name: self.__dict__[f"_{name}"] for name in ("tokens", "pooled")}
 
@@ -129,14 +127,9 @@ class Edit:
         return made.with_pooled(self.pooled.to(start.rows)) if len(self.arrays()["pooled"]) else made
 
     def check_space(self, space: Space, *, any_model: bool = False) -> None:
-        """Refuse an editor in whose space the tokens mean nothing.
+        """Raise EditorMismatch for an editor in whose space the tokens mean nothing.
 
-        Args:
-            space: of the editor at hand.
-            any_model: accept other weights of the same shape, such as a fine-tune of the base model.
-
-        Raises:
-            EditorMismatch: the space differs.
+        `any_model` accepts other weights of the same shape, such as a fine-tune of the base model.
         """
         if not self.num_tokens:
             return
@@ -156,11 +149,7 @@ class Edit:
             )
 
     def labelled(self, **labels: Any) -> "Edit":
-        """A copy with other labels: title, description, author, license, tags or thumbnail.
-
-        Raises:
-            UsageError: see `check_labels`.
-        """
+        """A copy with other labels: title, description, author, license, tags, thumbnail; errors as `check_labels`."""
         check_labels(**labels)
         labelled = copy.copy(self)
         labelled.__dict__.update({name: tuple(text) if name == "tags" else text for name, text in labels.items()})
@@ -179,7 +168,7 @@ class Edit:
         return printable(f"the editor '{self.editor}' ({self.space.model})")
 
 
-def stored(edit: Edit) -> dict[str, "Array"]:
+def stored(edit: Edit) -> dict[str, Array]:
     """Name in an edit file -> little-endian float32 array, of all that it holds."""
     arrays = {name: array for name, array in edit.arrays().items() if array.size}
     if edit.finish is not None:

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,12 +19,8 @@ from .edit import Edit, stored
 from .edit_format import FORMAT_VERSION, array_of, check_fields, check_names, parse, upgraded
 from .errors import EditFileError, OutputError
 from .files import replacing
+from .finish.tiles import Array
 from .text import printable
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float32]
 
 __all__ = [
     "MAX_BYTES",
@@ -66,10 +62,8 @@ def save_edit(edit: Edit, path: str | Path) -> None:
 
 
 def to_bytes(edit: Edit) -> bytes:
-    """The bytes of an edit file, checked by reading them as `load_edit` does; see `tensor_bytes`.
-
-    Raises:
-        EditFileError: they would be refused.
+    """The bytes of an edit file, checked by reading them as `load_edit` does; EditFileError where they would be
+    refused.
     """
     try:
         data = tensor_bytes(stored(edit), _metadata(edit))
@@ -81,7 +75,7 @@ def to_bytes(edit: Edit) -> bytes:
     return data
 
 
-def tensor_bytes(tensors: "Mapping[str, Array]", metadata: Mapping[str, str]) -> bytes:
+def tensor_bytes(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
     """The bytes of a safetensors file: `u64 header size | JSON header, sorted, padded to 8 | float32 tensors by name`.
 
     Little-endian. Written out rather than through the safetensors library, whose metadata comes in an order that

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,13 +12,9 @@ from . import strict
 from .edit import MAX_PAIRS, MAX_TEXT, Edit, check_labels
 from .errors import EditFileError, UsageError
 from .finish import Finish
+from .finish.tiles import Array
 from .space import Space
 from .text import printable
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float32]
 
 FORMAT_VERSION = 2
 MAX_TOKENS = 1024
@@ -78,7 +74,7 @@ def _names(tensors: Mapping[str, Any]) -> list[str]:
     return [printable(name[:40]) for name in sorted(tensors)[:5]]
 
 
-def array_of(name: str, tensor: Mapping[str, Any]) -> "Array":
+def array_of(name: str, tensor: Mapping[str, Any]) -> Array:
     """One tensor, checked, as an array of its own."""
     shape, dtype = tuple(tensor["shape"]), tensor["dtype"]
     fits = {"tokens": len(shape) == 2 and 1 <= shape[0] <= MAX_TOKENS, "pooled": len(shape) == 1}
@@ -107,7 +103,7 @@ def check_fields(metadata: Mapping[str, str]) -> None:
             raise EditFileError(f"header field {key} holds control characters")
 
 
-def parse(arrays: "Mapping[str, Array]", metadata: Mapping[str, str], version: int) -> Edit:
+def parse(arrays: Mapping[str, Array], metadata: Mapping[str, str], version: int) -> Edit:
     """The edit in checked tensors and an upgraded header."""
     labels: dict[str, Any] = {
         name: metadata.get(f"modelspec.{name}", "")
@@ -132,7 +128,7 @@ def parse(arrays: "Mapping[str, Array]", metadata: Mapping[str, str], version: i
     return edit
 
 
-def _finish(tensors: "Mapping[str, Array]", metadata: Mapping[str, str]) -> Finish | None:
+def _finish(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> Finish | None:
     """The finish in its tensors and its field, which may stand alone."""
     fields = _json(metadata, "vii.finish", dict)
     if not fields and not tensors:
@@ -143,7 +139,7 @@ def _finish(tensors: "Mapping[str, Array]", metadata: Mapping[str, str]) -> Fini
         raise EditFileError(f"its finish is not as specified: {printable(str(error)[:200])}") from None
 
 
-def _learned(arrays: "Mapping[str, Array]", metadata: Mapping[str, str]) -> dict[str, Any]:
+def _learned(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> dict[str, Any]:
     """What belongs to tokens."""
     k, width = arrays["tokens"].shape
     length, start = _integer(metadata, "vii.length"), _integer(metadata, "vii.start")

@@ -13,8 +13,7 @@ MAX_WEIGHT = 100.0
 def weighted_edits(edits: Edits) -> list[tuple[Edit, float]]:
     """Edits as they are given -> each with its weight.
 
-    Raises:
-        UsageError: something else than edits, or a weight that is no number in [-`MAX_WEIGHT`, `MAX_WEIGHT`].
+    Raises UsageError for something else, or a weight that is no number in [-`MAX_WEIGHT`, `MAX_WEIGHT`].
     """
     if edits is None or isinstance(edits, Edit):
         return [] if edits is None else [(edits, 1.0)]
@@ -54,11 +53,7 @@ def _no_edit(given: object) -> str:
 
 
 def check_together(edits: Sequence[Edit]) -> None:
-    """Refuse edits that no one editor can apply, before one is loaded.
-
-    Raises:
-        UsageError: they were learned in instruction spaces of different kinds.
-    """
+    """Raise UsageError for edits in spaces of different kinds, which no one editor can apply, before one is loaded."""
     kinds = {edit.space.kind: edit for edit in edits}
     if len(kinds) > 1:
         found = " and ".join(f"{kind} ({edit.title or edit.init_text or 'untitled'})" for kind, edit in kinds.items())

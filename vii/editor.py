@@ -11,16 +11,7 @@ from .diffusion import Noise
 from .instruction import Instruction
 from .space import ENCODER_OUTPUT, INPUT_EMBEDDING, SPACES, Space
 
-__all__ = [
-    "ENCODER_OUTPUT",
-    "INPUT_EMBEDDING",
-    "SPACES",
-    "Editor",
-    "Encoding",
-    "JointSpace",
-    "RowSpace",
-    "Space",
-]
+__all__ = ["ENCODER_OUTPUT", "INPUT_EMBEDDING", "SPACES", "Editor", "Encoding", "JointSpace", "RowSpace", "Space"]
 
 
 class Encoding(Protocol):

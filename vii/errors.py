@@ -44,9 +44,7 @@ class EditorMismatch(EditorError):  # noqa: N818 (the name is part of the senten
 class ModelNotNamed(EditorError):  # noqa: N818 (likewise)
     """An edit whose model is neither at hand nor its editor's own: the user is to name it.
 
-    Attributes:
-        reason: the sentence without what to do.
-        model: what to name.
+    `reason` is the sentence without what to do, `model` what to name.
     """
 
     def __init__(self, reason: str, model: str) -> None:

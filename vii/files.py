@@ -68,11 +68,9 @@ class Outputs:
                 self._read_names[resolved(file)] = str(file)
 
     def claim(self, path: str | Path, *, of: str | Path = "") -> Path:
-        """A path that this run may write, found out before the work begins.
+        """A path in a folder that is there, which this run may write, found out before the work begins.
 
-        Args:
-            path: of the file to write; its folder must be there (`make_folder`).
-            of: what it will be the result of, for the error where two results would have one name.
+        `of`: what it will be the result of, for the error where two results would have one name.
 
         Raises:
             OutputError: it was read, it is claimed already, it is a file that `vii` did not make and `overwrite` is
@@ -94,11 +92,7 @@ class Outputs:
 
 
 def mark(suffix: str) -> str:
-    """The comment by which `made_by_vii` knows a text file again; to be written within its first lines.
-
-    Args:
-        suffix: `.html`, `.svg`, `.md` or another, whose comments are taken to begin with `#`.
-    """
+    """The comment by which `made_by_vii` knows a text file again; to be written within its first lines."""
     return f"<!-- {MARK} -->" if suffix.lower() in (".html", ".svg", ".md", ".xml") else f"# {MARK}"
 
 
@@ -124,12 +118,7 @@ def replacing(path: str | Path, advice: str = ADVICE) -> Iterator[Path]:
     What was written is on the disk before it takes the place of what was there. Links are followed, and the
     permissions of a file that is replaced are kept. What a killed process left behind in this folder is removed.
 
-    Args:
-        path: of the file to write.
-        advice: what the error tells to do.
-
-    Raises:
-        OutputError: nothing can be written there.
+    Raises OutputError, which tells `advice`, where nothing can be written there.
     """
     path = Path(path)
     target, handle, temporary = _beside(path, advice)
@@ -152,14 +141,18 @@ def replacing(path: str | Path, advice: str = ADVICE) -> Iterator[Path]:
             os.close(handle)
 
 
+def write(path: str | Path, data: str | bytes, advice: str = ADVICE) -> None:
+    """Write a file, whole or not at all, texts as UTF-8; see `replacing`."""
+    with replacing(path, advice) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
 def check_writable(path: str | Path, advice: str = ADVICE) -> str:
-    """Find out before the work begins whether its result can be written to `path`; nothing is left there.
+    """Find out before the work begins whether its result can be written to `path`, or raise OutputError; leaves
+    nothing.
 
     Returns:
         a key that is the same for every spelling of the path, in whatever case where the file system ignores case.
-
-    Raises:
-        OutputError: `path` is a folder, or nothing can be written beside it.
     """
     target, handle, temporary = _beside(Path(path), advice)
     ignores_case = os.path.exists(temporary.with_name(temporary.name.upper()))
@@ -169,15 +162,7 @@ def check_writable(path: str | Path, advice: str = ADVICE) -> str:
 
 
 def make_folder(path: str | Path, advice: str = ADVICE) -> None:
-    """Make a folder and its parents, or use the one that is there.
-
-    Args:
-        path: of the folder.
-        advice: what the error tells to do.
-
-    Raises:
-        OutputError: it cannot be made or not be written to.
-    """
+    """Make a folder and its parents, or use the one that is there; OutputError where it cannot be written to."""
     path = Path(path)
     if what_is(path) == "file":
         raise OutputError(f"{path}: expected a folder, this is a file; {advice}")

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from .errors import ImageError, UsageError
-from .pictures import ASPECT_TOLERANCE, QUALITY, Picture, find_pictures, read_mask, read_picture, write_picture
+from .pictures import ASPECT_TOLERANCE, QUALITY, find_pictures, read_picture, write_picture
 from .pictures.reading import pixels_of
 from .sizes import fitted_size
 
@@ -48,11 +48,7 @@ def from_array(pixels: np.ndarray) -> Tensor:
 
 
 def to_array(image: Tensor, bits: int = 8) -> np.ndarray:
-    """`(3, h, w)` in [0, 1] (values outside are clipped) -> `(h, w, 3)` uint8, or uint16 for 16 bits.
-
-    Raises:
-        UsageError: the image is no `(3, h, w)`, or the bits are neither 8 nor 16.
-    """
+    """`(3, h, w)` in [0, 1] (values outside are clipped) -> `(h, w, 3)` uint8, or uint16 for 16 bits."""
     if bits not in (8, 16):
         raise UsageError(f"bits: expected 8 or 16 a channel, got {bits!r}")
     check_image(image, "image")
@@ -65,8 +61,7 @@ def to_array(image: Tensor, bits: int = 8) -> np.ndarray:
 def from_pil(picture: Image.Image) -> Tensor:
     """A Pillow picture of any mode -> `(3, h, w)` float32 in [0, 1]: upright by its EXIF, in sRGB, on white.
 
-    Raises:
-        ImageError: it cannot be decoded, or its black and white are not known.
+    Raises ImageError where it cannot be decoded, or its black and white are not known.
     """
     return from_array(pixels_of(picture))
 
@@ -76,23 +71,6 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(to_array(image))
 
 
-def load_mask(path: str | Path, image: Tensor) -> Tensor:
-    """Where to edit, from a picture file: white edits, transparency limits (see `vii.pictures.read_mask`).
-
-    Args:
-        path: of the mask.
-        image: the photo, `(3, h, w)`.
-
-    Returns:
-        `(1, h, w)` float32 in [0, 1], of the photo's size.
-
-    Raises:
-        ImageError: it cannot be read, has another shape than the photo, or its levels are no mask's.
-    """
-    height, width = image.shape[-2:]
-    return torch.from_numpy(read_mask(path, (height, width)))[None]
-
-
 def save_image(
     image: Tensor,
     path: str | Path,
@@ -100,9 +78,6 @@ def save_image(
     text: Mapping[str, str] | None = None,
     bits: int = 8,
     quality: int = QUALITY,
-    photo: Picture | None = None,
-    keep_metadata: bool = False,
-    keep_location: bool = False,
 ) -> None:
     """Write `(3, h, w)` in [0, 1] as PNG, JPEG, WebP or TIFF, by the name of the file, whole or not at all.
 
@@ -112,40 +87,21 @@ def save_image(
         text: what to store with it, such as `parameters`, which other tools show as the settings used.
         bits: a channel, 8 or 16; JPEG and WebP have 8.
         quality: of JPEG and WebP, 1 to 100.
-        photo: what it was made from (`vii.pictures.read_picture`).
-        keep_metadata: carry over the photo's EXIF and colour profile; never its location, thumbnail, maker's notes.
-        keep_location: carry over its location as well.
 
     Raises:
         UsageError: an argument that does not fit, in shape, range or name.
         OutputError: the file cannot be written.
     """
-    write_picture(
-        to_array(image, bits),
-        path,
-        text=text,
-        quality=quality,
-        photo=photo,
-        keep_metadata=keep_metadata,
-        keep_location=keep_location,
-    )
+    write_picture(to_array(image, bits), path, text=text, quality=quality)
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """Files and folders -> picture files; `vii.pictures.find_pictures` says what was left out as well.
-
-    Raises:
-        ImageError: a path does not exist, or a folder holds no picture.
-    """
+    """Files and folders -> picture files; `vii.pictures.find_pictures` says what was left out as well."""
     return find_pictures(paths).paths
 
 
 def check_image(image: Tensor, name: str) -> None:
-    """Refuse what is no `(3, h, w)` of floats.
-
-    Raises:
-        UsageError: with what arrived and how to mend it.
-    """
+    """Raise UsageError for what is no `(3, h, w)` of floats, with what arrived and how to mend it."""
     shape, kind = tuple(image.shape), str(image.dtype).removeprefix("torch.")
     if len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] not in (1, 3):
         raise UsageError(
@@ -188,6 +144,11 @@ def fit(image: Tensor, resolution: int, multiple: int) -> Tensor:
     return resize(image, *fitted_size(height, width, resolution, multiple))
 
 
+def limited(image: Tensor, side: int) -> Tensor:
+    """A picture `(3, h, w)` scaled down to about `side` squared pixels, where it has more."""
+    return fit(image, side, 1) if image[0].numel() > side**2 else image
+
+
 @dataclass(frozen=True, eq=False)
 class Pair:
     """One example of an edit: the same frame before and after, both `(3, h, w)` in [0, 1]."""
@@ -201,8 +162,9 @@ class Pair:
             check_image(image, name)
             _check_range(image, name)
         if self.before.shape != self.after.shape:
+            sizes = [f"{image.shape[2]} x {image.shape[1]}" for image in (self.before, self.after)]
             raise ImageError(
-                f"before and after must have one size, got {_size(self.before)} and {_size(self.after)}; "
+                f"before and after must have one size, got {sizes[0]} and {sizes[1]}; "
                 "Pair.open scales the after picture where only the scale differs"
             )
 
@@ -211,24 +173,20 @@ class Pair:
         """Read a pair from two files.
 
         The pictures must show the same frame. Where only the scale differs (aspect ratios within 2 %), the after
-        picture is scaled to the size of the before picture.
+        picture is scaled to the size of the before picture. For `around` see `load_image`.
 
-        Args:
-            before: path of the picture before the edit.
-            after: path of the picture after it.
-            around: a number of pixels that are enough (see `load_image`); None: all of them.
-
-        Raises:
-            ImageError: a file cannot be read, or the aspect ratios differ.
+        Raises ImageError where a file cannot be read, or the aspect ratios differ.
         """
-        first, second = load_image(before, around=around), load_image(after, around=around)
-        ratios = [image.shape[2] / image.shape[1] for image in (first, second)]
+        first, second = read_picture(before, around=around), read_picture(after, around=around)
+        ratios = [picture.size[0] / picture.size[1] for picture in (first, second)]
         if abs(ratios[0] / ratios[1] - 1) > ASPECT_TOLERANCE:
+            sizes = ["{} x {}".format(*picture.size) for picture in (first, second)]
             raise ImageError(
-                f"{before} is {_size(first)} and {after} is {_size(second)}: a pair must show the same frame, "
-                "so both need one aspect ratio; crop them alike"
+                f"{before} is {sizes[0]} and {after} is {sizes[1]}: a pair must show the same frame, so both need one "
+                "aspect ratio; crop them alike"
             )
-        return cls(first, resize(second, *first.shape[-2:]))
+        image = from_array(first.pixels)
+        return cls(image, resize(from_array(second.pixels), *image.shape[-2:]))
 
     def sha256(self) -> str:
         """Hex digest of the two pictures as 8-bit pixels: names a pair in an edit file without showing it."""
@@ -237,10 +195,6 @@ class Pair:
             digest.update(repr(tuple(image.shape)).encode())
             digest.update(image.cpu().mul(255).round().to(torch.uint8).contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-
-def _size(image: Tensor) -> str:
-    return f"{image.shape[2]} x {image.shape[1]}"
 
 
 def as_image(value: object, name: str = "image") -> Tensor:

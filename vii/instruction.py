@@ -86,10 +86,8 @@ class Instruction:
     def with_length(self, k: int) -> "Instruction":
         """The same rows with exactly `k` of them free, so that `k` tokens can be learned from any starting text.
 
-        See `with_span` for what becomes of a text with fewer or more tokens.
-
-        Raises:
-            UsageError: `k` is less than 1, or there is no room for it before a last frozen row.
+        See `with_span` for what becomes of a text with fewer or more tokens. Raises UsageError where `k` is less than
+        1, or there is no room for it before a last frozen row.
         """
         room = len(self.rows) - self.free[0] - 1
         if not 1 <= k <= room:
@@ -123,10 +121,8 @@ class Instruction:
         return replace(self, rows=torch.cat([self.rows[:start], tokens, self.rows[stop:]]))
 
     def with_pooled(self, pooled: Tensor) -> "Instruction":
-        """The same rows with another pooled vector `(p,)`, differentiable in it.
-
-        Raises:
-            UsageError: these networks read none, or one of another width.
+        """The same rows with another pooled vector `(p,)`, differentiable in it; UsageError where none of its width is
+        read.
         """
         if self.pooled is None or self.pooled.shape != pooled.shape:
             expected = "no pooled vector" if self.pooled is None else f"a pooled vector {tuple(self.pooled.shape)}"
@@ -141,8 +137,7 @@ def join(learned: Instruction, words: Instruction) -> Instruction:
     appends the words' own BOS as well, after the caption's EOS and one row of padding (`test_concatenate`), which is
     worse (LOG.md). The order of the rows does not matter to a UNet, whose cross-attention has no positions.
 
-    Raises:
-        UsageError: the two together leave no row for EOS.
+    Raises UsageError where the two together leave no row for EOS.
     """
     length = len(words.rows)
     start = learned.free[0]

@@ -59,8 +59,7 @@ def load_weights(kind: Any, folder: str | Path, *, unused: Collection[str] = (),
         unused: beginnings of the names of weights that the caller makes no use of, and which may be missing.
         options: for `from_pretrained`.
 
-    Raises:
-        ValueError: weights are missing, of another shape, or belong to nothing in the model.
+    Raises ValueError where weights are missing, of another shape, or belong to nothing in the model.
     """
     model, found = kind.from_pretrained(
         folder, output_loading_info=True, use_safetensors=True, local_files_only=True, **options

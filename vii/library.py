@@ -3,46 +3,43 @@
 There is nothing but the files: what is known about an edit stands in its header, and its name is that of its file.
 """
 
+import hashlib
 import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import platformdirs
 
+from . import strict
+from .edit_file import SUFFIX, Edit, describe_edit, load_edit
 from .errors import EditFileError, OutputError, UsageError, unknown_name
-from .files import make_folder, replacing
-
-if TYPE_CHECKING:
-    from .edit_file import Edit
+from .files import make_folder, write
 
 VARIABLE = "VII_LIBRARY"
-SUFFIX = ".safetensors"
 MAX_NAME = 80
 # What every file system can store and no shell, weight (NAME:0.5) or command (-o) can be mistaken for.
 NAME = re.compile(r"\w([\w .+-]*[\w+-])?")
 # Names of devices on Windows, with any suffix.
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+# Of what `vii show` tells of an edit, what a list does.
+LISTED = ("title", "description", "init_text", "editor", "base_model", "author", "license", "tags")
+# Where edits were pulled from, by hash: beside the edit files, which stay what their author published, byte for byte,
+# whatever they are called later on.
+PULLED = ".pulled.jsonl"
 ADVICE = f"set {VARIABLE} to a folder that can be written to"
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One edit file of a folder.
-
-    Attributes:
-        name: of the file, without its suffix.
-        path: of the file.
-        edit: what it holds, or None where it cannot be used.
-        problem: why it cannot be used.
-    """
+    """One edit file of a folder, by its name without the suffix: what it holds, or why it cannot be used."""
 
     name: str
     path: Path
-    edit: "Edit | None"
+    edit: Edit | None
     problem: str = ""
 
     def describe(self) -> dict[str, Any]:
@@ -50,18 +47,9 @@ class Entry:
         told: dict[str, Any] = {"name": self.name, "path": str(self.path), "problem": self.problem}
         if self.edit is None:
             return told
-        edit = self.edit
-        return told | {
-            "title": edit.title,
-            "description": edit.description,
-            "init_text": edit.init_text,
-            "explained": edit.training.get("explained"),
-            "editor": edit.editor,
-            "base_model": edit.space.model,
-            "author": edit.author,
-            "license": edit.license,
-            "tags": list(edit.tags),
-        }
+        described = describe_edit(self.edit)
+        told |= {key: described[key] for key in LISTED}
+        return told | {"explained": self.edit.training.get("explained")}
 
     def has_tags(self, tags: Iterable[str]) -> bool:
         """Whether the edit has every one of these tags, in capitals or not."""
@@ -81,8 +69,7 @@ class Entry:
 def library_folder() -> Path:
     """Where the library is: `VII_LIBRARY`, or the platform's place for a user's data. It need not exist yet.
 
-    Raises:
-        UsageError: the user has no home directory.
+    Raises UsageError where the user has no home directory.
     """
     try:
         if chosen := os.environ.get(VARIABLE):
@@ -95,8 +82,7 @@ def library_folder() -> Path:
 def edit_files(folder: Path) -> dict[str, Path]:
     """Name -> path of the edit files directly in a folder, sorted by name; none where there is no folder.
 
-    Raises:
-        UsageError: it is no folder, or cannot be read.
+    Raises UsageError where it is no folder, or cannot be read.
     """
     try:
         paths = [path for path in folder.iterdir() if path.suffix.lower() == SUFFIX and not path.name.startswith(".")]
@@ -109,8 +95,6 @@ def edit_files(folder: Path) -> dict[str, Path]:
 
 def read_folder(folder: Path) -> list[Entry]:
     """Every edit file of a folder, checked as `load_edit` does; those that fail say why instead of stopping it."""
-    from .edit_file import load_edit
-
     entries = []
     for name, path in edit_files(folder).items():
         try:
@@ -136,8 +120,6 @@ def add_edits(
         UsageError: a name is not safe, or taken by another edit.
         OutputError: the library cannot be written to.
     """
-    from .edit_file import load_edit
-
     if name is not None and len(paths) != 1:
         raise UsageError(f"{option} names one edit file, got {len(paths)}; add them one by one")
     folder = library_folder()
@@ -158,17 +140,14 @@ def add_edits(
     make_folder(folder, ADVICE)
     for key, (entry, data) in planned.items():
         if key not in held or held[key].read_bytes() != data:
-            with replacing(entry.path, ADVICE) as temporary:
-                temporary.write_bytes(data)
+            write(entry.path, data, ADVICE)
     return [entry for entry, _ in planned.values()]
 
 
 def remove_edits(names: Iterable[str]) -> list[Path]:
     """Delete edits from the library, all of them or, where a name is unknown, none; returns the files deleted.
 
-    Raises:
-        UsageError: a name is unknown.
-        OutputError: a file cannot be deleted.
+    Raises UsageError for an unknown name, OutputError where a file cannot be deleted.
     """
     known = edit_files(library_folder())
     paths = list(dict.fromkeys(_known(name, known) for name in names))
@@ -181,11 +160,7 @@ def remove_edits(names: Iterable[str]) -> list[Path]:
 
 
 def find_edit(text: str) -> Path:
-    """An edit file by path or by name: a file that exists, else what is written like a path, else the library.
-
-    Raises:
-        UsageError: a name that the library does not hold.
-    """
+    """An edit file by path or by name: a file that exists, else what is written like a path, else the library's."""
     if os.path.isfile(text) or written_as_path(text):
         return Path(text)
     try:
@@ -213,8 +188,7 @@ def _known(name: str, known: Mapping[str, Path]) -> Path:
 def safe_name(name: str, option: str = "`name`") -> str:
     """A name under which an edit can be kept anywhere, in one spelling.
 
-    Raises:
-        UsageError: it is too long, or some system could not store it or would take it for something else.
+    Raises UsageError where it is too long, or some system could not store it or would take it for something else.
     """
     name = _normal(name)
     if len(name) > MAX_NAME or not NAME.fullmatch(name) or RESERVED.fullmatch(name) or name.lower().endswith(SUFFIX):
@@ -228,3 +202,30 @@ def safe_name(name: str, option: str = "`name`") -> str:
 def _normal(name: str) -> str:
     """One spelling of letters with accents, which macOS and others store in different ways."""
     return unicodedata.normalize("NFC", name)
+
+
+def remember(sha256: str, source: str) -> None:
+    """Note in the library where a file with this hash came from, or raise OutputError."""
+    path = library_folder() / PULLED
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(strict.dumps({"sha256": sha256, "source": source}) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def origin(path: Path) -> str:
+    """Where a file of the library was pulled from, `REPO@COMMIT/FILE`; empty for any other or changed one."""
+    try:
+        lines = (path.parent / PULLED).read_text(encoding="utf-8").splitlines()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return ""
+    for line in reversed(lines):
+        try:
+            noted = strict.loads(line)
+            if noted["sha256"] == digest:
+                return str(noted["source"])
+        except (ValueError, KeyError, TypeError):  # a line that a full disk cut short
+            continue
+    return ""

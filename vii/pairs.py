@@ -20,11 +20,6 @@ from .pictures import SUFFIXES
 
 # How many names an error lists.
 LISTED = 8
-HINT = (
-    "N_0 and N_1; NAME_before and NAME_after; NAME_start and NAME_end; folders before/ and after/ with the same names"
-)
-
-
 # Side of the squares that two pictures are compared at.
 SIDE = 96
 # Of 744 pairs (12 photos, one edit of each family of `vii.evaluation.synthetic`) seven are below: small portholes,
@@ -35,39 +30,23 @@ SAME_PIXELS = 0.5 / 255
 LUMA = (0.299, 0.587, 0.114)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """One way of naming.
-
-    Attributes:
-        name: as people write it.
-        before: pattern of the picture before, without its suffix; the group, which may be missing, names the pair.
-        after: likewise.
-        photos: whether a picture before without one after is a photo to try the edit on.
-    """
-
-    name: str
-    before: str
-    after: str
-    photos: bool = False
-
-
-LAYOUTS = (
-    Layout("N_0 and N_1", r"([^/]+)_0", r"([^/]+)_1", photos=True),
-    Layout("NAME_before and NAME_after", r"(?:([^/]+)[_-])?before", r"(?:([^/]+)[_-])?after"),
-    Layout("NAME_start and NAME_end", r"(?:([^/]+)[_-])?start", r"(?:([^/]+)[_-])?end"),
-    Layout("before/NAME and after/NAME", r"before/(.+)", r"after/(.+)"),
-)
+# Ways of naming, as people write them: patterns of the picture before and the one after, without their suffixes; the
+# group, which may be missing, names the pair. Of the authors' way a picture before alone is a photo to try the edit on.
+AUTHORS = "N_0 and N_1"
+LAYOUTS: Mapping[str, tuple[str, str]] = {
+    AUTHORS: (r"([^/]+)_0", r"([^/]+)_1"),
+    "NAME_before and NAME_after": (r"(?:([^/]+)[_-])?before", r"(?:([^/]+)[_-])?after"),
+    "NAME_start and NAME_end": (r"(?:([^/]+)[_-])?start", r"(?:([^/]+)[_-])?end"),
+    "before/NAME and after/NAME": (r"before/(.+)", r"after/(.+)"),
+}
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds.
+    """What a folder holds: pairs (before, after) in the order of their names, numbers by their value, and by which
+    layout.
 
-    Attributes:
-        pairs: paths before and after, in the order of their names, numbers by their value.
-        photos: pictures that the layout keeps for trying the edit on; no half of a pair.
-        layout: name of the layout.
+    `photos` are pictures that the layout keeps for trying the edit on; no half of a pair.
     """
 
     pairs: list[tuple[str, str]]
@@ -76,10 +55,8 @@ class Found:
 
 
 def find_pairs(folder: str | Path) -> Found:
-    """The pairs in a folder; `match_pairs` on what lies in it and in its subfolders `before` and `after`.
-
-    Raises:
-        ImageError: there is no such folder, no layout fits, several do, or a picture has no partner.
+    """The pairs in a folder; `match_pairs` on what lies in it and in its subfolders `before` and `after`; errors
+    likewise.
     """
     folder = Path(folder)
     # Hidden files are other programs' (macOS leaves a '._0_0.png' beside a '0_0.png').
@@ -101,9 +78,7 @@ def find_pairs(folder: str | Path) -> Found:
 def match_pairs(names: Iterable[str]) -> Found:
     """Sort the names of a folder's pictures into pairs, by the one layout of `LAYOUTS` that they follow.
 
-    Args:
-        names: relative to the folder, with `/`; all of pictures. Suffixes may differ within a pair, case does not
-            matter.
+    Names are relative to the folder, with `/`. Suffixes may differ within a pair, case does not matter.
 
     Raises:
         ImageError: no layout has a pair among them, two have, two pictures would be the same half of a pair, or a
@@ -111,25 +86,25 @@ def match_pairs(names: Iterable[str]) -> Found:
     """
     names = sorted(names, key=_order)
     fitting = []
-    for layout in LAYOUTS:
-        before, after = _halves(names, layout.before), _halves(names, layout.after)
+    for layout, patterns in LAYOUTS.items():
+        before, after = (_halves(names, pattern) for pattern in patterns)
         if before.keys() & after.keys():
             fitting.append((layout, before, after))
     if not fitting:
         found = f"found {_listed(names)}" if names else f"found no pictures ({', '.join(SUFFIXES)})"
-        raise ImageError(f"no before/after pairs in this folder; expected {HINT}; {found}")
+        raise ImageError(f"no before/after pairs in this folder; expected {'; '.join(LAYOUTS)}; {found}")
     if len(fitting) > 1:
         layouts = "; ".join(
-            f"{layout.name} ({_listed([*before.values(), *after.values()], 2)})" for layout, before, after in fitting
+            f"{layout} ({_listed([*before.values(), *after.values()], 2)})" for layout, before, after in fitting
         )
         raise ImageError(f"pictures named in {len(fitting)} ways: {layouts}; keep each kind in a folder of its own")
     layout, before, after = fitting[0]
     pairs = [(name, after[key]) for key, name in before.items() if key in after]
-    photos = [name for key, name in before.items() if key not in after] if layout.photos else []
+    photos = [name for key, name in before.items() if key not in after] if layout == AUTHORS else []
     taken = {name for pair in pairs for name in pair} | set(photos)
     if odd := [name for name in names if name not in taken]:
-        raise ImageError(f"without a partner among pairs named {layout.name}: {_listed(odd)}; complete or remove them")
-    return Found(pairs, photos, layout.name)
+        raise ImageError(f"without a partner among pairs named {layout}: {_listed(odd)}; complete or remove them")
+    return Found(pairs, photos, layout)
 
 
 def _halves(names: Sequence[str], pattern: str) -> Mapping[str, str]:
@@ -174,11 +149,7 @@ def likeness(before: Tensor, after: Tensor) -> tuple[float, float]:
     """How much two pictures of one shape have in common: correlations of where their edges are, and of their light.
 
     Edges stay where they are under most edits: colours, light, styles, a negative. The second is without its sign, and
-    counts where an edit covers the edges.
-
-    Args:
-        before: `(3, h, w)` in [0, 1].
-        after: `(3, h, w)` in [0, 1]; of any size, for both are compared as squares of `SIDE` pixels.
+    counts where an edit covers the edges. Both pictures are compared as squares of `SIDE` pixels.
 
     Returns:
         of the edges, in [-1, 1], and of the light, in [0, 1]; 0 where a picture has none.

@@ -11,12 +11,7 @@ from .errors import ViiError
 
 
 def what_is(path: str | Path) -> str:
-    """What a path leads to; never raises.
-
-    Returns:
-        "file", "folder", "" where there is nothing, else a phrase such as "a pipe" or "out of reach (File name too
-        long)".
-    """
+    """What a path leads to: "file", "folder", "" for nothing, else a phrase such as "a pipe"; never raises."""
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -48,16 +43,7 @@ def _named(found: str) -> str:
 
 
 def expect_file(path: str | Path, error: type[ViiError], expected: str = "a file") -> Path:
-    """The path of a plain file that is there.
-
-    Args:
-        path: of the file.
-        error: class of the error to raise.
-        expected: what kind of file, in words.
-
-    Raises:
-        ViiError: of that class, with what was found instead.
-    """
+    """The path of a plain file that is there, or an error of the class given, with what was found instead."""
     found = what_is(path)
     if found == "":
         raise error(f"{path}: no such file")
@@ -67,16 +53,7 @@ def expect_file(path: str | Path, error: type[ViiError], expected: str = "a file
 
 
 def inside(folder: str | Path, error: type[ViiError], expected: str = "a folder") -> list[Path]:
-    """What lies in a folder, sorted by name, hidden files left out.
-
-    Args:
-        folder: to list.
-        error: class of the error to raise.
-        expected: what kind of folder, in words.
-
-    Raises:
-        ViiError: of that class: it is no folder, or may not be listed.
-    """
+    """What lies in a folder, sorted by name, hidden files left out; or an error of the class given."""
     found = what_is(folder)
     if found != "folder":
         raise error(f"{folder}: expected {expected}, found {_named(found)}")

@@ -11,13 +11,8 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point.
-
-    Attributes:
-        name: what it is called on the command line.
-        package: name of the distribution that offers it.
-        value: what it stands for, or None where it cannot be loaded.
-        problem: why not, in one line.
+    """One entry point: its name on the command line, whose package offers it, and its value, or why it cannot be
+    loaded.
     """
 
     name: str
@@ -41,12 +36,8 @@ class Table(Mapping[str, Row], Generic[Row]):
     """Rows by name: our own, and those that other packages offer, which are read when first asked for."""
 
     def __init__(self, group: str, own: Mapping[str, Row], row: Callable[[Plugin], Row]) -> None:
-        """Read nothing yet.
-
-        Args:
-            group: of entry points. One that has the name of a row of our own is not used.
-            own: the rows that are always there.
-            row: a plugin, perhaps a broken one -> its row.
+        """Read nothing yet; `row` turns a plugin, perhaps a broken one, into its row. A name of our own is not
+        replaced.
         """
         self._group, self._own, self._row = group, own, row
 

@@ -32,11 +32,7 @@ class PromptSpace(JointSpace, Protocol):
     """A joint space in which words can be searched for."""
 
     def prompt_tower(self, count: int) -> PromptTower:
-        """The text tower for prompts of `count` tokens.
-
-        Raises:
-            UsageError: it takes fewer, or its tokens are no words.
-        """
+        """The text tower for prompts of `count` tokens; UsageError where it takes fewer, or its tokens are no words."""
 
 
 def ids_by(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:

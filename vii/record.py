@@ -40,18 +40,13 @@ def record(
     finish: str = "auto",
     size: tuple[int, int],
 ) -> dict[str, Any]:
-    """How one picture was made, as plain values that JSON can hold.
+    """How one picture was made, as plain values that JSON can hold; what is not said here is as in `vii.Application`.
 
     Args:
         editor: that made it; None where colour transforms did.
         edits: name, weight and edit, in their order; the name is for people, the hash of the tokens tells which it was.
         settings: the editor's settings that it was sampled with; None without one.
-        text: see `vii.apply`, as are `join_text`, `seed`, `reuse_noise` and `finish`.
-        join_text: likewise.
-        seed: likewise.
-        reuse_noise: likewise.
         region: "mask", or the box `x, y, w, h` in pixels of the photo, or None for the whole picture.
-        finish: likewise.
         size: width and height of the result.
     """
     packages = EDITORS_PACKAGES if editor else ("numpy",)
@@ -80,12 +75,7 @@ def record(
 
 
 def chunks(made: Mapping[str, Any], settings: Any) -> dict[str, str]:
-    """A record as the two texts of a picture, for `vii.save_image(..., text=...)`.
-
-    Args:
-        made: see `record`.
-        settings: the same as there; its fields say what other tools call them.
-    """
+    """A record as the two texts of a picture, for `vii.save_image(..., text=...)`; the settings have the labels."""
     names = ", ".join(f"{edit['name']}:{edit['weight']:g}" for edit in made["edits"])
     parameters = {
         **({label: made["settings"].get(name) for name, label in labels(settings).items()} if settings else {}),
@@ -112,10 +102,8 @@ def _quoted(value: Any) -> str:
 def read_record(path: str | Path) -> dict[str, Any]:
     """What a picture says about how it was made; of one that another tool made, its `parameters` alone.
 
-    The values are somebody else's: show them, and trust them no further.
-
-    Raises:
-        ImageError: no picture, or one that says nothing that can be read.
+    The values are somebody else's: show them, and trust them no further. Raises ImageError for no picture, or one that
+    says nothing that can be read.
     """
     path, found = Path(path), read_text(path)
     for key in ("vii", "parameters"):

@@ -12,11 +12,7 @@ Region = Tensor | Box
 
 
 def check_region(region: object) -> None:
-    """Refuse what is neither a mask nor a box.
-
-    Raises:
-        UsageError: it is not.
-    """
+    """Raise UsageError for what is neither a mask nor a box."""
     if isinstance(region, tuple):
         if len(region) != 4 or any(type(number) is not int for number in region):
             raise UsageError(f"a box is four whole numbers of pixels (x, y, w, h), got {region!r:.60}")
@@ -26,22 +22,14 @@ def check_region(region: object) -> None:
 
 
 def check_box(box: Box, height: int, width: int) -> None:
-    """Refuse a box that has no area or lies outside a photo.
-
-    Raises:
-        UsageError: it does.
-    """
+    """Raise UsageError for a box that has no area or lies outside a photo."""
     x, y, w, h = box
     if w < 1 or h < 1 or x < 0 or y < 0 or x + w > width or y + h > height:
         raise UsageError(f"the box {x},{y},{w},{h} does not lie inside the photo of {width} x {height}")
 
 
 def box_mask(box: Box, height: int, width: int) -> Tensor:
-    """A mask `(1, height, width)` that is 1 inside `x, y, w, h`, in pixels of the photo.
-
-    Raises:
-        UsageError: the box has no area, or lies outside the photo.
-    """
+    """A mask `(1, height, width)` that is 1 inside `x, y, w, h`, in pixels of the photo; errors as `check_box`."""
     check_region(box)
     check_box(box, height, width)
     x, y, w, h = box
@@ -51,15 +39,10 @@ def box_mask(box: Box, height: int, width: int) -> Tensor:
 
 
 def composite(result: Tensor, photo: Tensor, region: Region) -> Tensor:
-    """The result where the region is 1 and the photo where it is 0, at the result's size.
+    """The result `(3, h, w)` where the region is 1 and the photo, of any size, where it is 0; exactly there, else
+    between.
 
-    Args:
-        result: `(3, h, w)`.
-        photo: `(3, h', w')`, of any size.
-        region: a mask, scaled to the result, or a box inside the photo.
-
-    Returns:
-        `(3, h, w)`: exactly the result where the mask is 1, and the photo where it is 0.
+    A mask is scaled to the result; a box lies inside the photo.
     """
     size = result.shape[-2:]
     mask = box_mask(region, *photo.shape[-2:]) if isinstance(region, tuple) else region.reshape(1, *region.shape[-2:])

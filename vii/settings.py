@@ -17,10 +17,8 @@ def override(settings: Settings, /, **changes: object) -> Settings:
     """A copy with the given fields changed; fields that are None stay as they are.
 
     Whole numbers are taken for fields that hold a fraction; nothing else is converted. Settings with a function
-    `current` accept what it turns into names and values of today.
-
-    Raises:
-        UsageError: a field that these settings do not have, a value of another type, or one they refuse.
+    `current` accept what it turns into names and values of today. Raises UsageError for an unknown field, a value of
+    another type, or one that the settings refuse.
     """
     types_of = typing.get_type_hints(type(settings))
     accepted: dict[str, object] = {}
@@ -34,11 +32,7 @@ def override(settings: Settings, /, **changes: object) -> Settings:
 
 
 def parse(settings: object, assignments: typing.Iterable[str]) -> dict[str, object]:
-    """`name=value` texts -> values of the types of the fields they name, ready for `override`.
-
-    Raises:
-        UsageError: a text without `=`, an unknown name, or a value that is not of the field's type.
-    """
+    """`name=value` texts -> values of the types of the fields they name, ready for `override`; errors likewise."""
     types_of = assignable(settings)
     parsed: dict[str, object] = {}
     for assignment in assignments:
@@ -96,8 +90,6 @@ def _short(value: object) -> str:
 
 def _checked(name: str, value: object, hint: object) -> object:
     wanted = _plain(hint)
-    if type(value) is not wanted and not (wanted is float and type(value) is int):
-        raise UsageError(f"{name} must be of type {wanted.__name__}, got {_short(value)}")
     _check_value(name, value, wanted)
     return float(value) if wanted is float else value  # type: ignore[arg-type]
 
@@ -114,23 +106,14 @@ def _converted(name: str, text: str, wanted: type) -> object:
 def setting(
     default: typing.Any, *, label: str = "", least: float | None = None, most: float | None = None
 ) -> typing.Any:
-    """A field of a settings dataclass that says more than its type; see `check`.
-
-    Args:
-        default: its value where nobody says otherwise.
-        label: what other tools call it in the line `parameters` of a picture; empty where they do not know it.
-        least: the smallest number that is taken.
-        most: the largest.
+    """A field of a settings dataclass that says more than its type: the numbers it takes, and its `label`, which is
+    what other tools call it in the line `parameters` of a picture; see `check`.
     """
     return dataclasses.field(default=default, metadata={"label": label, "least": least, "most": most})
 
 
 def check(settings: typing.Any) -> None:
-    """Refuse numbers that are not finite or beyond the limits of their fields; for `__post_init__`.
-
-    Raises:
-        UsageError: names the first such field, its limits and its value.
-    """
+    """Raise UsageError for numbers that are not finite or beyond the limits of their fields; for `__post_init__`."""
     types_of = typing.get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
         value, wanted = getattr(settings, field.name), _plain(types_of[field.name])
@@ -146,11 +129,7 @@ def check(settings: typing.Any) -> None:
 
 
 def check_seed(seed: object) -> int:
-    """The seed, where it is one: a whole number in [0, 2**63), which every generator takes.
-
-    Raises:
-        UsageError: it is not.
-    """
+    """The seed, where it is a whole number in [0, 2**63), which every generator takes; else UsageError."""
     if type(seed) is not int or not 0 <= seed < 2**63:
         raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {_short(seed)}")
     return seed

@@ -19,20 +19,14 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def dumps(value: Any, *, indent: int | None = None, sort_keys: bool = True) -> str:
-    """Plain values -> JSON which any parser takes.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
+    """Plain values -> JSON which any parser takes; ValueError for a number that is not finite."""
     return json.dumps(value, sort_keys=sort_keys, allow_nan=False, indent=indent)
 
 
 def loads(text: str | bytes) -> Any:
-    """JSON -> plain values whose numbers are finite and whose texts can be encoded.
+    """JSON -> plain values whose numbers are finite and whose texts can be encoded; ValueError for all else.
 
-    Raises:
-        ValueError: it is not JSON, nested more than `MAX_DEPTH` deep, or holds a number of more than `MAX_DIGITS`
-            digits, one that is not finite, or half a character.
+    So for what is nested more than `MAX_DEPTH` deep, and for numbers of more than `MAX_DIGITS` digits.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")

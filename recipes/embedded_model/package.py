@@ -1,14 +1,16 @@
 """Put the trained parts together: half precision, the layout of diffusers and transformers, and vii's own files."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderTiny, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from vii.clip import remember_texts
+from vii.clip import KNOWN_TEXTS, TransformersClip, digest_of
 from vii.evaluation.synthetic import captions, phrases
 
 from .clip import processor
@@ -50,6 +52,17 @@ def package(
     for path, lines in texts.items():
         (folder / path).write_text("\n".join(lines) + "\n", encoding="utf-8")
     remember_texts(folder / "clip", *texts.values())
+
+
+def remember_texts(folder: Path, *lists: Sequence[str]) -> None:
+    """Compute the text features of whole lists once and keep them in a CLIP model's folder, in half precision.
+
+    Of exactly such a list they are then read instead of computed, which takes seconds for thousands of phrases.
+    """
+    (folder / KNOWN_TEXTS).unlink(missing_ok=True)
+    clip = TransformersClip(str(folder))
+    features = {digest_of(texts): clip.text_features(texts).half().contiguous() for texts in lists}
+    save_file(features, folder / KNOWN_TEXTS)
 
 
 def _change(path: Path, **changes: Any) -> None:

@@ -4,13 +4,13 @@ A good start is worth more than any setting of the optimiser: rows that already 
 part of the instruction space that the model knows.
 """
 
-from .pez import PezSettings, PezStep, pez_steps
+from .pez import TARGETS, PezStep, pez_steps
 from .retrieval import nearest_captions, nearest_phrases
 from .starting import INITS, shorten, starting_texts
 
 __all__ = [
     "INITS",
-    "PezSettings",
+    "TARGETS",
     "PezStep",
     "nearest_captions",
     "nearest_phrases",

@@ -20,18 +20,10 @@ BEAMS, NEW_TOKENS = 3, 30
 
 
 class BlipCaptioner:
-    """`transformers.BlipForConditionalGeneration`, in float32."""
+    """`transformers.BlipForConditionalGeneration`, in float32, by hub id or folder; safetensors only."""
 
     def __init__(self, model: str = DEFAULT_MODEL, device: torch.device | str = "cpu") -> None:
-        """Load it.
-
-        Args:
-            model: hub id or folder; weights are read from safetensors only.
-            device: where it runs.
-
-        Raises:
-            CaptionerError: it cannot be loaded.
-        """
+        """Load it, or raise CaptionerError."""
         from transformers import BlipForConditionalGeneration, BlipProcessor
 
         try:

@@ -8,6 +8,7 @@ packages once, into uv's own cache, and uses them again.
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,25 +16,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .. import strict
 from ..errors import CaptionerError, UsageError
 from ..images import save_image
-from .worker import Worker
 
 DEFAULT_MODEL = "blip_caption/base_coco"
 PROGRAM = Path(__file__).parent / "lavis_worker.py"
 SIZE = "about 7 GB"
+# The first run downloads libraries and weights.
+SECONDS = 3600.0
 
 
 def lavis_command(model: str, device: torch.device | str = "cpu") -> list[str]:
-    """The command that starts the worker for a model.
+    """The command for captions by a model; the paths of pictures follow it.
 
-    Args:
-        model: ARCHITECTURE/TYPE of LAVIS's model zoo, or a YAML file in the form of LAVIS's own model configurations.
-        device: where it runs; anything but CUDA is the CPU.
-
-    Raises:
-        UsageError: not the name of a model.
-        CaptionerError: uv is not installed.
+    A model is ARCHITECTURE/TYPE of LAVIS's model zoo, or a YAML file in the form of LAVIS's own model configurations.
+    It runs on CUDA or the CPU. Raises UsageError for what is no name of a model, CaptionerError where uv is not
+    installed.
     """
     if Path(model).suffix in (".yaml", ".yml"):
         if not Path(model).is_file():
@@ -70,13 +69,9 @@ def uv_state() -> str:
 def lavis_captions(
     images: Sequence[Tensor], model: str = DEFAULT_MODEL, device: torch.device | str = "cpu"
 ) -> list[str]:
-    """Images `(3, h, w)` in [0, 1] -> a caption each, by one worker that sees them as files.
+    """Images `(3, h, w)` in [0, 1] -> a caption each, by one run of the program, which sees them as files.
 
-    Arguments as `lavis_command`; paths inside a YAML file are relative to it.
-
-    Raises:
-        UsageError: not the name of a model.
-        CaptionerError: uv is not installed, or the worker fails.
+    Arguments and errors as `lavis_command`; paths inside a YAML file are relative to it.
     """
     command = lavis_command(model, device)
     home = Path(model).resolve().parent if Path(model).suffix in (".yaml", ".yml") else None
@@ -84,17 +79,38 @@ def lavis_captions(
         paths = [Path(folder) / f"{index}.png" for index in range(len(images))]
         for image, path in zip(images, paths, strict=True):
             save_image(image, path)
-        with Worker(command, name="lavis", folder=home) as worker:
-            return [caption_of(worker, path) for path in paths]
+        return ask([*command, *map(str, paths)], len(paths), folder=home)
 
 
-def caption_of(worker: Worker, path: Path) -> str:
-    """Ask a worker for the caption of a picture file.
+def ask(command: Sequence[str], count: int, *, folder: Path | None = None, seconds: float = SECONDS) -> list[str]:
+    """Run a program that prints `{"captions": [...]}`, or `{"error": "..."}`, and believe nothing else of it.
+
+    Python in it imports neither what the caller's does nor what lies beside the program.
 
     Raises:
-        CaptionerError: it fails, or gives no text.
+        CaptionerError: it cannot be started, fails, takes more than `seconds`, or prints something else.
     """
-    caption = worker.ask(image=str(path)).get("caption")
-    if not isinstance(caption, str):
-        raise CaptionerError(f"the worker of '{worker.name}' spoke nonsense: expected a caption, got {caption!r}")
-    return " ".join(caption.split())
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment["PYTHONSAFEPATH"] = "1"
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, cwd=folder, env=environment, timeout=seconds
+        )
+    except OSError as error:
+        raise CaptionerError(f"LAVIS cannot be started ({error.strerror}: {command[0]})") from None
+    except subprocess.TimeoutExpired:
+        raise CaptionerError(f"LAVIS gave no captions within {seconds:g} seconds") from None
+    try:
+        answer = strict.loads(done.stdout)
+        if "error" in answer:
+            raise CaptionerError(f"LAVIS reports: {str(answer['error'])[:600]}")
+        captions = [" ".join(caption.split()) for caption in answer["captions"]]
+        if len(captions) != count:
+            raise ValueError(f"{len(captions)} captions")
+    except (ValueError, TypeError, KeyError, AttributeError):
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+            raise CaptionerError(f"LAVIS died (exit code {done.returncode}; {said[-1][:300]})") from None
+        told = done.stdout[:60].decode(errors="replace")
+        raise CaptionerError(f"LAVIS spoke nonsense: expected {count} captions as JSON, got {told!r}") from None
+    return captions

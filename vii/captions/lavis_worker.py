@@ -16,10 +16,10 @@
 # ///
 """Captions by LAVIS (Li et al. 2023), as a program of its own: it runs in LAVIS's environment, without this package.
 
-    uv run --script lavis_worker.py MODEL DEVICE
+    uv run --script lavis_worker.py MODEL DEVICE PICTURE...
 
 MODEL is ARCHITECTURE/TYPE of LAVIS's model zoo (`blip_caption/base_coco`), or a file in the form of LAVIS's own
-configs/models/*.yaml. Reads `{"id": 1, "image": "/path.png"}` lines, writes `{"id": 1, "caption": "..."}` lines.
+configs/models/*.yaml. Prints `{"captions": ["...", ...]}`, or `{"error": "..."}`.
 """
 
 import json
@@ -33,28 +33,23 @@ ADVICE = (
 )
 
 
-def main(model: str, device: str) -> None:
-    """Load the model, say so, and answer until the pipe is closed."""
-    # Whatever the libraries print must not come between the answers: file descriptor 1 becomes that of the messages.
+def main(model: str, device: str, *pictures: str) -> None:
+    """Load the model, and print what it says of each picture."""
+    # Whatever the libraries print must not come between: file descriptor 1 becomes that of the messages.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-
-    def say(**answer: Any) -> None:
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-
+    told: dict[str, Any]
     try:
         caption = load(model, device)
     except Exception as error:
-        say(error=f"cannot load '{model}': {describe(error)[:250]}; {ADVICE}")
-        return
-    say(ready=True)
-    for line in sys.stdin:
-        request = json.loads(line)
+        told = {"error": f"cannot load '{model}': {describe(error)[:250]}; {ADVICE}"}
+    else:
         try:
-            say(id=request["id"], caption=caption(request["image"]))
+            told = {"captions": [caption(picture) for picture in pictures]}
         except Exception as error:
-            say(id=request["id"], error=describe(error))
+            told = {"error": describe(error)}
+    answers.write(json.dumps(told))
+    answers.close()
 
 
 def load(model: str, device: str) -> Any:

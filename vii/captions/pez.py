@@ -7,56 +7,24 @@ Instruction Inversion start from such a prompt for the after picture.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import UsageError
 from ..images import Pair
 from ..losses import edit_direction
 from ..prompt_tower import PromptSpace
 
-TARGETS = ("after", "direction")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PezSettings:
-    """How a prompt is searched for. The defaults are those of the paper's section 4.
-
-    Attributes:
-        tokens: of the prompt.
-        steps: updates.
-        target: "after": the prompt is to describe the after picture. "direction": to point from before to after.
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
-    """
-
-    tokens: int = 10
-    steps: int = 3000
-    target: str = "after"
-    learning_rate: float = 0.1
-    weight_decay: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be searched for."""
-        for name in ("tokens", "steps"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"pez_{name} must be at least 1, got {getattr(self, name)}")
-        if self.target not in TARGETS:
-            raise UsageError(f"pez_target must be one of {', '.join(TARGETS)}, got '{self.target}'")
+TARGETS: Sequence[str] = ("after", "direction")
 
 
 @dataclass(frozen=True)
 class PezStep:
-    """The search after some updates.
+    """The search after `step` of `steps` updates; step 0 is the random start.
 
-    Attributes:
-        step: number of updates so far; 0 is the random start.
-        steps: how many there will be.
-        loss: `1 - cos` of the prompt at this step.
-        best_loss: the least so far.
-        best: the prompt it belongs to.
+    `loss` is `1 - cos` of the prompt at this step, `best_loss` the least so far, `best` the prompt it belongs to.
     """
 
     step: int
@@ -67,27 +35,15 @@ class PezStep:
 
 
 def pez(
-    space: PromptSpace,
-    pairs: Sequence[Pair],
-    settings: PezSettings | None = None,
-    *,
-    phrases: Sequence[str] = (),
-    seed: int = 0,
-    watch: Callable[[str], None] | None = None,
+    space: PromptSpace, pairs: Sequence[Pair], *, watch: Callable[[str], None] | None = None, **options: Any
 ) -> str:
-    """The best prompt found; Ctrl-C ends the search early with the best so far.
+    """The best prompt that `pez_steps` finds; Ctrl-C ends the search early with the best so far.
 
-    Args:
-        space: the joint space to search in.
-        pairs: the example.
-        settings: how to search.
-        phrases: see `pez_steps`.
-        seed: the same seed gives the same prompt on the same machine.
-        watch: called with a note on how far the search is, now and then.
+    `watch` is called with a note on how far the search is, now and then.
     """
     last: PezStep | None = None
     try:
-        for last in pez_steps(space, pairs, settings, phrases=phrases, seed=seed):
+        for last in pez_steps(space, pairs, **options):
             if watch and last.step % 20 == 0:
                 watch(f"{last.step} of {last.steps}, cosine {1 - last.best_loss:.3f}: {last.best}")
     except KeyboardInterrupt as stopped:
@@ -103,49 +59,56 @@ def pez(
 def pez_steps(
     space: PromptSpace,
     pairs: Sequence[Pair],
-    settings: PezSettings | None = None,
     *,
+    tokens: int = 10,
+    steps: int = 3000,
+    target: str = "after",
+    learning_rate: float = 0.1,
+    weight_decay: float = 0.1,
     phrases: Sequence[str] = (),
     seed: int = 0,
 ) -> Iterator[PezStep]:
     """The search behind `pez`: yields the random start and what every update led to.
 
     Only tokens that are words of their own are searched among, so that the text of the prompt, encoded again, is the
-    very tokens that were found; the paper searches the whole vocabulary.
+    very tokens that were found; the paper searches the whole vocabulary. The defaults are those of its section 4.
 
     Args:
         space: the joint space to search in.
         pairs: the example.
-        settings: how to search.
+        tokens: of the prompt.
+        steps: updates.
+        target: one of `TARGETS`: the prompt is to describe the picture after, or to point from before to after.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
         phrases: with the target "direction", texts whose mean feature is where the direction of a prompt starts from.
-        seed: draws the random start.
+        seed: draws the random start; the same one gives the same prompt on the same machine.
     """
-    settings = settings or PezSettings()
-    tower = space.prompt_tower(settings.tokens)
-    target, origin = _target(space, pairs, phrases, settings.target)
+    tower = space.prompt_tower(tokens)
+    goal, origin = _goal(space, pairs, phrases, target)
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(len(tower.words), (settings.tokens,), generator=generator)
+    drawn = torch.randint(len(tower.words), (tokens,), generator=generator)
     prompt = tower.table[drawn.to(tower.table.device)].clone().requires_grad_(True)
-    optimizer = torch.optim.AdamW([prompt], lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW([prompt], lr=learning_rate, weight_decay=weight_decay)
     directions = F.normalize(tower.table, dim=1)
     best_loss, best = float("inf"), ""
 
-    for step in range(settings.steps + 1):
+    for step in range(steps + 1):
         nearest = (F.normalize(prompt.detach(), dim=1) @ directions.T).argmax(1)
         # Straight through: the value is the projected point's, the gradient goes to the continuous one unchanged.
         projected = prompt + (tower.table[nearest] - prompt).detach()
         feature = F.normalize(tower.features(projected), dim=0) - origin
-        loss = 1 - torch.cosine_similarity(feature, target, dim=0)
+        loss = 1 - torch.cosine_similarity(feature, goal, dim=0)
         if loss.item() < best_loss:
             best_loss, best = loss.item(), " ".join(tower.words[index] for index in nearest.tolist())
-        yield PezStep(step, settings.steps, loss.item(), best_loss, best)
-        if step < settings.steps:
+        yield PezStep(step, steps, loss.item(), best_loss, best)
+        if step < steps:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
 
-def _target(space: PromptSpace, pairs: Sequence[Pair], phrases: Sequence[str], target: str) -> tuple[Tensor, Tensor]:
+def _goal(space: PromptSpace, pairs: Sequence[Pair], phrases: Sequence[str], target: str) -> tuple[Tensor, Tensor]:
     """What the prompt's feature is to point at, `(p,)`, and where it points from, `(p,)`."""
     after = F.normalize(space.image_features([pair.after for pair in pairs]), dim=1)
     if target == "after":

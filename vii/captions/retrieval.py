@@ -18,18 +18,11 @@ SAME = 0.95
 
 
 def nearest_phrases(editor: Editor, pairs: Sequence[Pair], count: int) -> list[tuple[str, float]]:
-    """Distinct phrases of an editor whose text features lie nearest to the direction from before to after.
+    """Distinct phrases of an editor whose text features lie nearest to the direction from before to after, with their
+    cosines.
 
     The mean over all phrases is taken off first: what every instruction has in common says nothing about this one.
     Image features are normalised before they are subtracted, as every joint space compares them by their angle.
-
-    Args:
-        editor: an editor with a joint space and phrases.
-        pairs: at least one pair.
-        count: how many to return at most, nearest first.
-
-    Returns:
-        phrases and their cosines, in [-1, 1].
     """
     joint = editor.joint
     if joint is None or not editor.phrases:
@@ -49,16 +42,7 @@ def nearest_phrases(editor: Editor, pairs: Sequence[Pair], count: int) -> list[t
 
 
 def nearest_captions(joint: JointSpace, images: Sequence[Tensor], count: int) -> list[tuple[str, float]]:
-    """Captions known to a joint space whose text features lie nearest to those of pictures.
-
-    Args:
-        joint: a joint space that knows captions.
-        images: `(3, h, w)` in [0, 1]; their mean feature is described.
-        count: how many to return at most, nearest first.
-
-    Returns:
-        captions and their cosines, in [-1, 1].
-    """
+    """Captions known to a joint space whose text features lie nearest to the mean of pictures', with their cosines."""
     if not joint.captions:
         raise UsageError("this joint image-text space knows no captions to choose among")
     pictures = F.normalize(joint.image_features(images), dim=1)

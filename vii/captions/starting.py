@@ -5,6 +5,7 @@ candidates, the most likely first, and are described by the first line of their 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ..clip import load_clip
 from ..editor import Editor
@@ -12,7 +13,7 @@ from ..errors import CaptionerError, UsageError, unknown_name
 from ..images import Pair
 from ..plugins import Plugin, Table, plugins
 from ..prompt_tower import PromptSpace
-from .pez import PezSettings, pez
+from .pez import pez
 from .retrieval import nearest_captions, nearest_phrases
 
 OWN: Mapping[str, str] = {
@@ -41,9 +42,9 @@ def starting_texts(
     count: int,
     *,
     captioner: str = "",
-    search: PezSettings | None = None,
     seed: int = 0,
     watch: Callable[[str], None] | None = None,
+    **search: Any,
 ) -> list[str]:
     """Candidates for a starting text, the most likely first.
 
@@ -56,9 +57,9 @@ def starting_texts(
         count: how many candidates to retrieve.
         captioner: the model behind "caption" (BLIP), "pez" (see `vii.clip.load_clip`) or "lavis"; empty for what
             needs the least.
-        search: how "pez" searches.
         seed: of "pez".
         watch: called with a note now and then while something slow goes on.
+        search: how "pez" searches, see `pez_steps`.
 
     Raises:
         UsageError: an unknown `init`, a captioner for one that has no use for it, or no joint space to search in.
@@ -76,7 +77,8 @@ def starting_texts(
     if init == "caption":
         return _captions(editor, pairs, count, captioner, watch)
     if init == "pez":
-        return [pez(_space(editor, captioner), pairs, search, phrases=editor.phrases, seed=seed, watch=watch)]
+        space = _space(editor, captioner)
+        return [pez(space, pairs, phrases=editor.phrases, seed=seed, watch=watch, **search)]
     if init == "lavis":
         from .lavis import DEFAULT_MODEL, lavis_captions
 
@@ -95,12 +97,9 @@ def starting_texts(
 
 
 def shorten(editor: Editor, text: str) -> str:
-    """A text cut after the last word with which the editor's text encoder still takes it.
+    """A text cut after the last word with which the editor's text encoder still takes it, or UsageError.
 
     For captions, which nobody chose the length of; words that somebody wrote are refused by `Editor.instruct` instead.
-
-    Raises:
-        UsageError: not even the first word fits.
     """
     words = text.split(" ")
     for kept in range(len(words), 1, -1):

@@ -20,13 +20,10 @@ from ..evaluation.edits_file import read_edits
 from ..evaluation.methods import methods_for
 from ..evaluation.page import page
 from ..evaluation.report import benchmark_tables
-from ..evaluation.speed import compare, random_stable_diffusion
-from ..evaluation.speed import table as speed_table
+from ..evaluation.speed import editing_paces, learning_paces, random_stable_diffusion, table
 from ..evaluation.statistics import conclusions
 from ..evaluation.tasks import choose, read_photos, shipped_tasks, within
-from ..evaluation.throughput import table as throughput_table
-from ..evaluation.throughput import throughputs
-from ..files import MARK, make_folder, replacing
+from ..files import MARK, make_folder, write
 from ..inversion.recipes import load_recipe
 from .common import editor_options, json_option, load_editor, outputs_of, overwrite_option, space_option
 from .progress import progress
@@ -171,19 +168,15 @@ def bench(
         ),
     }
     for place, text in files.items():
-        with replacing(place) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    if as_json:
-        say(files[report])
-        return
-    say("\n\n".join(table.markdown() for table in benchmark_tables(scores)))
-    say("\n" + "\n".join(map(str, files)))
+        write(place, text)
+    tables = "\n\n".join(table.markdown() for table in benchmark_tables(scores))
+    say(files[report] if as_json else "\n".join([tables, "", *map(str, files)]))
 
 
 def _speed(
     what: str, pixels: int, updates: int, recipes: Sequence[str], as_json: bool, options: dict[str, Any]
 ) -> None:
-    """Time the learning loop and editing; see `vii.evaluation.speed` and `vii.evaluation.throughput`."""
+    """Time the learning loop and editing; see `vii.evaluation.speed`."""
     recipe = load_recipe(recipes[0] if recipes else "default")
     if what == "sd15":
         editor: Any = random_stable_diffusion(pixels, options["device"], options["dtype"], space_kind(options["space"]))
@@ -191,11 +184,12 @@ def _speed(
         editor = load_editor(options)
         if not isinstance(editor, Ip2pEditor):
             raise UsageError(f"--speed times editors of InstructPix2Pix's architecture, not '{editor.name}'")
-    paces = compare(editor, recipe, updates)
+    learning = learning_paces(editor, recipe, updates)
     # Photos of twice the editor's size, so that scaling them down counts.
     photos = torch.rand(4, 3, *2 * [2 * editor.resolution], generator=torch.Generator().manual_seed(0)).unbind()
-    editing: Sequence[Any] = throughputs(editor, photos, rounds=updates)
+    editing = editing_paces(editor, photos, rounds=updates)
     if as_json:
-        say(json.dumps([*map(asdict, paces), *map(asdict, editing)]))
+        paces = [*learning, *editing]
+        say(json.dumps([asdict(pace) | {"samples_per_second": pace.samples_per_second} for pace in paces]))
     else:
-        say(f"{speed_table(paces).markdown()}\n\n{throughput_table(editing)}")
+        say(f"{table(learning, 'learning').markdown()}\n\n{table(editing, 'editing').markdown()}")

@@ -77,8 +77,7 @@ def outputs_of(overwrite: bool, consent: str = "--overwrite") -> Outputs:
 def edit_path(output: str, outputs: Outputs) -> Path:
     """Where to write an edit file, found out early.
 
-    Raises:
-        OutputError: the name does not end in `.safetensors`, it may not be replaced, or nothing can be written there.
+    Raises OutputError: the name does not end in `.safetensors`, may not be replaced, or nothing can be written there.
     """
     if not is_edit_name(output):
         raise OutputError(f"{output}: edit files are named *.safetensors")

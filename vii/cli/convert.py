@@ -21,7 +21,7 @@ from .common import (
     weighed,
     written,
 )
-from .terminal import say, say_json
+from .terminal import tell
 
 FORMATS = (*KINDS, "npz", "diffusers-ti", "a1111", "comfyui")
 ENDINGS = {kind: suffixes[0] for kind, suffixes in KINDS.items()} | {"npz": ".npz"}
@@ -56,10 +56,7 @@ def import_(
         _from_table(file, caption, options) if is_lut_name(file) else _from_authors(file, caption, options)
     )
     save_edit(edit.labelled(title=title or (Path(file) if is_lut_name(file) else path).stem), path)
-    if as_json:
-        say_json(written(path) | report)
-    else:
-        say(f"{weighed(path)}\n{told}")
+    tell(as_json, written(path) | report, f"{weighed(path)}\n{told}")
 
 
 def _from_table(file: str, caption: str | None, options: dict[str, Any]) -> tuple[Edit, dict[str, Any], str]:
@@ -143,10 +140,7 @@ def export(
         path = outputs.claim(name)
         more = {"prompt": export_textual_inversion(edit, path, kind, token_name)}
         told = f"\nin a prompt: {more['prompt']}"
-    if as_json:
-        say_json(written(path) | more)
-    else:
-        say(weighed(path) + told)
+    tell(as_json, written(path) | more, weighed(path) + told)
 
 
 def _refuse(given: dict[str, Any], sentence: str) -> None:

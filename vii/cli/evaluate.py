@@ -13,18 +13,10 @@ from ..evaluation import paper, report
 from ..evaluation.folders import read_folders
 from ..evaluation.methods import methods_for
 from ..evaluation.metric_models import load_metric_models
-from ..files import make_folder, replacing
+from ..files import make_folder, write
 from ..images import save_image
 from ..library import find_edit
-from .common import (
-    editor_of,
-    editor_options,
-    json_option,
-    load_editor,
-    outputs_of,
-    overwrite_option,
-    space_option,
-)
+from .common import editor_of, editor_options, json_option, load_editor, outputs_of, overwrite_option, space_option
 from .progress import progress
 from .terminal import fail, say
 
@@ -109,8 +101,7 @@ def evaluate(
         results: json.dumps(report.paper_record(scores, models, facts), indent=1),
     }
     for place, text in files.items():
-        with replacing(place) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="")
+        write(place, text)
     for task, place in zip(tasks, sheets, strict=True):
         save_image(report.paper_sheet(task, scores, out), place)
     if as_json:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ..errors import OutputError, UsageError
-from ..files import make_folder, replacing
+from ..files import make_folder, write
 from ..images import save_image
 from ..library import library_folder, read_folder
 from ..rendering.gallery import contact_sheets, gallery_page, gallery_photos, show_edits
@@ -65,8 +65,7 @@ def gallery(
             advance(item.entry.name)
     heading = title or (f"Edits in {source.resolve().name}" if folder else "Edits in the library")
     page = gallery_page(heading, photos, shown, in_library=not folder, seed=seed, bad_photos=bad_photos)
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write(path, page)
     sheets = []
     for number, sheet in enumerate(contact_sheets(photos, shown), start=1):
         place = first if number == 1 else outputs.claim(out / SHEET.format(number))

@@ -21,9 +21,8 @@ DEBUG = "VII_DEBUG"
 class Commands(click.Group):
     """A group whose commands are loaded when they are called, and whose errors are one line and exit code 1.
 
-    Args:
-        table: name -> (`module:function` in this package, the first sentence of its help), so that neither help nor
-            completion need load what a command needs.
+    Its table maps a name to `module:function` in this package and the first sentence of its help, so that neither help
+    nor completion need load what a command needs.
     """
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **extra: Any) -> None:

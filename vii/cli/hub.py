@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ from ..errors import UsageError
 from ..interop import hub
 from ..library import find_edit
 from .common import edit_path, json_option, outputs_of, weighed, written
-from .terminal import say, say_json
+from .terminal import say, tell
 
 
 @click.command()
@@ -38,19 +39,12 @@ def push(
     """
     files = hub.prepare([find_edit(edit) for edit in edits], repo, pictures)
     if dry_run:
-        written = [str(path) for path in hub.write_files(files, Path(dry_run))]
-        if as_json:
-            say_json({"paths": written})
-        else:
-            say("\n".join(written))
+        paths = [str(path) for path in hub.write_files(files, Path(dry_run))]
+        tell(as_json, {"paths": paths}, "\n".join(paths))
         return
     pushed = hub.push(files, repo, private=private, force=force)
-    if as_json:
-        report = {"url": pushed.url, "commit": pushed.commit, "files": pushed.files, "card_kept": pushed.card_kept}
-        say_json(report)
-        return
-    say(f"{pushed.url}   {', '.join(pushed.files)}\nvii pull {repo}@{pushed.commit}")
-    if pushed.card_kept:
+    tell(as_json, asdict(pushed), f"{pushed.url}   {', '.join(pushed.files)}\nvii pull {repo}@{pushed.commit}")
+    if pushed.card_kept and not as_json:
         say("the card that was there has been kept; --force writes a new one", err=True)
 
 
@@ -71,15 +65,6 @@ def pull(reference: str, name: str | None, output: str | None, keep_as: str | No
         raise UsageError("give -o or --as, not both: --as names an edit in the library")
     path = edit_path(output, outputs_of(force, "--force")) if output else None
     pulled = hub.pull(reference, path, name=name, keep_as=keep_as, force=force)
-    if as_json:
-        report = written(pulled.path) | {
-            "repo": pulled.repo,
-            "commit": pulled.commit,
-            "file": pulled.file,
-            "sha256": pulled.sha256,
-        }
-        say_json(report)
-        return
     chosen = f" --name {shlex.quote(pulled.file.removesuffix('.safetensors'))}"
-    say(f"{weighed(pulled.path)}\n{pulled.source()}")
-    say(f"exactly this again: vii pull {pulled.repo}@{pulled.commit}{chosen}")
+    again = f"exactly this again: vii pull {pulled.repo}@{pulled.commit}{chosen}"
+    tell(as_json, asdict(pulled) | written(pulled.path), f"{weighed(pulled.path)}\n{pulled.source()}\n{again}")

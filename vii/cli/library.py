@@ -1,6 +1,6 @@
 """`vii library`: the edits at hand, by name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -40,7 +40,7 @@ def remove(names: Sequence[str]) -> None:
 @json_option
 def list_edits(tags: Sequence[str], as_json: bool) -> None:
     """List the edits of the library."""
-    _print([entry for entry in _entries() if entry.has_tags(tags)], as_json)
+    _print(lambda entry: entry.has_tags(tags), as_json)
 
 
 @library.command()
@@ -48,7 +48,7 @@ def list_edits(tags: Sequence[str], as_json: bool) -> None:
 @json_option
 def search(words: Sequence[str], as_json: bool) -> None:
     """List edits that have every word in their name, title, description, starting text, author or tags."""
-    _print([entry for entry in _entries() if entry.mentions(words)], as_json)
+    _print(lambda entry: entry.mentions(words), as_json)
 
 
 @library.command()
@@ -57,14 +57,10 @@ def path() -> None:
     say(library_folder())
 
 
-def _entries() -> list[Entry]:
-    return read_folder(library_folder())
-
-
-def _print(entries: Sequence[Entry], as_json: bool) -> None:
+def _print(wanted: Callable[[Entry], bool], as_json: bool) -> None:
+    entries = list(filter(wanted, read_folder(library_folder())))
     if as_json:
-        told = {"library": str(library_folder()), "edits": [entry.describe() for entry in entries]}
-        say_json(told)
+        say_json({"library": str(library_folder()), "edits": [entry.describe() for entry in entries]})
         return
     if not entries:
         say(f"no such edits in the library ({library_folder()})", err=True)

@@ -8,18 +8,16 @@ from ..editors import EDITORS
 from ..inversion.recipes import read_recipe, recipe_names
 from ..methods import METHODS
 from .common import json_option
-from .terminal import say, say_json
+from .terminal import tell
 
 
 @click.command()
 @json_option
 def editors(as_json: bool) -> None:
     """List the editors that can be named."""
-    if as_json:
-        say_json({name: {"description": entry.description, "needs": entry.needs} for name, entry in EDITORS.items()})
-        return
-    for name, entry in EDITORS.items():
-        say(f"{name:<10} {entry.description}\n{'':<10} needs: {entry.needs}")
+    table = {name: {"description": entry.description, "needs": entry.needs} for name, entry in EDITORS.items()}
+    lines = (f"{name:<10} {row['description']}\n{'':<10} needs: {row['needs']}" for name, row in table.items())
+    tell(as_json, table, "\n".join(lines))
 
 
 @click.command()
@@ -27,25 +25,21 @@ def editors(as_json: bool) -> None:
 def recipes(as_json: bool) -> None:
     """List the recipes that can be named."""
     described = {name: read_recipe(name).description for name in recipe_names()}
-    if as_json:
-        say_json(described)
-        return
-    for name, description in described.items():
-        say(f"{name:<10} {description}")
+    tell(as_json, described, "\n".join(f"{name:<10} {description}" for name, description in described.items()))
 
 
 @click.command()
 @json_option
 def methods(as_json: bool) -> None:
     """List the methods of editing by example; other packages may add theirs."""
-    if as_json:
-        fields = ("description", "needs", "takes", "pairs", "learns")
-        say_json({name: {field: getattr(row, field) for field in fields} for name, row in METHODS.items()})
-        return
+    fields = ("description", "needs", "takes", "pairs", "learns")
+    table = {name: {field: getattr(row, field) for field in fields} for name, row in METHODS.items()}
+    lines = []
     for name, row in METHODS.items():
         needs = {"pairs": row.pairs, "words (--text)": "text" in row.needs, "an editor": "editor" in row.needs}
         told = ", ".join(need for need, needed in needs.items() if needed) or "nothing"
-        say(f"{name:<12} {row.description}\n{'':<12} needs: {told}")
+        lines.append(f"{name:<12} {row.description}\n{'':<12} needs: {told}")
+    tell(as_json, table, "\n".join(lines))
 
 
 @click.group()
@@ -61,8 +55,4 @@ def captioners(as_json: bool) -> None:
         {"name": name, "description": description, "state": uv_state() if name == "lavis" else "needs no setup"}
         for name, description in INITS.items()
     ]
-    if as_json:
-        say_json(rows)
-        return
-    for row in rows:
-        say(f"{row['name']:>10}  {row['description']} ({row['state']})")
+    tell(as_json, rows, "\n".join(f"{row['name']:>10}  {row['description']} ({row['state']})" for row in rows))

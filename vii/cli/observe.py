@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..edit_file import Edit
 from ..editor import Editor
-from ..files import Outputs, mark, replacing
+from ..files import Outputs, mark, write
 from ..images import Pair
 from ..inversion import Step
 from ..rendering import EventLog, Preview, learning_curve
@@ -19,26 +19,16 @@ from .terminal import warn
 class Observers:
     """Those that were asked for. One that fails is warned of once and left out from then on; learning goes on.
 
-    Attributes:
-        files: what is written besides the edit file, by option.
-        seconds: what observing took; no part of learning.
+    `files` are what is written besides the edit file, by option; `seconds` what observing took, which is no part of
+    learning.
     """
 
     def __init__(
         self, path: Path, outputs: Outputs, *, preview: bool = False, plot: bool = False, log_dir: str | None = None
     ) -> None:
-        """Find out before the work begins whether all of it can be written.
+        """Find out before the work begins whether all of it can be written; pictures lie beside the edit file.
 
-        Args:
-            path: of the edit file; pictures lie beside it.
-            outputs: what the run reads and writes.
-            preview: whether to sample pictures while learning.
-            plot: whether to draw a curve.
-            log_dir: where to write logs for TensorBoard.
-
-        Raises:
-            UsageError: `tensorboard` is not installed.
-            OutputError: a file may not or cannot be written.
+        Raises UsageError where `tensorboard` is not installed, OutputError for a file that cannot be written.
         """
         self.seconds = 0.0
         self._running: dict[str, Any] = {}
@@ -107,6 +97,4 @@ class _Curve:
         self._draw()
 
     def _draw(self) -> None:
-        with replacing(self.path) as temporary:
-            drawing = f"{mark('.svg')}\n{learning_curve(self.steps, self.title)}"
-            temporary.write_text(drawing, encoding="utf-8")
+        write(self.path, f"{mark('.svg')}\n{learning_curve(self.steps, self.title)}")

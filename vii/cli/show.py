@@ -6,12 +6,11 @@ import click
 
 from ..edit_file import describe_edit, load_edit
 from ..errors import UsageError
-from ..interop.origins import origin
-from ..library import find_edit
+from ..library import find_edit, origin
 from ..pictures import SUFFIXES
 from ..record import read_record
 from .common import json_option, outputs_of, overwrite_option
-from .terminal import say, say_json
+from .terminal import tell
 
 
 @click.command()
@@ -25,12 +24,12 @@ def show(file: str, thumbnail: str | None, overwrite: bool, as_json: bool) -> No
     EDIT is a file, or the name of one in the library; PICTURE is one that 'vii apply' wrote.
     """
     description = _picture(file, thumbnail) if file.lower().endswith(SUFFIXES) else _edit(file, thumbnail, overwrite)
-    if as_json:
-        say_json(description)
-        return
-    for key, value in description.items():
-        if value not in ("", [], {}, None):
-            say(f"{key.replace('_', ' '):>24}  {' '.join(_line(value).splitlines())}")
+    lines = (
+        f"{key.replace('_', ' '):>24}  {' '.join(_line(value).splitlines())}"
+        for key, value in description.items()
+        if value not in ("", [], {}, None)
+    )
+    tell(as_json, description, "\n".join(lines))
 
 
 def _picture(file: str, thumbnail: str | None) -> dict[str, Any]:

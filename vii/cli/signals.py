@@ -12,8 +12,7 @@ SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP")
 class Stopped(KeyboardInterrupt):
     """SIGTERM or SIGHUP arrived; Ctrl-C is a plain `KeyboardInterrupt`, which may end less than the whole command.
 
-    Attributes:
-        code: what a shell reports of a process that the signal ended, 128 and its number.
+    `code` is what a shell reports of a process that the signal ended, 128 and its number.
     """
 
     def __init__(self, number: int) -> None:

@@ -36,12 +36,16 @@ def say(text: object = "", *, err: bool = False) -> None:
 
 
 def say_json(value: Any) -> None:
-    """Print a value to stdout as strict JSON in one line, letters beyond ASCII escaped.
-
-    Raises:
-        ValueError: it holds NaN or an infinity.
-    """
+    """Print a value to stdout as strict JSON in one line, letters beyond ASCII escaped."""
     click.echo(json.dumps(value, allow_nan=False))
+
+
+def tell(as_json: bool, value: Any, text: object) -> None:
+    """Print a result to stdout: a value as `say_json` does, or lines for people."""
+    if as_json:
+        say_json(value)
+    else:
+        say(text)
 
 
 def warn(message: str) -> None:

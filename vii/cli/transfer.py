@@ -96,11 +96,7 @@ def transfer(
 
 
 def _refuse_options(method: str, entry: MethodEntry, options: dict[str, Any]) -> None:
-    """Say of an option that this method would not read that it does not take it.
-
-    Raises:
-        UsageError: there is such an option, or the method needs words and there are none.
-    """
+    """Say of an option that this method would not read that it does not take it, and of words that are missing."""
     known = {*entry.needs, *entry.takes} | (set(options) - {"recipe", "text"} if "editor" in entry.needs else set())
     for name, value in options.items():
         if value is not None and name not in known:

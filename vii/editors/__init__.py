@@ -121,6 +121,14 @@ OWN: Mapping[str, EditorEntry] = {
         ),
         pipeline=_controlnet_pipeline,
     ),
+    "sdxl": EditorEntry(
+        "vii.editors.sdxl:load_sdxl",
+        "SDXL InstructPix2Pix at 768 px, or CosXL-Edit in a folder of diffusers' layout (--model)",
+        "7 GB of weights, downloaded once; a GPU with 8 GB",
+        model="diffusers/sdxl-instructpix2pix-768",
+        options={"name": "sdxl", "model": "diffusers/sdxl-instructpix2pix-768"},
+        files=Needs(models={"diffusers/sdxl-instructpix2pix-768": "the editor itself", **CLIP}),
+    ),
     "klein": EditorEntry(
         "vii.editors.klein:load_klein",
         "FLUX.2 [klein] base 4B at 1024 px; base or distilled, 4B or 9B, by id or folder (--model)",

@@ -24,6 +24,19 @@ def encoder_of(tokenizer: Any, text_encoder: Any) -> Encoder:
     return Encoder(partial(_encode, text_encoder), table[[*ids[1:], ids[-1]]].float(), float(table.float().std()))
 
 
+def tokenized(text: str, tokenizer: Any, text_encoder: Any) -> tuple[list[int], tuple[int, int]]:
+    """Text -> the ids of its tokens with those around them, as many as there are rows; and which are of its words.
+
+    Raises:
+        UsageError: the text is longer than the encoder takes.
+    """
+    length = text_length(tokenizer, text_encoder)
+    ids: list[int] = tokenizer(text, padding="max_length", max_length=length, truncation=False).input_ids
+    if len(ids) > length:
+        raise UsageError(f"the text is {len(ids) - 2} tokens long, this editor takes {length - 2}: '{text[:40]}...'")
+    return ids, (1, ids.index(tokenizer.eos_token_id, 1))
+
+
 @torch.no_grad()
 def instruct(text: str, tokenizer: Any, text_encoder: Any, encoder: Encoder | None = None) -> Instruction:
     """Text -> the rows `(n, d)` of a CLIP text encoder's output, float32; free are those of the words.
@@ -37,11 +50,7 @@ def instruct(text: str, tokenizer: Any, text_encoder: Any, encoder: Encoder | No
     Raises:
         UsageError: the text is longer than the encoder takes.
     """
-    length = text_length(tokenizer, text_encoder)
-    ids = tokenizer(text, padding="max_length", max_length=length, truncation=False).input_ids
-    if len(ids) > length:
-        raise UsageError(f"the text is {len(ids) - 2} tokens long, this editor takes {length - 2}: '{text[:40]}...'")
-    free = (1, ids.index(tokenizer.eos_token_id, 1))
+    ids, free = tokenized(text, tokenizer, text_encoder)
     tokens = torch.tensor([ids], device=text_encoder.device)
     if encoder is not None:
         return Instruction(text_encoder.get_input_embeddings()(tokens)[0].float(), free, encoder=encoder)

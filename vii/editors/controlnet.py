@@ -20,7 +20,7 @@ from ..diffusion import guidance_weights
 from ..editor import ENCODER_OUTPUT
 from ..settings import setting
 from .controlnet_files import CONTROLNET, MODEL, check_fit, read_controlnet
-from .family import MAX_SCALE, SamplingSettings, StableDiffusionEditor
+from .family import MAX_SCALE, Branch, SamplingSettings, StableDiffusionEditor
 from .loading import local_name
 from .stable_diffusion import BOTH, StableDiffusion
 
@@ -52,9 +52,7 @@ class ControlnetEditor(StableDiffusionEditor[ControlnetSettings]):
         """That of InstructPix2Pix at image guidance 1: no branch is without the photo."""
         return guidance_weights(settings.guidance_scale, 1.0, weights)
 
-    def predict(
-        self, settings: ControlnetSettings, noisy: Tensor, timesteps: Tensor, rows: Tensor, condition: Tensor
-    ) -> Tensor:
+    def predict(self, settings: ControlnetSettings, noisy: Tensor, timesteps: Tensor, told: Branch) -> Tensor:
         """See `StableDiffusionEditor`."""
         dtype = self.parts.dtype
         inputs = noisy.to(dtype).contiguous(memory_format=torch.channels_last)
@@ -63,14 +61,14 @@ class ControlnetEditor(StableDiffusionEditor[ControlnetSettings]):
             down, middle = self.parts.controlnet(
                 inputs,
                 timesteps,
-                encoder_hidden_states=rows,
-                controlnet_cond=condition.to(dtype),
+                encoder_hidden_states=told.rows,
+                controlnet_cond=told.condition.to(dtype),
                 conditioning_scale=settings.controlnet_conditioning_scale,
                 return_dict=False,
             )
             residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
         unet = self.parts.unet
-        predicted: Tensor = unet(inputs, timesteps, encoder_hidden_states=rows, **residuals, return_dict=False)[0]
+        predicted: Tensor = unet(inputs, timesteps, encoder_hidden_states=told.rows, **residuals, return_dict=False)[0]
         return predicted
 
 

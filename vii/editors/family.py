@@ -78,17 +78,19 @@ class Branch:
     """What one guidance branch is conditioned on.
 
     Attributes:
-        rows: `(n, d)`, an encoded instruction.
+        rows: `(n, d)`, an encoded instruction's; of several branches and photos together `(b, n, d)`.
         condition: `(1 or b, ...)`, as in `LatentEncoding`.
+        pooled: `(p,)`, its pooled vector where the networks read one; together `(b, p)`.
     """
 
     rows: Tensor
     condition: Tensor
+    pooled: Tensor | None = None
 
     @property
     def requires_grad(self) -> bool:
-        """Whether the rows are being learned."""
-        return self.rows.requires_grad
+        """Whether the instruction is being learned."""
+        return self.rows.requires_grad or (self.pooled is not None and self.pooled.requires_grad)
 
 
 class StableDiffusionEditor(ABC, Generic[Settings]):
@@ -147,11 +149,11 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
         """Weights of the branches without photo and words, without words, and of each instruction; they sum to 1."""
 
     @abstractmethod
-    def predict(self, settings: Settings, noisy: Tensor, timesteps: Tensor, rows: Tensor, condition: Tensor) -> Tensor:
-        """One pass of the networks; batches of noisy latents, timesteps, rows `(b, n, d)` in the networks' precision.
+    def predict(self, settings: Settings, noisy: Tensor, timesteps: Tensor, told: Branch) -> Tensor:
+        """One pass of the networks: `noisy (b, c, h, w)`, `timesteps (b,)`, and a batch of all that they are told.
 
         Returns:
-            the prediction `(b, c, h, w)`, in that precision.
+            the prediction `(b, c, h, w)`, in the networks' precision.
         """
 
     @property
@@ -167,7 +169,7 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
     @property
     def num_timesteps(self) -> int:
         """See `Editor`."""
-        return self.parts.num_timesteps
+        return len(self.parts.levels.told)
 
     @property
     def joint(self) -> JointSpace | None:
@@ -200,7 +202,7 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
         """
         instruction = instruction.encoded()  # once, whatever the number of branches
         if guidance is None:
-            branches = [(1.0, Branch(instruction.rows, before.condition))]
+            branches = [(1.0, Branch(instruction.rows, before.condition, instruction.pooled))]
         else:
             branches = self.plan(before, [(instruction, 1.0)], guidance)
         return self.parts.denoising_loss(
@@ -234,7 +236,7 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
         scheduler.set_timesteps(settings.num_inference_steps, device=self.device)
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters
         runs = [noise.generators() for _ in image.latents]  # the same for every photo
-        first, *rest = [int(t) for t in scheduler.timesteps]
+        first, *rest = [self.parts.levels.index(t) for t in scheduler.timesteps]
         latents = torch.cat([torch.randn(1, *image.noise_shape, generator=generators(first)) for generators in runs])
         latents = latents.to(self.device) * scheduler.init_noise_sigma
         for timestep, following in zip(scheduler.timesteps, [*rest, 0], strict=True):
@@ -254,9 +256,10 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
     ) -> list[tuple[float, Branch]]:
         """Encoded instructions with their weights -> all guidance branches with theirs."""
         neither, photo, weights = self.guidance(settings, [weight for _, weight in branches])
-        null, condition = self.parts.null_rows, image.condition
-        plan = [(neither, Branch(null, torch.zeros_like(condition))), (photo, Branch(null, condition))]
-        return plan + [(w, Branch(words.rows, condition)) for w, (words, _) in zip(weights, branches, strict=True)]
+        null, condition = self.parts.null, image.condition
+        told = [(photo, null), *((weight, words) for weight, (words, _) in zip(weights, branches, strict=True))]
+        plan = [(neither, Branch(null.rows, torch.zeros_like(condition), null.pooled))]
+        return plan + [(weight, Branch(words.rows, condition, words.pooled)) for weight, words in told]
 
     def guided(
         self, settings: Settings, noisy: Tensor, timesteps: Tensor, plan: Sequence[tuple[float, Branch]]
@@ -264,14 +267,19 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
         """The weighted sum of predictions for `noisy (b, c, h, w)`, all branches in one batch; float32 in and out."""
         b, dtype = len(noisy), self.parts.dtype
 
+        def batch(vectors: Sequence[Tensor]) -> Tensor:
+            each = torch.stack(list(vectors)).to(self.device, dtype)
+            return each.expand(b, *each.shape[1:]) if len(each) == 1 else each.repeat_interleave(b, 0)
+
         def predict(branches: Sequence[Branch]) -> Sequence[Tensor]:
             n = len(branches)
-            inputs = noisy.repeat(n, 1, 1, 1)
-            condition = torch.cat([branch.condition.expand(b, -1, -1, -1) for branch in branches])
-            rows = torch.stack([branch.rows for branch in branches]).to(self.device, dtype)
-            rows = rows.expand(b, -1, -1) if n == 1 else rows.repeat_interleave(b, 0)
-            predicted = self.predict(settings, inputs, timesteps.expand(b).repeat(n), rows, condition)
-            return predicted.float().chunk(n)
+            pooled = [branch.pooled for branch in branches if branch.pooled is not None]
+            told = Branch(
+                batch([branch.rows for branch in branches]),
+                torch.cat([branch.condition.expand(b, -1, -1, -1) for branch in branches]),
+                batch(pooled) if pooled else None,
+            )
+            return self.predict(settings, noisy.repeat(n, 1, 1, 1), timesteps.expand(b).repeat(n), told).float().chunk(n)
 
         return guided(plan, predict)
 

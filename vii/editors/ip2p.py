@@ -7,6 +7,7 @@ settings that suit it, its own CLIP, the phrases it knows) stands in an optional
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from ..diffusion import guidance_weights
 from ..editor import ENCODER_OUTPUT
 from ..errors import EditorError
 from ..settings import setting
-from .family import MAX_SCALE, SamplingSettings, StableDiffusionEditor
+from .family import MAX_SCALE, Branch, SamplingSettings, StableDiffusionEditor
 from .stable_diffusion import StableDiffusion
 
 
@@ -51,13 +52,18 @@ class Ip2pEditor(StableDiffusionEditor[Ip2pSettings]):
         """See `guidance_weights`."""
         return guidance_weights(settings.guidance_scale, settings.image_guidance_scale, weights)
 
-    def predict(
-        self, settings: Ip2pSettings, noisy: Tensor, timesteps: Tensor, rows: Tensor, condition: Tensor
-    ) -> Tensor:
+    def predict(self, settings: Ip2pSettings, noisy: Tensor, timesteps: Tensor, told: Branch) -> Tensor:
         """See `StableDiffusionEditor`."""
-        inputs = torch.cat([noisy, condition], dim=1).to(self.parts.dtype).contiguous(memory_format=torch.channels_last)
-        predicted: Tensor = self.parts.unet(inputs, timesteps, encoder_hidden_states=rows, return_dict=False)[0]
+        inputs = torch.cat([noisy, told.condition], dim=1)
+        inputs = inputs.to(self.parts.dtype).contiguous(memory_format=torch.channels_last)
+        predicted: Tensor = self.parts.unet(
+            inputs, timesteps, encoder_hidden_states=told.rows, return_dict=False, **self.added(noisy, told)
+        )[0]
         return predicted
+
+    def added(self, noisy: Tensor, told: Branch) -> dict[str, Any]:
+        """What else the UNet is given."""
+        return {}
 
 
 def load_ip2p(

@@ -17,6 +17,7 @@ from ..libraries import quiet
 from .clip_text import encoder_of, instruct, text_length
 from .devices import pick_device, pick_dtype
 from .fingerprint import modules_fingerprint, version_1_fingerprints
+from .levels import Levels, levels_of
 from .loading import (
     Manifest,
     joint_space,
@@ -45,7 +46,7 @@ class StableDiffusion:
         vae: `AutoencoderKL` or `AutoencoderTiny`, in float32, for it runs once a picture.
         text_encoder: `CLIPTextModel`.
         tokenizer: `CLIPTokenizer`.
-        scheduler: the model's own, any of diffusers' with `alphas_cumprod`.
+        scheduler: the model's own, any of diffusers' that `levels_of` knows.
         space: see `Editor`; its fingerprint is that of the text encoder and all the networks.
         clip: see `vii.clip.load_clip`; None for no joint space.
         device: where everything runs.
@@ -64,25 +65,9 @@ class StableDiffusion:
     dtype: torch.dtype
 
     @cached_property
-    def _training(self) -> Any:
-        from diffusers import DDPMScheduler
-
-        return DDPMScheduler.from_config(self.scheduler.config)
-
-    @property
-    def num_timesteps(self) -> int:
-        """N, discrete noise levels."""
-        return int(self._training.config.num_train_timesteps)
-
-    @property
-    def prediction_type(self) -> str:
-        """One of "epsilon", "v_prediction", "sample"."""
-        return str(self._training.config.prediction_type)
-
-    @cached_property
-    def alpha_bar(self) -> Tensor:
-        """`(num_timesteps,)`, the cumulative product of alphas."""
-        return self._training.alphas_cumprod.to(self.device)
+    def levels(self) -> Levels:
+        """Its noise levels."""
+        return levels_of(self.scheduler, self.device)
 
     @cached_property
     def joint(self) -> JointSpace | None:
@@ -99,9 +84,9 @@ class StableDiffusion:
         return instruct(text, self.tokenizer, self.text_encoder, self.encoder)
 
     @cached_property
-    def null_rows(self) -> Tensor:
-        """`(n, d)`, the rows of the empty text, as the networks read them."""
-        return self.instruct("").encoded().rows
+    def null(self) -> Instruction:
+        """The empty text, as the networks read it."""
+        return self.instruct("").encoded()
 
     def fit(self, image: Tensor, resolution: int) -> Tensor:
         """Image `(3, h, w)` in [0, 1] -> `(1, 3, h', w')` in [0, 1], of about `resolution` squared pixels."""
@@ -132,13 +117,12 @@ class StableDiffusion:
             clean: `(1 or b, c, h, w)`, scaled latents of the picture to be predicted.
             t: `(b,)` noise levels in [0, 1).
             noise: `(b, c, h, w)`, standard normal.
-            predict: what the editor predicts, given noisy latents and discrete timesteps `(b,)`.
+            predict: what the editor predicts, given noisy latents and what the networks are told of levels `(b,)`.
         """
-        timesteps = (t * self.num_timesteps).long().to(self.device)
-        noise = noise.to(self.device)
-        alpha_bar = self.alpha_bar[timesteps]
-        target = training_target(self.prediction_type, clean, noise, alpha_bar)
-        return (predict(add_noise(clean, noise, alpha_bar), timesteps) - target).square().mean((1, 2, 3))
+        levels, index = self.levels, (t * len(self.levels.told)).long().to(self.device)
+        alpha_bar, noise = levels.alpha_bar[index], noise.to(self.device)
+        target = training_target(levels.prediction_type, clean, noise, alpha_bar)
+        return (predict(add_noise(clean, noise, alpha_bar), levels.told[index]) - target).square().mean((1, 2, 3))
 
 
 def assemble(

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..edit_file import to_bytes
 from ..editor import Editor
 from ..files import make_folder
-from ..images import Pair, fit, resize, save_image, spread
+from ..images import Pair, limited, resize, save_image, spread
 from ..methods import Learned
 from ..sizes import fitted_size
 from .keys import code_sha256, conditions_of, key
@@ -38,15 +38,13 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """What a method made of a photo, of which nothing is held at the photo's own size.
+    """What a method made of a photo, at the editor's size and on the CPU; nothing is held at the photo's own size.
 
     Attributes:
-        picture: at the editor's size, on the CPU.
-        test: photo and truth at that size.
-        shown: the picture as it is kept, see `for_page`.
-        seconds: that it took.
+        test: photo and truth.
+        shown: the picture as it is kept, of `SHOWN_SIDE` squared pixels.
         full: PSNR and SSIM at the photo's own size; None where that is the editor's.
-        looks: PSNR at the editor's size of what it would have made at each moment of learning.
+        looks: PSNR of what it would have made at each moment of learning.
     """
 
     picture: Tensor
@@ -72,11 +70,6 @@ def count_scores(tasks: Sequence[Task], methods: Sequence[Method], seeds: Sequen
     return len(seeds) * sum(_takes(method, task) for method in methods for task in tasks)
 
 
-def for_page(picture: Tensor) -> Tensor:
-    """A picture scaled down to about `SHOWN_SIDE` squared pixels, where it is larger."""
-    return fit(picture, SHOWN_SIDE, 1) if picture[0].numel() > SHOWN_SIDE**2 else picture
-
-
 def split_of(task: Task, photos: Photos, seed: int, side: int, examples: int = 1, max_side: int = MAX_SIDE) -> Split:
     """The pictures of a task under a seed, at the photos' own size; see `within`."""
     return task.source.split(photos, seed, examples, partial(within, side=side, max_side=max_side))
@@ -92,7 +85,7 @@ def run(
     conditions: Mapping[str, str | None] | None = None,
     max_side: int = MAX_SIDE,
 ) -> Iterator[Result]:
-    """Score methods on edits, one after the other.
+    """Score methods on edits: yields a result for every edit, method and seed, in this order.
 
     Methods get pictures at their own size, one at a time. What they make is compared at the editor's size and, where
     the photo has another, at the photo's. A score is taken from `folder` where all that it depends on is what it was:
@@ -100,19 +93,9 @@ def run(
     sampling settings, device and precision, `conditions`, every setting of the recipe, the pixels of the examples, the
     photos and the truths, and the seed.
 
-    Args:
-        editor: the editor to learn and apply with.
-        tasks: the edits.
-        methods: see `methods_for`; those that need words leave out edits without.
-        photos: for edits that are formulas; see `read_photos`.
-        seeds: each picks its own photos for the examples, and is the seed of learning and of sampling. A method that
-            does not look at the pair runs under the first seed only; its result on a photo is the same under all.
-        folder: of scores and pictures; made if it is not there.
-        conditions: see `conditions_of`.
-        max_side: of the longer side of photos, in pixels; see `within`.
-
-    Yields:
-        a result for every edit, method and seed, in this order.
+    A seed picks the photos for the examples, and is the seed of learning and of sampling. Methods that need words leave
+    out edits without; one that does not look at the pair runs under the first seed only, for its result on a photo is
+    the same under all.
     """
     make_folder(folder / "pictures")
     scores = Scores(folder)
@@ -177,7 +160,7 @@ def _output(editor: Editor, learned: Learned, pairs: Sequence[Pair], test: Pair,
     small = Pair(resize(test.before, *size), resize(test.after, *size))
     made = (moment.transfer(pairs, test.before, seed=seed).cpu() for moment in learned.moments)
     looks = [psnr(resize(one, *size), small.after) for one in made]
-    return Output(resize(picture, *size), small, for_page(picture), seconds, full, looks)
+    return Output(resize(picture, *size), small, limited(picture, SHOWN_SIDE), seconds, full, looks)
 
 
 def _score(

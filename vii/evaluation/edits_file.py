@@ -18,9 +18,7 @@ PICTURES, FORMULA = {"before", "after", "photos", "truths"}, {"parts"}
 def read_edits(path: str | Path) -> list[Task]:
     """Edits from a TOML file; docs/evaluation.md says what it holds. Pictures are opened when they are needed.
 
-    Raises:
-        UsageError: the file cannot be read, or an entry is not right.
-        ImageError: a picture or a folder that it names does not exist.
+    Raises UsageError for a file that cannot be read or an entry that is not right, ImageError for missing pictures.
     """
     path = Path(path)
     try:

@@ -12,15 +12,11 @@ LAYOUT = "an example pair 0_0 and 0_1, photos to test on 1_0, 2_0, ..., and thei
 
 
 def read_folders(folder: str | Path, examples: int = 1) -> list[Task]:
-    """The task that a folder of pictures is, or the tasks that its subfolders are.
+    """The task that a folder of pictures is, or the tasks that its subfolders are, with `examples` pairs to learn from.
 
     The authors' layout is `0_0` and `0_1` for the example, `N_0` for a photo to test on, and, which is ours, `N_1` for
     its truth. The other layouts of `vii.pairs` are read too: their first pairs are the examples and each other pair is
     a photo and its truth. A folder without pictures of its own stands for the folders in it, each of them a task.
-
-    Args:
-        folder: of pictures, or of such folders.
-        examples: how many pairs to learn from, the first in the order of their names, numbers by their value.
 
     Raises:
         ImageError: there is no such folder, or pictures in it that belong to no layout; says which.

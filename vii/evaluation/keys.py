@@ -28,9 +28,7 @@ def key(content: Mapping[str, Any]) -> str:
 def conditions_of(editor: Editor, conditions: Mapping[str, str | None] | None = None) -> dict[str, Any]:
     """What every result of an editor depends on: its weights, settings and code, the device and precision it uses.
 
-    Args:
-        editor: that learns and applies.
-        conditions: what cannot be seen from the editor, such as which CLIP was asked for.
+    `conditions` are what cannot be seen from the editor, such as which CLIP was asked for.
     """
     return {
         "code": code_sha256(editor),

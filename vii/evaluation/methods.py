@@ -120,9 +120,7 @@ def methods_for(
         tokens: whether the last row, where it is a recipe that fits a finish, has one before it, called `TOKENS`: the
             same edits without their finish.
 
-    Raises:
-        RecipeError: there is no such recipe.
-        UsageError: no such method, two rows of one name, or a folder without recipes.
+    Raises RecipeError for an unknown recipe, UsageError for an unknown method, two rows of one name, an empty folder.
     """
     found = [Method(BASELINES[name], name, pairs=max(pairs) if find_method(name).pairs else 1) for name in baselines]
     found += [Method(edit[0], edit=edit[1])] if edit else []

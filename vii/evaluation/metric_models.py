@@ -29,12 +29,11 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, eq=False)
 class MetricModels:
-    """Networks to measure with, and what could not be had.
+    """Networks to measure with, each None where it could not be had.
 
     Attributes:
-        clip: the joint space, or None.
-        lpips: two pictures `(3, h, w)` in [0, 1] of one size -> their distance, or None.
-        dino: pictures `(3, h, w)` in [0, 1] -> class tokens `(n, p)`, or None.
+        lpips: two pictures `(3, h, w)` in [0, 1] of one size -> their distance.
+        dino: pictures `(3, h, w)` in [0, 1] -> class tokens `(n, p)`.
         names: network, as in `Metric.network` -> which one it is.
         missing: for each that could not be had, one sentence that says why and what to do.
     """
@@ -65,13 +64,11 @@ def load_metric_models(
         cycle: whether a cycle is measured.
         own_clip: what to call the editor's own CLIP; by default it is named after the editor's model.
 
-    Raises:
-        EditorError: the CLIP or DINO model that is named cannot be loaded.
+    Raises EditorError where the CLIP or DINO model that is named cannot be loaded.
     """
-    device = editor.device
     names: dict[str, str] = {}
     missing: list[str] = []
-    joint = load_clip(clip, device, "give a folder or an id with `measure_clip`") if clip else editor.joint
+    joint = load_clip(clip, editor.device, "give a folder or an id with `measure_clip`") if clip else editor.joint
     if joint is None:
         missing.append(
             f"no CLIP measures: the editor '{editor.name}' has no CLIP of its own; name one with `measure_clip`"
@@ -80,35 +77,33 @@ def load_metric_models(
         names[CLIP] = clip or own_clip or f"the editor's own ({editor.space.model})"
     distance = tokens = None
     if truths or cycle:
-        distance, why = _lpips(device)
-        if distance is None:
-            missing.append(why)
-        else:
+        try:
+            distance = _lpips(editor.device)
             names[LPIPS] = "AlexNet, lpips 0.1"
+        except EditorError as error:
+            missing.append(str(error))
     if truths:
-        tokens, why = _dino(dino or DINO_MODEL, device)
-        if tokens is None and dino:
-            raise EditorError(f"{why}; leave `dino` away to do without")
-        if tokens is None:
-            missing.append(why)
-        else:
+        try:
+            tokens = _dino(dino or DINO_MODEL, editor.device)
             names[DINO] = dino or DINO_MODEL
+        except EditorError as error:
+            if dino:
+                raise EditorError(f"{error}; leave `dino` away to do without") from None
+            missing.append(str(error))
     return MetricModels(joint, distance, tokens, names, tuple(missing))
 
 
-def _lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] | None, str]:
+def _lpips(device: torch.device) -> Callable[[Tensor, Tensor], float]:
     """Zhang et al. 2018, AlexNet; its package loads the backbone from torchvision, which would download it."""
     try:
         import lpips
         from torchvision.models import AlexNet_Weights
     except ImportError:
-        return None, "no LPIPS: the package is not there; pip install lpips"
+        raise EditorError("no LPIPS: the package is not there; pip install lpips") from None
     weights = Path(torch.hub.get_dir()) / "checkpoints" / AlexNet_Weights.DEFAULT.url.rpartition("/")[2]
     if not weights.is_file():
-        return (
-            None,
-            f"no LPIPS: AlexNet's weights are not there; put {AlexNet_Weights.DEFAULT.url} into {weights.parent}",
-        )
+        url = AlexNet_Weights.DEFAULT.url
+        raise EditorError(f"no LPIPS: AlexNet's weights are not there; put {url} into {weights.parent}")
     with redirect_stdout(StringIO()):  # it prints what it loads
         network: Any = lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False).to(device)
 
@@ -117,10 +112,10 @@ def _lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] | No
             pictures = [(2 * image.float() - 1).unsqueeze(0).to(device) for image in (first, second)]
             return float(network(*pictures))
 
-    return distance, ""
+    return distance
 
 
-def _dino(model: str, device: torch.device) -> tuple[Callable[[Sequence[Tensor]], Tensor] | None, str]:
+def _dino(model: str, device: torch.device) -> Callable[[Sequence[Tensor]], Tensor]:
     """Class token of a DINO vision transformer, as DreamBooth (arXiv 2208.12242) compares pictures."""
     from huggingface_hub import snapshot_download
     from transformers import AutoModel
@@ -133,7 +128,9 @@ def _dino(model: str, device: torch.device) -> tuple[Callable[[Sequence[Tensor]]
             preprocess = Preprocessing(size, *_statistics(model))
     except (OSError, ValueError, AttributeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if Path(model).exists() else "not in the cache"
-        return None, f"no DINO: the model '{model}' is not to be had here ({reason}); hf download {model}"
+        raise EditorError(
+            f"no DINO: the model '{model}' is not to be had here ({reason}); hf download {model}"
+        ) from None
     network = network.eval().requires_grad_(False).to(device)
 
     def tokens(images: Sequence[Tensor]) -> Tensor:
@@ -142,7 +139,7 @@ def _dino(model: str, device: torch.device) -> tuple[Callable[[Sequence[Tensor]]
             found: Tensor = network(pixel_values=pixels).last_hidden_state[:, 0]
             return found
 
-    return tokens, ""
+    return tokens
 
 
 def _statistics(model: str) -> tuple[Sequence[float], Sequence[float]]:

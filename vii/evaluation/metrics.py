@@ -26,10 +26,8 @@ BAND = 1 << 16
 def psnr(image: Tensor, truth: Tensor) -> float:
     """Peak signal-to-noise ratio in dB, over all pixels and channels; higher is closer.
 
-    `MAX_PSNR` where the pictures are the same, so that means over photos stay finite.
-
-    Raises:
-        UsageError: the two are not images of one size.
+    `MAX_PSNR` where the pictures are the same, so that means over photos stay finite. Raises UsageError for images that
+    are not of one size, as all do here that compare them.
     """
     _check_alike(image, truth)
     total = sum(float((first - second).square().sum()) for first, second in _bands(image, truth))
@@ -40,9 +38,7 @@ def ssim(image: Tensor, truth: Tensor) -> float:
     """Mean structural similarity over channels and window positions, in [-1, 1]; 1 where the pictures are the same.
 
     A gaussian window of 11 x 11 pixels, inside the picture only: no padding, so the result depends on no border rule.
-
-    Raises:
-        UsageError: the two are not images of one size, or a side is shorter than the window.
+    Raises UsageError for a side that is shorter than the window.
     """
     _check_alike(image, truth)
     height, width = image.shape[-2:]
@@ -63,13 +59,8 @@ def ssim(image: Tensor, truth: Tensor) -> float:
 def preserved(image: Tensor, photo: Tensor, truth: Tensor) -> float | None:
     """PSNR in dB between result and photo on the pixels that the truth leaves as they are.
 
-    A pixel is unchanged where no channel of the truth differs from the photo by `UNCHANGED` or more.
-
-    Returns:
-        None where fewer than `MIN_UNCHANGED` of the pixels are unchanged: an edit of the whole picture.
-
-    Raises:
-        UsageError: the three are not images of one size.
+    A pixel is unchanged where no channel of the truth differs from the photo by `UNCHANGED` or more. None where fewer
+    than `MIN_UNCHANGED` of the pixels are: an edit of the whole picture.
     """
     (image, photo), (_, truth) = _comparable(image, photo), _comparable(photo, truth)
     unchanged = (truth - photo).abs().amax(0) < UNCHANGED
@@ -94,12 +85,9 @@ def similarity(first: Tensor, second: Tensor) -> float:
 
 
 def change(before: Tensor, after: Tensor, *, normalised: bool) -> Tensor:
-    """From `(n, p)` features before to those after, mean over rows, `(p,)`, float64.
+    """From features `(n, p)` before to those after, a row a picture or text: mean over rows, `(p,)`, float64.
 
-    Args:
-        before: one row a picture or text.
-        after: likewise.
-        normalised: bring every feature to length 1 before the difference is taken.
+    With `normalised`, every feature is brought to length 1 before the difference is taken.
     """
     before, after = _exact(before), _exact(after)
     if normalised:
@@ -116,9 +104,8 @@ def leakage(results: Sequence[Tensor], tests: Sequence[Pair], example: Pair) -> 
     is in the example as well and would count as leaked where it is drawn badly; so the same share for the other test
     photos, edited alike but never seen while learning, is taken off. That leaves a little less than nothing where they
     happen to explain more. A blend of 10, 20 and 40 % of the example into a right answer gives about 0.15, 0.3 and 0.6
-    where the edit keeps the picture, and less where it covers it.
-
-    Content counts where it stood in the example: content that has moved is not found.
+    where the edit keeps the picture, and less where it covers it. Content counts where it stood in the example: content
+    that has moved is not found.
 
     Args:
         results: `(3, h, w)` each.
@@ -127,9 +114,6 @@ def leakage(results: Sequence[Tensor], tests: Sequence[Pair], example: Pair) -> 
 
     Returns:
         the mean over the results; None for fewer than two, for there is nothing to compare with.
-
-    Raises:
-        UsageError: the pictures are not of one size.
     """
     if len(results) < 2:
         return None
@@ -202,10 +186,7 @@ def _check_alike(image: Tensor, truth: Tensor) -> None:
 def _bands(image: Tensor, truth: Tensor, more: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
     """Both a few rows at a time, as float64: SSIM's variances are small differences of large sums.
 
-    Args:
-        image: `(3, h, w)`.
-        truth: likewise.
-        more: rows that each band has in common with the next one.
+    Each band has `more` rows in common with the next one.
     """
     height, width = image.shape[-2:]
     rows = max(1, BAND // width)

@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..images import Pair, load_image
+from ..images import Pair, limited, load_image
 from ..rendering.html import render
 from ..text import percent
-from .benchmark import Result, for_page, shown
+from .benchmark import SHOWN_SIDE, Result, shown
 from .metric_table import BENCHMARK
 from .report import benchmark_tables
 from .scores import Score
@@ -24,12 +24,7 @@ def page(
 ) -> str:
     """The page as text.
 
-    Args:
-        title: the page's.
-        facts: what was run, in names and values.
-        tasks: the edits.
-        split_of: gives the pictures of the first seed, which are shown.
-        results: of the whole run.
+    `facts` say what was run, in names and values; `split_of` gives the pictures of the first seed, which are shown.
     """
     sections = [
         _section(index, task, split_of(task), [r for r in results if r.score.task == task.name])
@@ -84,5 +79,5 @@ def _learned(score: Score) -> str:
 
 
 def _pair(edit: str, label: str, pair: Pair) -> list[tuple[str, Tensor]]:
-    before, after = for_page(pair.before), for_page(pair.after)
-    return [(f"{edit}, {label}: before", before), (f"{edit}, {label}: after, as it should be", after)]
+    labels = (f"{edit}, {label}: before", f"{edit}, {label}: after, as it should be")
+    return [(labels[0], limited(pair.before, SHOWN_SIDE)), (labels[1], limited(pair.after, SHOWN_SIDE))]

@@ -1,13 +1,14 @@
 """The paper's measures: how well an edit carries over to photos for which there may be no right answer."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from ..editor import Editor
 from ..errors import UsageError
-from ..images import Pair, fit, resize
+from ..images import Pair, fit, limited, resize
 from ..methods import Learned
 from .methods import NO_EDIT, Method
 from .metric_models import MetricModels
@@ -33,7 +34,7 @@ def evaluate(
     words: tuple[str, str] | None = None,
     conditions: Mapping[str, str | None] | None = None,
 ) -> Iterator[Score]:
-    """Measure methods on tasks.
+    """Measure methods on tasks: yields a score for every task, method and photo, in this order.
 
     Edits are learned from, and applied to, the pictures as they are in their files, as `vii learn` and `vii apply` do.
     They are compared at the size of the result, up to `MEASURED_SIDE`: photo and truth are scaled to it; for CLIP, all
@@ -56,9 +57,6 @@ def evaluate(
         cycle: whether to measure the cycles, for the methods that look at the pairs.
         words: what a photo before and after the edit is a picture of, for the CLIP direction of texts.
         conditions: see `conditions_of`.
-
-    Yields:
-        a score for every task, method and photo, in this order.
 
     Raises:
         UsageError: nothing can be measured, or something is asked for that needs a CLIP or a recipe.
@@ -83,15 +81,17 @@ def evaluate(
             method.edit.check_space(editor.space)
     results = Results(folder, editor, seed, conditions)
     # Not a generator itself: arguments are checked when it is called, not when the first row is asked for.
-    return _Run(editor, models, results, cycle, words).scores(tasks, methods)
+    features = models.clip.text_features(words) if models.clip and words else None
+    return _Run(editor, models, results, cycle, features).scores(tasks, methods)
 
 
+@dataclass(frozen=True)
 class _Run:
-    def __init__(
-        self, editor: Editor, models: MetricModels, results: Results, cycle: bool, words: tuple[str, str] | None
-    ) -> None:
-        self.editor, self.models, self.results, self.cycle = editor, models, results, cycle
-        self.words = models.clip.text_features(words) if models.clip and words else None
+    editor: Editor
+    models: MetricModels
+    results: Results
+    cycle: bool
+    words: Tensor | None  # features of those before and after
 
     def scores(self, tasks: Sequence[Task], methods: Sequence[Method]) -> Iterator[Score]:
         for task in tasks:
@@ -118,7 +118,7 @@ class _Run:
         result = image
         if method.name != NO_EDIT:
             result, path = self.results.applied(method, ready, pairs, image, label)
-        result = _measured(result)
+        result = limited(result, MEASURED_SIDE)
         size = result.shape[-2:]
         before = resize(image, *size)
         found: dict[str, float | None] = dict.fromkeys((metric.name for metric in PAPER), None)
@@ -157,17 +157,11 @@ class _Run:
         return found
 
     def _cycle(
-        self,
-        name: str,
-        method: Method,
-        pairs: Sequence[Pair],
-        photo: Tensor,
-        goal: Tensor,
-        labels: tuple[str, str],
+        self, name: str, method: Method, pairs: Sequence[Pair], photo: Tensor, goal: Tensor, labels: tuple[str, str]
     ) -> dict[str, float | None]:
         """What the method makes of a photo by these pairs, against its goal; labels of the edit and of the picture."""
         ready = self.results.prepared(method, pairs, labels[0])
-        picture = _measured(self.results.applied(method, ready, pairs, photo, labels[1])[0])
+        picture = limited(self.results.applied(method, ready, pairs, photo, labels[1])[0], MEASURED_SIDE)
         goal = resize(goal, *picture.shape[-2:])
         found: dict[str, float | None] = {f"{name}_psnr": psnr(picture, goal)}
         if self.models.clip:
@@ -180,7 +174,3 @@ class _Run:
         """Image features `(n, p)` of pictures scaled to the editor's area."""
         assert self.models.clip is not None
         return self.models.clip.image_features([fit(image, self.editor.resolution, 1) for image in images])
-
-
-def _measured(image: Tensor) -> Tensor:
-    return fit(image, MEASURED_SIDE, 1) if image[0].numel() > MEASURED_SIDE**2 else image

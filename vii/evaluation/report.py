@@ -115,14 +115,10 @@ def paper_table(scores: Sequence[Score]) -> Table:
 def paper_record(scores: Sequence[Score], models: MetricModels, facts: Mapping[str, Any]) -> dict[str, Any]:
     """All of `vii eval`, ready for JSON.
 
-    Args:
-        scores: of the whole run, each of one photo.
-        models: what measured.
-        facts: what was run, in names and values.
-
     Returns:
-        the facts; `metrics`, each with its meaning and the network that measured it; `missing`, what could not be
-        measured and why; `means`, method -> metric -> mean over tasks of the means over their photos; and `rows`.
+        `facts`, what was run in names and values; `metrics`, each with its meaning and the network that measured it;
+        `missing`, what could not be measured and why; `means`, method -> metric -> mean over tasks of the means over
+        their photos; and `rows`, a photo each.
     """
     measured, methods = _measured(scores), unique(score.method for score in scores)
     means = {method: [score for score in scores if score.method == method] for method in methods}

@@ -22,17 +22,7 @@ class Results:
     def __init__(
         self, folder: Path, editor: Editor, seed: int, conditions: Mapping[str, str | None] | None = None
     ) -> None:
-        """Make the folder.
-
-        Args:
-            folder: of `edits/` and `pictures/`.
-            editor: to learn and apply with.
-            seed: of learning and of sampling.
-            conditions: see `conditions_of`.
-
-        Raises:
-            OutputError: it cannot be made or not be written to.
-        """
+        """Make the folder, of `edits/` and `pictures/`, or raise OutputError; for `conditions` see `conditions_of`."""
         self.editor, self.seed = editor, seed
         self.edits, self.pictures = folder / "edits", folder / "pictures"
         make_folder(self.edits)
@@ -40,13 +30,7 @@ class Results:
         self.common = {**conditions_of(editor, conditions), "seed": seed}
 
     def prepared(self, method: Method, pairs: Sequence[Pair], label: str) -> Learned:
-        """A method made ready for these pairs; an edit that it learns is kept.
-
-        Args:
-            method: a row of the comparison.
-            pairs: the examples.
-            label: begins the name of the edit's file.
-        """
+        """A method made ready for these pairs; an edit that it learns is kept, in a file named after `label`."""
         path = self.edits / f"{self._name(label, self._identity(method, pairs))}.safetensors"
         if path.exists():
             edit = load_edit(path)
@@ -59,15 +43,7 @@ class Results:
     def applied(
         self, method: Method, ready: Learned, pairs: Sequence[Pair], photo: Tensor, label: str
     ) -> tuple[Tensor, Path]:
-        """What a method makes of a photo, read back from the 8 bits of its file, and that file.
-
-        Args:
-            method: a row of the comparison.
-            ready: the same, prepared.
-            pairs: the examples.
-            photo: `(3, h, w)` in [0, 1].
-            label: begins the name of its file.
-        """
+        """What a method, prepared, makes of a photo, read back from the 8 bits of its file; and that file."""
         content = {**self._identity(method, pairs), "photo": Pair(photo, photo).sha256()}
         path = self.pictures / f"{self._name(label, content)}.png"
         if not path.exists():

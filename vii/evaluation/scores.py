@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..files import MARK, replacing
+from ..files import MARK, write
 
 # Raised when the file changes its form.
 VERSION = 4
@@ -28,9 +28,6 @@ class Score:
     """One method on one task under one seed, on one photo or as means over all of them.
 
     Attributes:
-        task: name of the task.
-        method: name of the method.
-        seed: of the choice of the examples, of learning and of sampling.
         values: name of a metric -> its value, None where there is none; see `metric_table`.
         describable: whether a short instruction says the edit exactly.
         photo: name of the photo; empty for means over the photos of the task.
@@ -60,11 +57,7 @@ class Scores:
     """The scores in a folder by their key, which names all that they depend on; written after every one of them."""
 
     def __init__(self, folder: Path) -> None:
-        """Read what is there.
-
-        Raises:
-            OutputError: the file there was not written by this version.
-        """
+        """Read what is there, or raise OutputError where it was not written by this version."""
         self.folder, self.path = folder, folder / "scores.json"
         self._rows = _read(self.path) if self.path.exists() else {}
 
@@ -81,8 +74,7 @@ class Scores:
             "version": VERSION,
             "rows": {key: dataclasses.asdict(row) for key, row in self._rows.items()},
         }
-        with replacing(self.path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write(self.path, json.dumps(content, indent=1))
 
     def pictures(self, key: str, count: int) -> Sequence[Path]:
         """Where the first results of a score lie as PNG files."""

@@ -1,17 +1,18 @@
-"""How fast the learning loop is: against the bare UNet at the same samples, and against the authors' loop."""
+"""How fast learning and editing are, side by side with the bare networks of one model, and with the authors' loop."""
 
+import itertools
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
+from ..application import Application, apply
 from ..editor import ENCODER_OUTPUT
 from ..editors.devices import pick_device, pick_dtype
 from ..editors.ip2p import Ip2pEditor, Ip2pSettings
@@ -21,7 +22,7 @@ from ..errors import UsageError
 from ..images import Pair
 from ..inversion import InversionSettings, invert_steps
 from ..inversion.recipes import load_recipe
-from .table import Table
+from .table import Table, number
 
 WORDS = "make it look like a watercolor painting"
 # The first updates allocate memory and choose algorithms.
@@ -30,23 +31,42 @@ WARM_UP = 2
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast one way of learning is.
+    """How fast one way of learning, or of editing photos, is.
 
     Attributes:
-        name: of the way.
-        batch_size: samples an update.
-        branches: passes of the UNet a sample.
-        seconds: mean time of an update.
-        samples_per_second: `batch_size / seconds`.
-        peak_gigabytes: memory at its highest, weights included: of the device on CUDA, of the process elsewhere.
+        batch_size: samples an update, or photos at once.
+        branches: passes of the UNet for each of them.
+        seconds: of an update, the mean; or of a batch of photos, the fastest.
+        peak_gigabytes: of learning, weights included: of the device on CUDA, of the process elsewhere.
     """
 
     name: str
     batch_size: int
     branches: int
     seconds: float
-    samples_per_second: float
-    peak_gigabytes: float
+    peak_gigabytes: float | None = None
+
+    @property
+    def samples_per_second(self) -> float:
+        """Samples, or photos, a second."""
+        return self.batch_size / self.seconds
+
+
+def table(paces: Sequence[Pace], what: str) -> Table:
+    """The paces as a table, whose first column is called `what`; shares are of the samples a second of the first."""
+    header = [what, "batch", "UNet passes a sample", "seconds", "samples/s", "of the first row", "peak GB"]
+    first = paces[0].samples_per_second
+    rows = [
+        [
+            pace.name,
+            *map(str, (pace.batch_size, pace.branches)),
+            f"{pace.seconds:.3f}",
+            *(f"{rate:.2f}" for rate in (pace.samples_per_second, pace.samples_per_second / first)),
+            number(pace.peak_gigabytes, ".2f"),
+        ]
+        for pace in paces
+    ]
+    return Table("", header, rows)
 
 
 def random_stable_diffusion(
@@ -54,13 +74,8 @@ def random_stable_diffusion(
 ) -> Ip2pEditor:
     """InstructPix2Pix of Stable Diffusion 1.5's size (860 M parameters in the UNet) with random weights.
 
-    As slow and as large as the real one, and good for nothing else. The tokenizer is that of the embedded editor.
-
-    Args:
-        resolution: pixels a side; the real one works at 512.
-        device: see `load_ip2p`.
-        dtype: see `load_ip2p`.
-        space: see `load_ip2p`.
+    As slow and as large as the real one, which works at 512 pixels a side, and good for nothing else. The tokenizer is
+    that of the embedded editor. Arguments as `load_ip2p`.
     """
     import diffusers
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -87,29 +102,22 @@ def random_stable_diffusion(
     return Ip2pEditor(model, name="random", settings=Ip2pSettings(), resolution=resolution)
 
 
-def learning_pace(name: str, editor: Ip2pEditor, settings: InversionSettings, updates: int) -> Pace:
-    """Time updates of the loop behind `invert`, probes included."""
-    side = editor.resolution
-    pair = Pair(*torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)))
-    settings = replace(settings, init="text", init_text=WORDS, max_train_steps=1 + WARM_UP + updates, clip_weight=0.0)
-    loop = invert_steps(editor, [pair], settings)
-    start = next(loop)  # the starting text: everything that is done once lies before it
-    first = next(loop)
-    branches = (first.samples - start.samples) // settings.batch_size
-
-    def update() -> None:
-        next(loop)
-
-    return _pace(name, editor, settings.batch_size, branches, update, updates)
+def learning_paces(editor: Ip2pEditor, recipe: InversionSettings, updates: int) -> list[Pace]:
+    """The bare UNet, our loop by a recipe and the authors', all in the editor's precision, by so many updates each."""
+    authors = replace(load_recipe("visii"), probe_every=2 + WARM_UP + updates)
+    return [
+        _bare(editor, recipe.batch_size, updates),
+        _loop(f"recipe {recipe.recipe}", editor, recipe, updates),
+        _loop("recipe visii: the authors' loop", editor, authors, updates),
+    ]
 
 
-def bare_pace(editor: Ip2pEditor, batch_size: int, updates: int) -> Pace:
-    """Time the UNet alone: forward, and backward to the instruction rows, on random input of the same size."""
+def _bare(editor: Ip2pEditor, batch_size: int, updates: int) -> Pace:
+    """The UNet alone: forward, and backward to the instruction rows, on random input of the same size."""
     unet, side = editor.parts.unet, editor.resolution // 8
     generator = torch.Generator().manual_seed(0)
-    shape = (batch_size, unet.config.in_channels, side, side)
-    noisy = torch.randn(shape, generator=generator).to(editor.device, editor.parts.dtype)
-    noisy = noisy.contiguous(memory_format=torch.channels_last)
+    noisy = torch.randn((batch_size, unet.config.in_channels, side, side), generator=generator)
+    noisy = noisy.to(editor.device, editor.parts.dtype, memory_format=torch.channels_last)
     timesteps = torch.linspace(0, editor.num_timesteps - 1, batch_size).long().to(editor.device)
     rows = editor.instruct(WORDS).encoded().rows.to(editor.device, editor.parts.dtype).requires_grad_(True)
 
@@ -118,74 +126,104 @@ def bare_pace(editor: Ip2pEditor, batch_size: int, updates: int) -> Pace:
         predicted: Tensor = unet(noisy, timesteps, rows.expand(batch_size, -1, -1), return_dict=False)[0]
         predicted.float().square().mean().backward()
 
-    return _pace("bare UNet, forward and backward", editor, batch_size, 1, update, updates)
+    return _learning("bare UNet, forward and backward", editor, batch_size, 1, update, updates)
 
 
-def compare(editor: Ip2pEditor, recipe: InversionSettings, updates: int) -> list[Pace]:
-    """The bare UNet, our loop and the authors', side by side on one model.
+def _loop(name: str, editor: Ip2pEditor, settings: InversionSettings, updates: int) -> Pace:
+    """The loop behind `invert`, probes included."""
+    side = editor.resolution
+    pair = Pair(*torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)))
+    settings = replace(settings, init="text", init_text=WORDS, max_train_steps=1 + WARM_UP + updates, clip_weight=0.0)
+    loop = invert_steps(editor, [pair], settings)
+    start = next(loop)  # the starting text: everything that is done once lies before it
+    first = next(loop)
+    branches = (first.samples - start.samples) // settings.batch_size
+    return _learning(name, editor, settings.batch_size, branches, lambda: next(loop), updates)
+
+
+def _learning(
+    name: str, editor: Ip2pEditor, batch_size: int, branches: int, update: Callable[[], object], updates: int
+) -> Pace:
+    with _peak_memory(editor.device) as peak:
+        times = [_timed(update, editor.device) for _ in range(WARM_UP + updates)]
+    seconds = statistics.fmean(times[WARM_UP:])  # not the median: looks at the probe set are part of the loop
+    return Pace(name, batch_size, branches, seconds, peak() / 1e9)
+
+
+def editing_paces(
+    editor: Ip2pEditor,
+    photos: Sequence[Tensor],
+    *,
+    batch: int | None = None,
+    rounds: int = 8,
+) -> list[Pace]:
+    """The bare networks and ours, in turn, with the model's recommended settings.
 
     Args:
-        editor: in the precision that is of interest; the authors' loop runs in the same.
-        recipe: ours.
-        updates: timed ones of each.
+        editor: in the precision that is of interest.
+        photos: `(3, h, w)` in [0, 1], of one working size, so that every batch is full.
+        batch: photos that go through the networks at once; None for as many as `Application` takes.
+        rounds: timed batches of each.
+
+    Returns:
+        the UNet and the autoencoder alone, the UNet alone, `Application.many`, and `vii.apply` photo by photo.
     """
-    authors = replace(load_recipe("visii"), probe_every=2 + WARM_UP + updates)
+    plan = Application(editor, text=WORDS)
+    batch, steps = batch or plan.batch, plan.settings.num_inference_steps
+    passes = editor.num_branches([1.0], plan.settings)
+    latents = editor.encode(photos[0]).condition.expand(batch, -1, -1, -1).contiguous()
+    seen = torch.zeros(passes * batch, editor.parts.unet.config.in_channels, *latents.shape[-2:])
+    seen = seen.to(editor.device, editor.parts.dtype, memory_format=torch.channels_last)
+    rows = plan.branches[0][0].rows.to(editor.device, editor.parts.dtype).expand(len(seen), -1, -1)
+    timestep = torch.tensor([editor.num_timesteps - 1], device=editor.device)
+    pixels = editor.parts.vae.decode(latents, return_dict=False)[0].detach()
+    photo = itertools.cycle(photos)
+
+    @torch.no_grad()
+    def unet() -> None:
+        for _ in range(steps):
+            editor.parts.unet(seen, timestep, rows, return_dict=False)
+
+    @torch.no_grad()
+    def networks() -> None:
+        editor.parts.vae.encode(pixels)
+        unet()
+        editor.parts.vae.decode(latents)
+
+    ways: dict[str, Callable[[], object]] = {
+        "bare UNet and autoencoder": networks,
+        "bare UNet": unet,
+        "Application.many": lambda: list(plan.many(itertools.islice(photo, batch), batch=batch)),
+        "vii.apply, photo by photo": lambda: [apply(editor, None, next(photo), text=WORDS) for _ in range(batch)],
+    }
+    # The first round allocates memory and chooses algorithms.
+    times = [[_timed(way, editor.device) for way in ways.values()] for _ in range(rounds + 1)][1:]
     return [
-        bare_pace(editor, recipe.batch_size, updates),
-        learning_pace(f"recipe {recipe.recipe}", editor, recipe, updates),
-        learning_pace("recipe visii: the authors' loop", editor, authors, updates),
+        Pace(name, batch, passes * steps, min(own)) for name, own in zip(ways, zip(*times, strict=True), strict=True)
     ]
 
 
-def table(paces: Sequence[Pace]) -> Table:
-    """The paces as a table; ratios are to the first row, by sample."""
-    columns = "loop|batch|UNet passes a sample|seconds an update|samples/s|time a sample, ratio|peak GB"
-    return Table(
-        "",
-        columns.split("|"),
-        [
-            [
-                pace.name,
-                str(pace.batch_size),
-                str(pace.branches),
-                f"{pace.seconds:.3f}",
-                f"{pace.samples_per_second:.2f}",
-                f"{paces[0].samples_per_second / pace.samples_per_second:.2f}",
-                f"{pace.peak_gigabytes:.2f}",
-            ]
-            for pace in paces
-        ],
-    )
-
-
-def _pace(
-    name: str, editor: Ip2pEditor, batch_size: int, branches: int, update: Callable[[], Any], updates: int
-) -> Pace:
-    times = []
-    with _peak_memory(editor.device) as peak:
-        for index in range(WARM_UP + updates):
-            started = time.perf_counter()
-            update()
-            if editor.device.type == "cuda":
-                torch.cuda.synchronize(editor.device)
-            if index >= WARM_UP:
-                times.append(time.perf_counter() - started)
-    seconds = statistics.fmean(times)  # not the median: looks at the probe set are part of the loop
-    return Pace(name, batch_size, branches, seconds, batch_size / seconds, peak() / 1e9)
+def _timed(work: Callable[[], object], device: torch.device) -> float:
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
 
 
 @contextmanager
 def _peak_memory(device: torch.device) -> Iterator[Callable[[], float]]:
-    """Bytes at the highest while the block ran; 0 where that cannot be told."""
+    """Bytes at the highest while the block ran; the system's own high-water mark would remember the loops before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         yield lambda: torch.cuda.max_memory_allocated(device)
         return
-    highest, done = [_resident()], threading.Event()
+    process, done = psutil.Process(), threading.Event()
+    highest = [process.memory_info().rss]
 
     def watch() -> None:
         while not done.wait(0.02):
-            highest[0] = max(highest[0], _resident())
+            highest[0] = max(highest[0], process.memory_info().rss)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -194,12 +232,3 @@ def _peak_memory(device: torch.device) -> Iterator[Callable[[], float]]:
     finally:
         done.set()
         watcher.join()
-
-
-def _resident() -> int:
-    """Bytes of this process in memory; the system's own high-water mark would remember the loops before."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return 0
-    return pages * 4096

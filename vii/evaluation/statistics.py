@@ -25,13 +25,7 @@ QUALITY = [metric for metric in BENCHMARK if metric.network != COST]
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over edits and seeds.
-
-    Attributes:
-        mean: over the seeds' means over edits.
-        spread: standard deviation of the seeds' means; None for one seed.
-        edits: how many have this figure.
-    """
+    """A mean over the seeds' means over edits, its standard deviation over the seeds, and how many edits have it."""
 
     mean: float
     spread: float | None

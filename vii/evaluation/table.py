@@ -10,13 +10,7 @@ NOTHING = "-"
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first cell of each row is its heading, and the other columns stand to the right.
-
-    Attributes:
-        caption: what it shows; may be empty.
-        header: of the columns.
-        rows: of texts.
-    """
+    """A table of texts; the first cell of each row is its heading, and the other columns stand to the right."""
 
     caption: str
     header: Sequence[str]

@@ -33,7 +33,6 @@ class Case:
     Nothing large is held: files are read, and formulas worked out, whenever the pictures are asked for.
 
     Attributes:
-        name: of the photo.
         photo: `(3, h, w)` in [0, 1], or a file.
         truth: likewise, or the formula that makes it from the photo; None where it is not known.
         scale: what is done to pictures before all else.
@@ -47,15 +46,11 @@ class Case:
     disturb: Callable[[Pair], Pair] = as_it_is
 
     def read(self) -> tuple[Tensor, Tensor | None]:
-        """Photo and truth, of one size.
-
-        Raises:
-            ImageError: a file cannot be read, or the two do not show one frame.
-        """
-        if self.truth is not None:
-            pair = self.pair()
-            return pair.before, pair.after
-        return self.scale(load_image(self.photo) if isinstance(self.photo, Path) else self.photo), None
+        """Photo and truth, of one size; ImageError where a file cannot be read, or the two do not show one frame."""
+        if self.truth is None:
+            return self._scaled(self.photo), None
+        pair = self.pair()
+        return pair.before, pair.after
 
     def pair(self) -> Pair:
         """Photo and truth, where there is a truth."""
@@ -64,19 +59,16 @@ class Case:
         if isinstance(photo, Path) and isinstance(truth, Path):
             both = Pair.open(photo, truth)
             return self.disturb(Pair(self.scale(both.before), self.scale(both.after)))
-        before = self.scale(load_image(photo) if isinstance(photo, Path) else photo)
-        assert not isinstance(truth, Path)
-        return self.disturb(Pair(before, self.scale(truth) if isinstance(truth, Tensor) else truth(before)))
+        before = self._scaled(photo)
+        return self.disturb(Pair(before, truth(before) if callable(truth) else self._scaled(truth)))
+
+    def _scaled(self, picture: Tensor | Path) -> Tensor:
+        return self.scale(load_image(picture) if isinstance(picture, Path) else picture)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The pictures of one task under one seed.
-
-    Attributes:
-        examples: with their answers, to learn from; a method may take the first few of them.
-        queries: photos never seen while learning.
-    """
+    """The pictures of one task under one seed: examples to learn from, and photos never seen while learning."""
 
     examples: tuple[Case, ...]
     queries: tuple[Case, ...]
@@ -95,16 +87,10 @@ class Source(Protocol):
     """Where the pictures of a task come from."""
 
     def split(self, photos: Photos, seed: int, examples: int = 1, scale: Scale = as_it_is) -> Split:
-        """The pictures under one seed.
+        """The pictures under one seed, which says which photos become examples; all of them scaled.
 
-        Args:
-            photos: for edits that are formulas, by name; see `read_photos`.
-            seed: says which photos become examples.
-            examples: how many.
-            scale: what is done to all pictures.
-
-        Raises:
-            UsageError: there are not as many examples, or nothing is left to test on.
+        `photos` are for edits that are formulas, by name; see `read_photos`. Raises UsageError where there are not as
+        many examples, or nothing is left to test on.
         """
 
 
@@ -144,14 +130,7 @@ class ByFiles:
 
 @dataclass(frozen=True)
 class Task:
-    """An edit to be learned.
-
-    Attributes:
-        name: what tables call it.
-        source: its pictures.
-        words: the closest instruction; empty where there is none.
-        describable: whether those words say it exactly.
-    """
+    """An edit to be learned: its pictures, the closest words, where there are any, and whether those say it exactly."""
 
     name: str
     source: Source
@@ -169,11 +148,7 @@ def shipped_tasks() -> list[Task]:
 
 
 def choose(tasks: Sequence[Task], names: Sequence[str] = (), few: int | None = None) -> list[Task]:
-    """The tasks of these names; without names all, or `few` describable and as many others, spread evenly.
-
-    Raises:
-        UsageError: a name that is not there.
-    """
+    """The tasks of these names; without names all, or `few` describable and as many others, spread evenly."""
     known = [task.name for task in tasks]
     for name in names:
         if name not in known:
@@ -186,11 +161,7 @@ def choose(tasks: Sequence[Task], names: Sequence[str] = (), few: int | None = N
 
 
 def read_photos(
-    folder: str | Path | None,
-    count: int,
-    scale: Scale = as_it_is,
-    examples: int = 1,
-    seeds: int = 1,
+    folder: str | Path | None, count: int, scale: Scale = as_it_is, examples: int = 1, seeds: int = 1
 ) -> dict[str, Tensor | Path]:
     """Photos by name, spread evenly over the sorted names: at least `count` to test on besides those of the examples.
 
@@ -229,11 +200,7 @@ def read_photos(
 
 
 def refuse_doubles(paths: Sequence[Path], where: str) -> None:
-    """Files that differ in their suffix alone cannot be told apart by name.
-
-    Raises:
-        UsageError: there are such files.
-    """
+    """Raise UsageError for files that differ in their suffix alone, which cannot be told apart by name."""
     stems = [path.stem for path in paths]
     for path in paths:
         if stems.count(path.stem) > 1:
@@ -243,10 +210,7 @@ def refuse_doubles(paths: Sequence[Path], where: str) -> None:
 def within(image: Tensor, side: int, max_side: int) -> Tensor:
     """A photo at its own size, scaled down where its longer side has more than `max_side` pixels.
 
-    Args:
-        image: `(3, h, w)` in [0, 1].
-        side: of the square that an editor works at: a picture of a smaller area is scaled up to that one.
-        max_side: in pixels.
+    A picture of a smaller area than the square of `side` pixels that an editor works at is scaled up to that.
     """
     height, width = image.shape[-2:]
     share = max(min(1.0, max_side / max(height, width)), side / (height * width) ** 0.5)

@@ -29,9 +29,8 @@ MOST_STORED, RESAMPLED = 87, 65
 class LutError:
     """How far a written table is from the edit itself, over all pixels of the shipped photos.
 
-    Attributes:
-        psnr: in dB; at most 120, which is more than 16 bits can tell.
-        largest: largest difference of any channel, in levels of 255.
+    `psnr` in dB is at most 120, which is more than 16 bits can tell; `largest` is the largest difference of any
+    channel, in levels of 255.
     """
 
     psnr: float
@@ -43,11 +42,7 @@ class LutError:
 
 
 def color_map(edit: Edit) -> ColorTransform | Lut:
-    """The colour map that an edit is.
-
-    Raises:
-        UsageError: it is none; with the reason.
-    """
+    """The colour map that an edit is; UsageError, with the reason, where it is none."""
     if edit.finish and edit.finish.color and edit.finish.is_color_map:
         return edit.finish.color
     cause = "what the picture shows" if edit.needs_editor else "its place in the picture"
@@ -60,14 +55,10 @@ def color_map(edit: Edit) -> ColorTransform | Lut:
 def export_lut(edit: Edit, path: str | Path, kind: str, *, weight: float = 1.0) -> LutError:
     """Write an edit as a 3D LUT of 33 points a side (`cube`), or as a Hald CLUT of level 8, 16 bits a channel (`hald`).
 
-    A table that was imported goes out with its own points.
+    A table that was imported goes out with its own points. Returns what the file, read back, makes of the shipped
+    photos, against the edit itself.
 
-    Returns:
-        what the file, read back, makes of the shipped photos, against the edit itself.
-
-    Raises:
-        UsageError: the edit is no colour map, the weight is no number in its range, or the name does not fit the kind.
-        OutputError: the file cannot be written.
+    Raises UsageError where the edit is no colour map, the weight is no number in its range, or the name does not fit.
     """
     ((_, weight),) = weighted_edits([(edit, weight)])
     transform = color_map(edit)
@@ -84,26 +75,18 @@ def export_lut(edit: Edit, path: str | Path, kind: str, *, weight: float = 1.0) 
 
 
 def check_lut_name(path: str | Path, kind: str) -> None:
-    """Refuse a name that does not fit a kind of table.
-
-    Raises:
-        UsageError: it does not.
-    """
+    """Raise UsageError for a name that does not fit a kind of table."""
     if Path(path).suffix.lower() not in KINDS[kind]:
         raise UsageError(f"{path}: {kind} files are named *{', *'.join(KINDS[kind])}")
 
 
 def import_lut(path: str | Path) -> tuple[Edit, LutError | None]:
-    """An edit from a `.cube` file or a picture that is a Hald CLUT; it needs no editor.
+    """An edit, without a title, from a `.cube` file or a picture that is a Hald CLUT; it needs no editor.
 
     The table is kept as it is, 12 bytes a point: 431 kB for 33 points a side, 3.3 MB for 65. One of more than 87 does
-    not fit into an edit file, and is sampled anew with 65.
+    not fit into an edit file, and is sampled anew with 65; only then the second value says how far it is from the file.
 
-    Returns:
-        the edit, without a title, and how far it is from the file where it was sampled anew.
-
-    Raises:
-        ImageError: the file is no valid table.
+    Raises ImageError where the file is no valid table.
     """
     lut, error = read_lut(path), None
     if len(lut.table) > MOST_STORED:
@@ -124,11 +107,7 @@ def is_cube(path: str | Path) -> bool:
 
 
 def read_lut(path: str | Path) -> Lut:
-    """The table in a `.cube` file, or in a picture that is a Hald CLUT.
-
-    Raises:
-        ImageError: the file is no valid table.
-    """
+    """The table in a `.cube` file, or in a picture that is a Hald CLUT; ImageError where it is no valid one."""
     if is_cube(path):
         return read_cube(path)
     picture = read_picture(path)

@@ -146,21 +146,13 @@ def _distance(rows: Tensor, expected: Tensor) -> float:
 
 
 def export_npz(edit: Edit, editor: Editor, path: str | Path, *, any_model: bool = False) -> None:
-    """Write an edit as plain arrays that `numpy.load` reads without pickle.
+    """Write an edit, by the editor it was learned with, as plain arrays that `numpy.load` reads without pickle.
 
     `tokens (k, d)`, `start ()`, `init_text ()`, `base_model ()`, and for this editor `prompt_embeds (1, n, d)` and
     `negative_prompt_embeds (1, n, d)`, all float32 or text; of an editor that reads a pooled vector also
-    `pooled_prompt_embeds (1, p)` and `negative_pooled_prompt_embeds (1, p)`.
+    `pooled_prompt_embeds (1, p)` and `negative_pooled_prompt_embeds (1, p)`. For `any_model` see `Edit.check_space`.
 
-    Args:
-        edit: what to export.
-        editor: the editor it was learned with.
-        path: of the file to write, `*.npz`.
-        any_model: see `Edit.check_space`.
-
-    Raises:
-        EditorMismatch: the edit was learned for another instruction space.
-        OutputError: the name does not end in `.npz`, or it cannot be written.
+    Raises EditorMismatch for an edit of another instruction space, OutputError where no `*.npz` can be written there.
     """
     import numpy as np
 
@@ -194,9 +186,7 @@ def prompt_embeds(edit: Edit, pipeline: Any, *, any_model: bool = False) -> Tens
         any_model: see `Edit.check_space`; needed for edit files of format version 1 in half precision, in which they do
             not recognise the model.
 
-    Raises:
-        EditorMismatch: the pipeline is not of the model that the edit was learned with.
-        UsageError: not such a pipeline, or one in half precision and an edit of format version 1.
+    Raises EditorMismatch for a pipeline of another model, UsageError for what is no such pipeline.
     """
     wanted = ("tokenizer", "text_encoder", "unet", "vae")
     if missing := [name for name in wanted if getattr(pipeline, name, None) is None]:

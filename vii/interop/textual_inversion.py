@@ -10,15 +10,11 @@ from pathlib import Path
 from ..edit_file import SUFFIX, Edit, is_edit_name, tensor_bytes
 from ..editor import INPUT_EMBEDDING
 from ..errors import OutputError, UsageError
-from ..files import replacing
+from ..files import write
 
 DIFFUSERS, COMFYUI = "diffusers-ti", "comfyui"
 # Formats, and what reads them.
-TEXTUAL_INVERSION = {
-    DIFFUSERS: "load_textual_inversion of diffusers",
-    "a1111": "AUTOMATIC1111",
-    COMFYUI: "ComfyUI",
-}
+TEXTUAL_INVERSION = {DIFFUSERS: "load_textual_inversion of diffusers", "a1111": "AUTOMATIC1111", COMFYUI: "ComfyUI"}
 # The one tensor of an embedding file of AUTOMATIC1111, ComfyUI and kohya's scripts; they go by the name of the file.
 EMBEDDING = "emb_params"
 MAX_NAME = 64
@@ -27,12 +23,7 @@ MAX_NAME = 64
 def check_textual_inversion(edit: Edit, kind: str) -> None:
     """Refuse an export that would load elsewhere and mean nothing there.
 
-    Args:
-        edit: a learned edit.
-        kind: a key of `TEXTUAL_INVERSION`.
-
-    Raises:
-        UsageError: the edit was not learned in input embeddings, or begins with rows that are not its own.
+    Raises UsageError: the edit was not learned in input embeddings, or begins with rows that are not its own.
     """
     if edit.space.kind != INPUT_EMBEDDING:
         raise UsageError(
@@ -56,19 +47,11 @@ def token_name(edit: Edit) -> str:
 
 
 def export_textual_inversion(edit: Edit, path: str | Path, kind: str, name: str | None = None) -> str:
-    """Write an edit as a textual inversion: safetensors, one tensor `(k, d)`, float32.
+    """Write an edit as a textual inversion: safetensors, one tensor `(k, d)`, float32; returns what to write in a
+    prompt.
 
-    For diffusers the tensor is called as the placeholder; for the others `emb_params`, and the file's name is what
-    they call it by.
-
-    Args:
-        edit: learned with an editor in the space "input".
-        path: of the file to write, `*.safetensors`.
-        kind: a key of `TEXTUAL_INVERSION`.
-        name: the placeholder for diffusers; by default `token_name`.
-
-    Returns:
-        what to write in a prompt in the other program.
+    For diffusers the tensor is called as the placeholder, `name` or `token_name`; for the others `emb_params`, and the
+    file's name is what they call it by.
 
     Raises:
         UsageError: see `check_textual_inversion`; or a placeholder that cannot be one, or for a program that has none.
@@ -93,7 +76,6 @@ def export_textual_inversion(edit: Edit, path: str | Path, kind: str, name: str 
         "vii.base_model": edit.space.model,
     }
     written = {key: value for key, value in metadata.items() if value}
-    with replacing(path) as temporary:
-        tensor = {chosen if kind == DIFFUSERS else EMBEDDING: edit.arrays()["tokens"]}
-        temporary.write_bytes(tensor_bytes(tensor, written))
+    tensor = {chosen if kind == DIFFUSERS else EMBEDDING: edit.arrays()["tokens"]}
+    write(path, tensor_bytes(tensor, written))
     return {DIFFUSERS: chosen, COMFYUI: f"embedding:{path.stem}"}.get(kind, path.stem)

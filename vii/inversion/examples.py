@@ -22,12 +22,10 @@ PROBE_SEED = 0x7669_6900
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples to judge an instruction on, b of them.
+    """Samples to judge an instruction on: b noise levels in [0, 1), and for each the index of an encoded view, and a
+    noise.
 
-    Attributes:
-        t: `(b,)` noise levels in [0, 1).
-        which: `(b,)`, for each the index of an encoded view.
-        noise: for each a tensor of the noise shape of its view; views of two sizes may stand in one batch.
+    The noise has the shape of its view; views of two sizes may stand in one batch.
     """
 
     t: Tensor
@@ -38,20 +36,12 @@ class Batch:
 class Examples:
     """The pairs, and the views that the augmentation makes of them, encoded.
 
-    Attributes:
-        encoded: (before, after) of every view; those of one pair follow each other, the pair as it is first.
-        views: how many a pair has.
-        pairs: how many pairs.
+    `encoded` is (before, after) of every view; those of one pair follow each other, the pair as it is first.
     """
 
     def __init__(self, editor: Editor, pairs: Sequence[Pair], augment: str = "none", seed: int = 0) -> None:
-        """Encode every view once, so that a step of learning costs the same whatever the augmentation.
-
-        Args:
-            editor: a frozen editor.
-            pairs: one or more, of any sizes.
-            augment: see `views`.
-            seed: decides the views.
+        """Encode every view once, so that a step of learning costs the same whatever the augmentation; `seed` decides
+        them.
         """
         generator = torch.Generator().manual_seed(seed)
         made = [views(pair, augment, generator) for pair in pairs]
@@ -84,10 +74,9 @@ class Examples:
     def probes(self, settings: InversionSettings) -> Batch:
         """The fixed set that progress is judged on: the pairs as they are, all at the same number of noise levels.
 
-        Returns:
-            `probe_size` samples at least, a multiple of the number of pairs, so that each pair counts the same; levels
-            spaced by the rule of learning, dealt out to the pairs in turn. Neither these nor the noise depend on a
-            run's seed.
+        `probe_size` samples at least, a multiple of the number of pairs, so that each pair counts the same; levels
+        spaced by the rule of learning, dealt out to the pairs in turn. Neither these nor the noise depend on a run's
+        seed.
         """
         count = -(-settings.probe_size // self.pairs) * self.pairs
         density = settings.timestep_density if settings.timesteps == "stratified" else 1.0

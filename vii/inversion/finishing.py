@@ -14,16 +14,10 @@ MOST_PAIRS = 8
 
 
 def with_finish(editor: Editor, pairs: Sequence[Pair], edit: Edit, *, seed: int = 0) -> Edit:
-    """The edit with the finish that its pairs call for; see `vii.finish.fit_finish`.
+    """The edit with the finish that its pairs, at their own size, call for; see `vii.finish.fit_finish`.
 
     The edit is applied to its own pairs, to `MOST_PAIRS` of them at most, at weight 1 with the settings that it
     recommends, and every way to bring that to the photo's own pixels is compared with the picture after.
-
-    Args:
-        editor: that it was learned with.
-        pairs: that it was learned from, at their own size.
-        edit: what was learned; a finish that it has is not looked at.
-        seed: of the noise.
     """
     pairs = spread(pairs, MOST_PAIRS)
     plan = Application(editor, edit, seed=seed, finish="none", size="editor")

@@ -60,10 +60,7 @@ class Leaf:
 class Leaves:
     """What is learned of an instruction: its free rows, and its pooled vector where that is asked for.
 
-    Attributes:
-        start: the instruction of the starting text.
-        tokens: the rows.
-        pooled: the vector, in units of the size of its entries at the start; None to keep it.
+    The vector is in units of the size of its entries at the start.
     """
 
     start: Instruction
@@ -72,11 +69,7 @@ class Leaves:
 
     @classmethod
     def of(cls, start: Instruction, pooled: bool = False) -> Self:
-        """The leaves of a starting text.
-
-        Raises:
-            UsageError: the pooled vector is to be learned, and there is none.
-        """
+        """The leaves of a starting text; UsageError where a pooled vector is to be learned and there is none."""
         tokens = Leaf.of(start.tokens, start.scale)
         if not pooled:
             return cls(start, tokens)
@@ -96,10 +89,8 @@ class Leaves:
         return [leaf.values for leaf in (self.tokens, self.pooled) if leaf is not None]
 
     def check_gradient(self, editor: str) -> None:
-        """Refuse a loss in which what is learned has no part; to be called after the first backward pass.
-
-        Raises:
-            EditorError: the gradient of a leaf is exactly zero.
+        """Raise EditorError for a loss in which what is learned has no part; to be called after the first backward
+        pass.
         """
         if not all(values.grad is not None and values.grad.any() for values in self.parameters):
             raise EditorError(NO_GRADIENT.format(editor))

@@ -17,6 +17,7 @@ from ..errors import UsageError
 from ..images import Pair
 from ..instruction import Instruction
 from ..losses import direction_term, edit_direction
+from ..settings import check_seed
 from .examples import Examples
 from .finishing import with_finish
 from .leaf import Leaves
@@ -61,16 +62,15 @@ class Step:
 
 
 def invert(editor: Editor, pairs: Sequence[Pair], settings: InversionSettings | None = None, *, seed: int = 0) -> Edit:
-    """Learn an edit and its finish; Ctrl-C ends it early with the best tokens so far.
+    """Learn an edit and its finish from one or more pairs; Ctrl-C ends it early with the best tokens so far.
 
     Args:
         editor: a frozen editor.
-        pairs: one or more examples of one edit.
+        pairs: examples of one edit.
         settings: how to learn, as from `load_recipe`; by default the recipe `default`.
         seed: makes the run repeatable: the same seed gives the same edit file on the same machine.
 
-    Raises:
-        UsageError: no pair, or settings that this editor cannot follow.
+    Raises UsageError for no pair, or settings that this editor cannot follow.
     """
     if advice := learning_advice(editor):
         warnings.warn(advice, stacklevel=2)
@@ -104,8 +104,7 @@ def invert_steps(
     settings = settings or InversionSettings()
     if not pairs:
         raise UsageError("expected at least one before/after pair")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {seed}")
+    check_seed(seed)
     # Refuses what there is no room for, and what there is not.
     Leaves.of(free(editor.instruct(settings.init_text), settings), settings.learn_pooled)
     return _steps(editor, tuple(pairs), settings, sampling_settings(editor, settings), seed, watch)
@@ -120,6 +119,81 @@ class _Best:
     loss: float
 
 
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What stays the same while learning goes on, and what is told of it.
+
+    `sampling` are the settings that the edit is to be applied with, and a guided loss guided; `null_loss` is that on
+    the probe set without an instruction; `probes` the number of its samples.
+    """
+
+    editor: Editor
+    pairs: Sequence[Pair]
+    settings: InversionSettings
+    sampling: Any
+    seed: int
+    start: Start
+    null_loss: float
+    probes: int
+
+    def report(
+        self, best: _Best, step: int, loss: float, mse: float, clip: float | None, probe: float | None, rate: float
+    ) -> Step:
+        steps, explained, samples = self.settings.max_train_steps, self.explained(best.loss), self.samples(step)
+        edits = partial(self.edit, best, step), partial(self.finished, best, step)
+        return Step(step, steps, loss, mse, clip, probe, explained, samples, rate, *edits)
+
+    def explained(self, loss: float) -> float:
+        """The share of the loss without an instruction that is gone; none where there is no loss to take away."""
+        return 1 - loss / self.null_loss if self.null_loss else 0.0
+
+    def samples(self, step: int) -> int:
+        """Through the UNet after so many updates: looks are at no instruction, at candidates, and on the way."""
+        settings = self.settings
+        on_the_way = step // settings.probe_every + (
+            step == settings.max_train_steps and step % settings.probe_every > 0
+        )
+        looks = 1 + self.start.candidates + on_the_way
+        branches = self.editor.num_branches([1.0], self.sampling) if settings.guided_loss else 1
+        return branches * (step * settings.batch_size + looks * self.probes)
+
+    def edit(self, best: _Best, step: int) -> Edit:
+        """The edit that was best after so many updates."""
+        settings, start = self.settings, self.start
+        training = {
+            "recipe": settings.recipe,
+            "init": settings.init,
+            **({"init_caption": start.caption} if start.caption else {}),
+            "seed": self.seed,
+            "noise": settings.noise,
+            **({"augment": settings.augment} if settings.augment != "none" else {}),
+            "steps": step,
+            "best_step": best.step,
+            "samples": self.samples(step),
+            "loss_null": round(self.null_loss, 6),
+            "loss_start": round(start.loss, 6),
+            "loss": round(best.loss, 6),
+            "explained_start": round(self.explained(start.loss), 4),
+            "explained": round(self.explained(best.loss), 4),
+        }
+        return Edit(
+            tokens=best.instruction.tokens.float().cpu(),
+            pooled=best.instruction.pooled if settings.learn_pooled else (),
+            space=self.editor.space,
+            editor=self.editor.name,
+            init_text=start.text,
+            start=start.instruction.free[0],
+            resolution=self.editor.resolution,
+            settings=dataclasses.asdict(self.sampling),
+            training=training,
+            pairs=tuple(pair.sha256() for pair in self.pairs),
+        )
+
+    def finished(self, best: _Best, step: int) -> Edit:
+        edit = self.edit(best, step)
+        return with_finish(self.editor, self.pairs, edit, seed=self.seed) if self.settings.finish == "auto" else edit
+
+
 def _steps(
     editor: Editor,
     pairs: Sequence[Pair],
@@ -130,34 +204,22 @@ def _steps(
 ) -> Iterator[Step]:
     """Minimise `mse_weight * MSE - clip_weight * min(cos, cap)` over the tokens (arXiv 2307.14331, section 3)."""
     examples = Examples(editor, pairs, settings.augment, seed)
-    guidance = sampling if settings.guided_loss else None
-    probes, last = examples.probes(settings), settings.max_train_steps
+    probes, guidance = examples.probes(settings), sampling if settings.guided_loss else None
     probe: Callable[[Instruction], float] = partial(examples.mean_loss, probes, guidance=guidance)
     null_loss = probe(editor.instruct(""))
     start = choose_start(editor, pairs, settings, seed, probe, watch)
-    direction = _direction(editor, pairs) if settings.clip_weight else None
-    branches = editor.num_branches([1.0], sampling) if settings.guided_loss else 1
-
-    def report(step: int, loss: float, mse: float, clip: float | None, probed: float | None, rate: float) -> Step:
-        looks = 1 + start.candidates + step // settings.probe_every + (step == last and step % settings.probe_every > 0)
-        samples = branches * (step * settings.batch_size + looks * len(probes.t))
-        learned = partial(_edit, editor, pairs, settings, sampling, seed, start, null_loss, best, step, samples)
-        finished = partial(_finished, editor, pairs, settings, seed, learned)
-        return Step(
-            step, last, loss, mse, clip, probed, _explained(best.loss, null_loss), samples, rate, learned, finished
-        )
-
+    run = _Run(editor, pairs, settings, sampling, seed, start, null_loss, len(probes.t))
+    cosine = _cosine(editor, pairs, settings.clip_cap) if settings.clip_weight else None
     leaves = Leaves.of(start.instruction, settings.learn_pooled)
     optimizer = torch.optim.AdamW(leaves.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     best, stale = _Best(start.instruction, 0, start.loss), 0
-    yield report(0, math.nan, math.nan, None, best.loss, math.nan)
+    yield run.report(best, 0, math.nan, math.nan, None, best.loss, math.nan)
     for step, batch in enumerate(examples.draws(settings, seed), start=1):
         rate = optimizer.param_groups[0]["lr"] = learning_rate_at(step - 1, settings) * leaves.tokens.unit
         instruction = leaves.instruction.encoded()  # once for both terms of the loss
         mse = examples.loss(batch, instruction, guidance).mean()
-        loss, clip = settings.mse_weight * mse, None
-        if direction is not None and isinstance(editor.joint, RowSpace):
-            clip = direction_term(editor.joint.project(instruction.rows), direction, settings.clip_cap)
+        loss, clip = settings.mse_weight * mse, cosine(instruction.rows) if cosine else None
+        if clip is not None:
             loss = loss - settings.clip_weight * clip.to(loss.device)
         optimizer.zero_grad()
         if loss.requires_grad:
@@ -167,19 +229,19 @@ def _steps(
         optimizer.step()
 
         probed = None
-        if step % settings.probe_every == 0 or step == last:
+        if step % settings.probe_every == 0 or step == settings.max_train_steps:
             with torch.no_grad():
                 told = leaves.instruction
             probed = probe(told)
             stale = 0 if probed < best.loss * (1 - settings.min_improvement) else stale + 1
-            if probed < best.loss:
-                best = _Best(told, step, probed)
-        yield report(step, loss.item(), mse.item(), None if clip is None else clip.item(), probed, rate)
+            best = _Best(told, step, probed) if probed < best.loss else best
+        yield run.report(best, step, loss.item(), mse.item(), None if clip is None else clip.item(), probed, rate)
         if settings.patience and stale >= settings.patience:
             return
 
 
-def _direction(editor: Editor, pairs: Sequence[Pair]) -> Tensor | None:
+def _cosine(editor: Editor, pairs: Sequence[Pair], cap: float) -> Callable[[Tensor], Tensor] | None:
+    """Rows `(n, d)` -> how well they point along the edit direction of the pairs; see `direction_term`."""
     joint = editor.joint
     if joint is None:
         return None
@@ -189,61 +251,8 @@ def _direction(editor: Editor, pairs: Sequence[Pair]) -> Tensor | None:
             f"'{editor.name}' is not that of a CLIP; set clip_weight=0"
         )
     before = joint.image_features([pair.before for pair in pairs])
-    return edit_direction(before, joint.image_features([pair.after for pair in pairs]))
-
-
-def _edit(
-    editor: Editor,
-    pairs: Sequence[Pair],
-    settings: InversionSettings,
-    sampling: Any,
-    seed: int,
-    start: Start,
-    null_loss: float,
-    best: _Best,
-    steps: int,
-    samples: int,
-) -> Edit:
-    """The edit that was best after so many steps and samples."""
-    training = {
-        "recipe": settings.recipe,
-        "init": settings.init,
-        **({"init_caption": start.caption} if start.caption else {}),
-        "seed": seed,
-        "noise": settings.noise,
-        **({"augment": settings.augment} if settings.augment != "none" else {}),
-        "steps": steps,
-        "best_step": best.step,
-        "samples": samples,
-        "loss_null": round(null_loss, 6),
-        "loss_start": round(start.loss, 6),
-        "loss": round(best.loss, 6),
-        "explained_start": round(_explained(start.loss, null_loss), 4),
-        "explained": round(_explained(best.loss, null_loss), 4),
-    }
-    return Edit(
-        tokens=best.instruction.tokens.float().cpu(),
-        pooled=best.instruction.pooled if settings.learn_pooled else (),
-        space=editor.space,
-        editor=editor.name,
-        init_text=start.text,
-        start=start.instruction.free[0],
-        resolution=editor.resolution,
-        settings=dataclasses.asdict(sampling),
-        training=training,
-        pairs=tuple(pair.sha256() for pair in pairs),
-    )
-
-
-def _finished(
-    editor: Editor, pairs: Sequence[Pair], settings: InversionSettings, seed: int, learned: Callable[[], Edit]
-) -> Edit:
-    return with_finish(editor, pairs, learned(), seed=seed) if settings.finish == "auto" else learned()
-
-
-def _explained(loss: float, null_loss: float) -> float:
-    """The share of the loss without an instruction that is gone; none where there is no loss to take away."""
-    return 1 - loss / null_loss if null_loss else 0.0
+    direction = edit_direction(before, joint.image_features([pair.after for pair in pairs]))
+    return lambda rows: direction_term(joint.project(rows), direction, cap)
 
 
 def little_learned(edit: Edit) -> bool:

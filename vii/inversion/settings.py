@@ -3,14 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Real
-from typing import Any
 
 from ..arrangement import FINISHES
-from ..captions import INITS, PezSettings
+from ..captions import INITS, TARGETS
 from ..diffusion import BANKED
 from ..errors import UsageError, unknown_name
-from .views import AUGMENTATIONS
+from ..settings import check, setting
+
+TINY = 1e-12  # of what must not be zero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,9 @@ class InversionSettings:
         noise: "fresh": drawn anew for every sample. "bank": one fixed noise a timestep, which can be reused when the
             edit is applied (the authors' way). "reuse": a bank, and the edit file says that applying is to reuse it
             (section 4.3 of the paper).
-        augment: views of every pair to learn from besides itself, the same for before and after; a key of
-            `vii.inversion.views.AUGMENTATIONS`: "none", "flip" (wrong for an edit with a left and a right), or
-            "crop-flip" (wrong for one that is tied to the borders too).
+        augment: views of every pair to learn from besides itself, the same for before and after: "none"; "flip", its
+            mirror image, wrong for an edit with a left and a right (light from one side, writing); or "crop-flip",
+            crops of either too, wrong also for one that is tied to a place or to the borders (a frame, a vignette).
         mse_weight: of the denoising loss.
         clip_weight: of the edit-direction term; not used by an editor without a joint space, and refused by one whose
             joint space is not that of its text encoder.
@@ -67,56 +67,49 @@ class InversionSettings:
     recipe: str = field(default="default", metadata={"assignable": False})
     init: str = "retrieve"
     init_text: str = ""
-    init_candidates: int = 8
+    init_candidates: int = setting(8, least=1, most=1000)
     captioner: str = ""
-    pez_tokens: int = 10
-    pez_steps: int = 3000
+    pez_tokens: int = setting(10, least=1, most=1000)
+    pez_steps: int = setting(3000, least=1, most=1_000_000)
     pez_target: str = "after"
-    tokens: int = 20
+    tokens: int = setting(20, least=0, most=1024)
     learn_pooled: bool = False
-    max_train_steps: int = 100
-    batch_size: int = 4
-    learning_rate: float = 0.1
+    max_train_steps: int = setting(100, least=1, most=1_000_000)
+    batch_size: int = setting(4, least=1, most=4096)
+    learning_rate: float = setting(0.1, least=TINY, most=1e6)
     lr_scheduler: str = "cosine"
-    lr_warmup_steps: int = 10
-    weight_decay: float = 0.0
+    lr_warmup_steps: int = setting(10, least=0, most=1_000_000)
+    weight_decay: float = setting(0.0, least=0, most=1e6)
     timesteps: str = "stratified"
-    timestep_density: float = 4.0
+    timestep_density: float = setting(4.0, least=TINY, most=1000)
     noise: str = "fresh"
     augment: str = "none"
-    mse_weight: float = 1.0
-    clip_weight: float = 0.0
-    clip_cap: float = 0.5
+    mse_weight: float = setting(1.0, least=0, most=1e6)
+    clip_weight: float = setting(0.0, least=-1e6, most=1e6)
+    clip_cap: float = setting(0.5, least=-1, most=1)
     guided_loss: bool = False
-    guidance_scale: float | None = None
-    image_guidance_scale: float | None = None
-    probe_size: int = 8
-    probe_every: int = 20
-    patience: int = 0
-    min_improvement: float = 0.002
+    guidance_scale: float | None = setting(None, least=-100, most=100)
+    image_guidance_scale: float | None = setting(None, least=-100, most=100)
+    probe_size: int = setting(8, least=1, most=4096)
+    probe_every: int = setting(20, least=1, most=1_000_000)
+    patience: int = setting(0, least=0, most=1_000_000)
+    min_improvement: float = setting(0.002, least=0, most=1)
     finish: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
+        check(self)
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        for name, (kind, least, most) in RANGES.items():
-            value = getattr(self, name)
-            if value is None and name.endswith("guidance_scale"):
-                continue
-            if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:  # NaN neither
-                what = "a whole number" if kind is int else "a number"
-                raise UsageError(f"{name} must be {what} from {least:g} to {most:g}, got {value!r}")
         for name in ("init_text", "captioner"):
-            if not isinstance(getattr(self, name), str) or "\0" in getattr(self, name):
+            if "\0" in getattr(self, name):
                 raise UsageError(f"{name} must be a text, got {getattr(self, name)!r}")
         if self.init_text and self.init != "text":
             raise UsageError(f"init_text is the starting text of init 'text', got init '{self.init}' and a text too")
         if self.init != "text" and self.init not in INITS:
             hint = "; a text to start from is init_text, with init 'text'"
             raise UsageError(unknown_name("init", str(self.init), ["text", *INITS]) + hint)
-        _ = self.search  # refuses what cannot be searched for
 
     @staticmethod
     def current(given: Mapping[str, object]) -> dict[str, object]:
@@ -134,11 +127,6 @@ class InversionSettings:
             values["init_text"] = ""  # in place of the one that a recipe had
         return values
 
-    @property
-    def search(self) -> PezSettings:
-        """How "pez" searches for a starting text."""
-        return PezSettings(tokens=self.pez_tokens, steps=self.pez_steps, target=self.pez_target)
-
 
 # Names of before -> of today, for recipes and habits that are older.
 OLD_NAMES: Mapping[str, str] = {
@@ -147,34 +135,12 @@ OLD_NAMES: Mapping[str, str] = {
     "warmup_steps": "lr_warmup_steps",
     "high_noise": "timestep_density",
 }
-TINY = 1e-12  # of what must not be zero
-# Type, least and most of every number.
-RANGES: Mapping[str, tuple[Any, float, float]] = {
-    "init_candidates": (int, 1, 1000),
-    "pez_tokens": (int, 1, 1000),
-    "pez_steps": (int, 1, 1_000_000),
-    "tokens": (int, 0, 1024),
-    "max_train_steps": (int, 1, 1_000_000),
-    "batch_size": (int, 1, 4096),
-    "learning_rate": (Real, TINY, 1e6),
-    "lr_warmup_steps": (int, 0, 1_000_000),
-    "weight_decay": (Real, 0, 1e6),
-    "timestep_density": (Real, TINY, 1000),
-    "mse_weight": (Real, 0, 1e6),
-    "clip_weight": (Real, -1e6, 1e6),
-    "clip_cap": (Real, -1, 1),
-    "guidance_scale": (Real, -100, 100),
-    "image_guidance_scale": (Real, -100, 100),
-    "probe_size": (int, 1, 4096),
-    "probe_every": (int, 1, 1_000_000),
-    "patience": (int, 0, 1_000_000),
-    "min_improvement": (Real, 0, 1),
-}
 CHOICES = {
     "lr_scheduler": ("cosine", "constant"),
+    "pez_target": TARGETS,
     "timesteps": ("stratified", "permutation"),
     "noise": ("fresh", *BANKED),
-    "augment": tuple(AUGMENTATIONS),
+    "augment": ("none", "flip", "crop-flip"),
     "finish": FINISHES,
 }
 

@@ -13,14 +13,10 @@ from .settings import InversionSettings
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """A starting text.
+    """A starting text, its instruction with the rows to learn marked free, and its loss on the probe set.
 
-    Attributes:
-        text: the words.
-        instruction: of these words, with the rows to learn marked free.
-        loss: on the probe set.
-        caption: what was found, where `text` is its beginning, shortened to what the text encoder takes; else empty.
-        candidates: how many texts were tried.
+    `caption` is what was found, where the text is its beginning, shortened to what the text encoder takes; `candidates`
+    how many texts were tried.
     """
 
     text: str
@@ -40,8 +36,7 @@ def choose_start(
 ) -> Start:
     """The text with the least loss on the probe set, of those that `settings.init` finds.
 
-    Raises:
-        UsageError: `tokens = 0` and an empty text, a text that does not fit, or as `starting_texts`.
+    Raises UsageError: `tokens = 0` and an empty text, a text that does not fit, or as `starting_texts`.
     """
     if settings.init == "text":
         found = texts = [settings.init_text]
@@ -52,9 +47,11 @@ def choose_start(
             settings.init,
             settings.init_candidates,
             captioner=settings.captioner,
-            search=settings.search,
             seed=seed,
             watch=watch,
+            tokens=settings.pez_tokens,
+            steps=settings.pez_steps,
+            target=settings.pez_target,
         )
         texts = [shorten(editor, text) for text in found]
     # All texts before the first probe: a large text encoder may have to leave the device for the networks.

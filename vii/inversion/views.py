@@ -1,30 +1,18 @@
 """Joint augmentation: views of a pair that show the same edit, made alike of the picture before and the one after."""
 
-from collections.abc import Mapping
-
 import torch
 
 from ..images import Pair
 
-# What can be asked for, and for which edits it is wrong.
-AUGMENTATIONS: Mapping[str, str] = {
-    "none": "the pair as it is",
-    "flip": "the pair and its mirror image; wrong for an edit with a left and a right (light from one side, writing)",
-    "crop-flip": "the pair, its mirror image and CROPS crops of either; wrong also for an edit tied to the borders or "
-    "to a place in the picture (a frame, a vignette)",
-}
 CROPS = 6
 # The shortest side of a crop, as a share of the picture's.
 LEAST = 0.7
 
 
 def views(pair: Pair, augment: str, generator: torch.Generator) -> list[Pair]:
-    """The pair itself, first, and its other views.
+    """The pair itself, first, and its other views as `InversionSettings.augment` has it.
 
-    Args:
-        pair: h x w pixels.
-        augment: a key of `AUGMENTATIONS`.
-        generator: decides the crops; each keeps the aspect ratio and has sides of `LEAST` to 1 times the pair's.
+    Each crop keeps the aspect ratio and has sides of `LEAST` to 1 times the pair's.
     """
     if augment == "none":
         return [pair]

@@ -36,12 +36,8 @@ def srgb_profile() -> bytes:
 def to_srgb(picture: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
     """Bring a picture of 8 bits to sRGB: relative colorimetric, with black point compensation.
 
-    Args:
-        picture: mode RGB, L, CMYK or LAB.
-        profile: as the file holds it; may be empty or damaged.
-
-    Returns:
-        the picture in mode RGB, and a sentence on what was done; empty where there was nothing to do.
+    The picture has mode RGB, L, CMYK or LAB; its profile may be empty or damaged. Returns it in mode RGB, and a
+    sentence on what was done; empty where there was nothing to do.
     """
     if picture.mode == "LAB" and not profile:
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()

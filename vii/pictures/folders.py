@@ -11,32 +11,18 @@ from .formats import RAW_SUFFIXES, SUFFIXES, readable
 
 LISTED = 3
 # What people keep beside photos and would look for among the results.
-OTHER_PICTURES = {
-    ".gif": "GIF",
-    ".jxl": "JPEG XL",
-    ".jp2": "JPEG 2000",
-    ".psd": "Photoshop",
-    ".xcf": "GIMP",
-    ".svg": "SVG",
-    ".exr": "EXR",
-    ".hdr": "HDR",
-    ".tga": "TGA",
-    ".ppm": "PPM",
-    ".pgm": "PGM",
-    ".ico": "ICO",
-    ".pdf": "PDF",
-}
+PLAIN = (".gif", ".svg", ".exr", ".hdr", ".tga", ".ppm", ".pgm", ".ico", ".pdf")
+OTHER_PICTURES = {suffix: suffix[1:].upper() for suffix in PLAIN}
+OTHER_PICTURES |= {".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".psd": "Photoshop", ".xcf": "GIMP"}
 HEIC = {".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF"}
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What some files and folders stand for.
+    """What some files and folders stand for: the pictures in the order asked for, and what of the folders is left out,
+    why.
 
-    Attributes:
-        paths: the pictures, in the order asked for, those of a folder by name.
-        left_out: files of the folders that are not taken -> why, in a few words. Hidden files and sidecars are no
-            pictures and not counted.
+    Hidden files and sidecars are no pictures and not counted.
     """
 
     paths: list[Path]
@@ -58,8 +44,7 @@ class Pictures:
 def find_pictures(paths: Iterable[str | Path]) -> Pictures:
     """Files and folders -> picture files: a folder stands for the pictures directly in it, hidden files left out.
 
-    Raises:
-        ImageError: a path does not exist or is out of reach, or a folder holds no picture.
+    Raises ImageError: a path does not exist or is out of reach, or a folder holds no picture.
     """
     found: list[Path] = []
     left_out: dict[Path, str] = {}

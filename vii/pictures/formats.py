@@ -54,16 +54,10 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 @contextmanager
 def opened(path: str | Path, *, to_decode: bool = True) -> Iterator[Image.Image]:
-    """A picture whose header has been read and checked, its pixels not yet decoded.
+    """A picture whose header has been read and checked, its size too where it is `to_decode`, its pixels not yet
+    decoded.
 
-    Whatever an image library raises within the block becomes an error of one line.
-
-    Args:
-        path: of the file.
-        to_decode: whether its size is checked.
-
-    Raises:
-        ImageError: it is missing, no picture of a format that is read here, damaged, or of a size that is refused.
+    Whatever an image library raises within the block becomes an ImageError of one line.
     """
     path = expect_file(path, ImageError, "a picture")
     try:
@@ -88,11 +82,7 @@ def opened(path: str | Path, *, to_decode: bool = True) -> Iterator[Image.Image]
 
 
 def identified(path: Path, file: IO[bytes]) -> Image.Image:
-    """The picture in an open file, by its first bytes.
-
-    Raises:
-        ImageError: no format that is read here, or one whose library is not installed.
-    """
+    """The picture in an open file, by its first bytes; ImageError for a format that cannot be read here."""
     head = file.read(64)
     file.seek(0)
     if path.suffix.lower() in RAW_SUFFIXES:
@@ -162,11 +152,7 @@ def _register_avif(path: Path) -> None:
 
 
 def check_size(path: str | Path, width: int, height: int) -> None:
-    """Refuse what no editor can use, or what no machine should decode.
-
-    Raises:
-        ImageError: more than `MAX_PIXELS` pixels, a side under `MIN_SIDE`, or longer than `MAX_ASPECT` times the width.
-    """
+    """Raise ImageError for what no editor can use, or what no machine should decode."""
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"{path}: {width} x {height} is {width * height:,} pixels, the limit is {MAX_PIXELS:,}; scale it down first"

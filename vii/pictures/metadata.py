@@ -41,14 +41,11 @@ def exif_bytes(picture: Image.Image) -> bytes:
 
 
 def written_exif(text: Mapping[str, str], kept: bytes = b"", *, location: bool = False) -> Image.Exif:
-    """The EXIF of a result: the program, `parameters`, and what is carried over from the photo.
+    """The EXIF of a result: the program, `parameters` as UserComment, and what is carried over from a photo's EXIF
+    block.
 
     The orientation is left out, for results are upright; so is the thumbnail, which shows the photo before the edit.
-
-    Args:
-        text: of which `parameters` becomes the UserComment.
-        kept: the photo's EXIF block (`Picture.exif`); empty to carry nothing over.
-        location: whether the photo's GPS directory is carried over.
+    The GPS directory goes along where the `location` is wanted.
     """
     exif = Image.Exif()
     for directory, tag, value in _kept(kept, location=location):

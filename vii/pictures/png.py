@@ -79,13 +79,7 @@ def _unpacked(file: IO[bytes], kind: bytes, start: int, length: int) -> int:
 
 
 def write_deep(file: IO[bytes], pixels: np.ndarray, extra: Sequence[tuple[bytes, bytes]]) -> None:
-    """Write `(h, w, 3)` uint16 as a PNG of 16 bits a channel, band by band.
-
-    Args:
-        file: open for writing.
-        pixels: RGB.
-        extra: kind and contents of the chunks that stand before the pixels.
-    """
+    """Write `(h, w, 3)` uint16 as a PNG of 16 bits a channel, band by band, `extra` chunks before the pixels."""
     height, width, _ = pixels.shape
     file.write(SIGNATURE)
     _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))

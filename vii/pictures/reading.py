@@ -92,8 +92,7 @@ def read_picture(path: str | Path, *, around: int | None = None) -> Picture:
 def pixels_of(picture: Image.Image) -> np.ndarray:
     """A Pillow picture of any mode -> `(h, w, 3)`, upright, in sRGB, on white: uint8, or uint16 for deeper grey.
 
-    Raises:
-        ImageError: it cannot be decoded, or its black and white are not known.
+    Raises ImageError: it cannot be decoded, or its black and white are not known.
     """
     try:
         picture.load()  # which turns a TIFF by itself, and takes the orientation out of its EXIF
@@ -250,10 +249,7 @@ def read_text(path: str | Path) -> dict[str, str]:
     """The texts that a picture carries, where `write_picture` puts them; no pixel is decoded.
 
     Of a PNG the text chunks before the pixels; of the other formats what stands in XMP, and EXIF's UserComment as
-    `parameters`, as other tools write it.
-
-    Raises:
-        ImageError: it is missing, no picture, or damaged.
+    `parameters`, as other tools write it. Raises ImageError for what is no picture, or damaged.
     """
     with opened(path, to_decode=False) as picture:
         return texts_of(picture)

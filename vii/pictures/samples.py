@@ -24,11 +24,7 @@ DEEP_MODES = ("RGB", "RGBA", "RGBX")
 
 
 def check_samples(path: Path, picture: Image.Image) -> None:
-    """Refuse samples whose black and white are not known, and planes that Pillow would misread.
-
-    Raises:
-        ImageError: signed or complex samples; planes of 16 bits.
-    """
+    """Raise ImageError for samples whose black and white are not known, and for planes that Pillow would misread."""
     kinds = _tag(picture, SAMPLE_FORMAT, (1,))
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
     for kind in kinds:
@@ -46,11 +42,7 @@ def is_wide(picture: Image.Image) -> bool:
 
 
 def wide(path: Path, picture: Image.Image) -> np.ndarray:
-    """A grey picture of 12, 16 or 32 bits, or of floats in [0, 1] -> `(h, w)` uint16.
-
-    Raises:
-        ImageError: floats that are not finite or not within [0, 1].
-    """
+    """A grey picture of 12, 16 or 32 bits, or of floats in [0, 1], others refused -> `(h, w)` uint16."""
     array = np.asarray(picture)
     if picture.mode == "F":
         low, high = float(array.min()), float(array.max())

@@ -17,14 +17,7 @@ from .png import LEVEL as PNG_LEVEL
 from .png import text_chunk, write_deep
 from .reading import Picture
 
-OUTPUT_FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
+OUTPUT_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 DEEP = ("PNG", "TIFF")
 QUALITY = 95
 MAX_SIDE = {"JPEG": 65_535, "WEBP": 16_383}
@@ -35,11 +28,7 @@ RENDERING_INTENT = b"\0"
 
 
 def output_format(path: str | Path) -> str:
-    """The format that the name of a result asks for: PNG, JPEG, WEBP or TIFF.
-
-    Raises:
-        UsageError: it asks for none of these.
-    """
+    """The format that the name of a result asks for: PNG, JPEG, WEBP or TIFF; UsageError for any other name."""
     suffix = Path(path).suffix
     if found := OUTPUT_FORMATS.get(suffix.lower()):
         return found

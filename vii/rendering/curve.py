@@ -18,11 +18,7 @@ def learning_curve(steps: Sequence[Step], title: str) -> str:
     """SVG of a run: above, the loss that each update minimised; below, the loss on the fixed probe set.
 
     Two panels, for the two are not the same quantity: the upper one is of other noise at every update and may hold the
-    edit-direction term. What is not finite is left out.
-
-    Args:
-        steps: of one run, in order; it need not have ended.
-        title: a line above; any text.
+    edit-direction term. What is not finite is left out. The run need not have ended; the title is any text.
     """
     reach = steps[-1].steps if steps else 1
     told = f"{title}: explained {steps[-1].explained:.0%} after {steps[-1].step} steps" if steps else title

@@ -22,12 +22,8 @@ class EventLog:
     def __init__(self, folder: Path) -> None:
         """Find out early what is missing; the file itself is opened with the first entry.
 
-        Args:
-            folder: of this run, made if it is not there; TensorBoard shows each folder as a run of its own.
-
-        Raises:
-            UsageError: the package `tensorboard` is not installed.
-            OutputError: the folder cannot be made.
+        TensorBoard shows each folder as a run of its own. Raises UsageError where the package `tensorboard` is missing,
+        OutputError where the folder cannot be made.
         """
         try:
             from torch.utils.tensorboard import SummaryWriter

@@ -17,7 +17,7 @@ from ..images import find_images, load_image, resize, spread
 from ..library import Entry
 from ..text import percent
 from .html import render
-from .sheets import contact_sheet, inside, thumbnail_image
+from .sheets import at_most, contact_sheet, thumbnail_image
 
 # Pixels: the longer side of a photo in memory, and of a picture on the page.
 WORKING_SIDE, SHOWN_SIDE = 1024, 320
@@ -26,13 +26,7 @@ SHEET_ROWS = 12
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What became of one edit file.
-
-    Attributes:
-        entry: the edit file.
-        results: photo -> the edited photo `(3, h, w)` in [0, 1]; empty where there is a problem.
-        problem: why the edit could not be shown.
-    """
+    """What became of one edit file: photo -> the edited photo `(3, h, w)` in [0, 1], or why it could not be shown."""
 
     entry: Entry
     results: Mapping[str, Tensor] = field(default_factory=dict)
@@ -42,12 +36,8 @@ class Shown:
 def gallery_photos(folder: str | Path | None, count: int) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Photos to show edits on, and what is wrong with those that cannot be read, both by name.
 
-    Args:
-        folder: of photos; None for those that ship with the package.
-        count: how many of them, spread evenly over the sorted names; all where there are fewer.
-
-    Raises:
-        ImageError: no such folder, or not one photo in it that can be read.
+    `count` of a folder, spread evenly over the sorted names; without a folder those that ship with the package.
+    Raises ImageError for no such folder, or not one photo in it that can be read.
     """
     if folder is None:
         return demo_photos(), {}
@@ -55,7 +45,7 @@ def gallery_photos(folder: str | Path | None, count: int) -> tuple[dict[str, Ten
     for path in spread(find_images([folder]), count):
         name = path.stem if path.stem not in photos else path.name
         try:
-            photos[name] = _at_most(load_image(path), WORKING_SIDE)
+            photos[name] = at_most(load_image(path), WORKING_SIDE)
         except ImageError as error:
             problems[path.name] = str(error).removeprefix(f"{path}: ")
     if not photos:
@@ -72,20 +62,17 @@ def show_edits(
     seed: int = 0,
     any_model: bool = False,
 ) -> Iterator[Shown]:
-    """Apply every edit to every photo, with the settings that the edit recommends.
+    """Apply every edit to every photo, with the settings that the edit recommends; yields one `Shown` for each entry.
 
-    Edits of one editor and model follow each other, so that one editor at a time is in memory.
+    Edits of one editor and model follow each other, so that one editor at a time is in memory. Whatever is wrong with
+    an edit is told in its `Shown`, and the others are done.
 
     Args:
         entries: the edit files.
         photos: name -> `(3, h, w)` in [0, 1].
-        load: gives the editor for an edit; called once for each editor, space and model that
-            edits name which need one.
+        load: gives the editor for an edit; called once for each editor, space and model that edits name.
         seed: of all random numbers; the same for each photo.
         any_model: see `Edit.check_space`.
-
-    Yields:
-        one `Shown` for each entry. Whatever is wrong with an edit is told there, and the others are done.
     """
     by_model: dict[tuple[str, ...], list[tuple[Entry, Edit]]] = {}
     for entry in entries:
@@ -104,7 +91,7 @@ def show_edits(
         for entry, edit in group:
             try:
                 plan = Application(editor, edit, seed=seed, any_model=any_model)
-                pictures = (_at_most(picture, SHOWN_SIDE) for picture in plan.many(photos.values()))
+                pictures = (at_most(picture, SHOWN_SIDE) for picture in plan.many(photos.values()))
                 yield Shown(entry, dict(zip(photos, pictures, strict=True)))
             except ViiError as error:
                 yield Shown(entry, problem=str(error))
@@ -132,15 +119,10 @@ def gallery_page(
     seed: int = 0,
     bad_photos: Mapping[str, str] | None = None,
 ) -> str:
-    """The page as text.
+    """The page as text, of what `show_edits` was given and gave.
 
-    Args:
-        title: the page's.
-        photos: as given to `show_edits`.
-        shown: what that gave.
-        in_library: whether the edits are applied by name; by the name of the file if not.
-        seed: as given to `show_edits`.
-        bad_photos: photos that could not be read, and why, by name.
+    `in_library`: whether the edits are applied by name, and not by the name of the file; `bad_photos`: those that could
+    not be read, and why, by name.
     """
     good = sorted((item for item in shown if item.results), key=lambda item: item.entry.name.casefold())
     bad = {item.entry.path.name: item.problem for item in shown if not item.results} | dict(bad_photos or {})
@@ -179,7 +161,7 @@ def _section(index: int, item: Shown, photos: Mapping[str, Tensor], in_library: 
 def _example(edit: Edit) -> Tensor | None:
     """The example, where the edit file holds its picture and it can be read."""
     try:
-        return _at_most(thumbnail_image(edit.thumbnail), 2 * SHOWN_SIDE)
+        return at_most(thumbnail_image(edit.thumbnail), 2 * SHOWN_SIDE)
     except ImageError:
         return None
 
@@ -201,7 +183,3 @@ def _command(entry: Entry, in_library: bool) -> str:
     safe = entry.name if not entry.name.startswith("-") else f"./{entry.name}"
     edit = safe if in_library else safe + entry.path.suffix
     return f"vii apply {shlex.quote(edit)} photo.jpg -o {shlex.quote(safe + '.png')}"
-
-
-def _at_most(image: Tensor, side: int) -> Tensor:
-    return inside(image, side) if max(image.shape[-2:]) > side else image

@@ -20,12 +20,7 @@ MAX_SHOWN = 600
 
 
 def render(template: str, **values: Any) -> Markup:
-    """A template of this package, filled in.
-
-    Args:
-        template: path below the package, such as "rendering/templates/gallery.html.j2".
-        values: what it names; texts are escaped, `Markup` is HTML already.
-    """
+    """A template, by its path below this package, filled in; texts are escaped, `Markup` is HTML already."""
     return Markup(_templates().get_template(template).render(values))
 
 

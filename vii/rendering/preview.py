@@ -25,7 +25,8 @@ class Preview:
     """The strip of one run, written anew at every snapshot, whole, so that it can be watched.
 
     A snapshot is the edit as it would be if learning stopped there, that is, the best so far on the probe set, applied
-    to the photo it is learned from with its recommended settings.
+    to the photo it is learned from with its recommended settings. `show` is called with every strip `(3, h, w)` in [0,
+    1] and the number of updates.
     """
 
     def __init__(
@@ -38,16 +39,6 @@ class Preview:
         seed: int = 0,
         show: Callable[[Tensor, int], None] | None = None,
     ) -> None:
-        """Nothing is drawn yet.
-
-        Args:
-            editor: the editor that learns.
-            pair: the example to show, or the first of several.
-            path: of the PNG file.
-            steps: updates of the run at most.
-            seed: of the sampling.
-            show: called with every strip `(3, h, w)` in [0, 1] and the number of updates.
-        """
         self.editor, self.pair, self.path, self.seed, self.show = editor, pair, path, seed, show
         self.wanted = snapshot_steps(steps)
         self.row = [("before", pair.before), ("after", pair.after)]

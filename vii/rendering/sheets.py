@@ -19,14 +19,9 @@ BACKGROUND, INK = (255, 255, 255), (40, 40, 40)
 
 
 def contact_sheet(rows: Sequence[Sequence[tuple[str, Tensor]]], cell: int = 192) -> Tensor:
-    """Rows of labelled pictures on white.
+    """Rows of labelled pictures `(3, h, w)` in [0, 1] on white, as one `(3, H, W)`; rows may differ in length.
 
-    Args:
-        rows: each a list of (label, image `(3, h, w)` in [0, 1]); rows may differ in length.
-        cell: pixels; every picture is scaled to fit into a square of this side, keeping its shape.
-
-    Returns:
-        the sheet, `(3, H, W)` in [0, 1].
+    Every picture is scaled to fit into a square of `cell` pixels a side, keeping its shape.
     """
     columns = max(len(row) for row in rows)
     width = columns * (cell + MARGIN) + MARGIN
@@ -46,10 +41,7 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Tensor]]], cell: int = 192)
 def edit_sheet(pair: Pair, results: Mapping[str, tuple[Tensor, Tensor]], cell: int = 160) -> Tensor:
     """A pair and what was learned from it: the upper row before the edit, the lower row after.
 
-    Args:
-        pair: the example.
-        results: name -> (photo, the edited photo).
-        cell: as for `contact_sheet`.
+    `results`: name -> (photo, the edited photo).
     """
     upper = [("before", pair.before), *((name, photo) for name, (photo, _) in results.items())]
     lower = [("after", pair.after), *(("edited", edited) for _, edited in results.values())]
@@ -61,6 +53,11 @@ def inside(image: Tensor, side: int) -> Tensor:
     height, width = image.shape[-2:]
     scale = side / max(height, width)
     return resize(image, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def at_most(image: Tensor, side: int) -> Tensor:
+    """A picture scaled down where a side of it is longer than this."""
+    return inside(image, side) if max(image.shape[-2:]) > side else image
 
 
 def strip(images: Sequence[Tensor], height: int = 192) -> Tensor:
@@ -91,8 +88,7 @@ def data_url(image: Tensor, quality: int) -> str:
 def thumbnail_image(thumbnail: str) -> Tensor:
     """The picture of an edit file's header, `(3, h, w)` in [0, 1]; what else the text holds goes nowhere.
 
-    Raises:
-        ImageError: there is none, it is not a JPEG, or it is larger than a thumbnail can be.
+    Raises ImageError where there is none, it is not a JPEG, or it is larger than a thumbnail can be.
     """
     if not thumbnail:
         raise ImageError("this edit file holds no picture; learn with `thumbnail=True` to store one")

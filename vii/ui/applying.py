@@ -12,7 +12,7 @@ from torch import Tensor
 from ..application import Application
 from ..errors import UsageError, ViiError
 from ..images import load_image, resize, save_image
-from ..rendering.sheets import inside
+from ..rendering.sheets import at_most
 from .jobs import Job
 from .request import Request
 from .studio import Studio
@@ -27,11 +27,7 @@ SHOWN = 1600
 class Result:
     """One photo that is done: files, for pictures of a phone in memory are hundreds of megabytes each.
 
-    Attributes:
-        name: of the result, without its suffix.
-        path: of the PNG.
-        before: of the photo as the page shows it, at most `SHOWN` pixels a side.
-        after: of the result, likewise.
+    `before` and `after` are what the page compares, at most `SHOWN` pixels a side; `path` is the PNG of full size.
     """
 
     name: str
@@ -42,14 +38,9 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Applied:
-    """What came of it.
+    """What came of it: results in the photos' order, what could not be done, and whether somebody ended it early.
 
-    Attributes:
-        results: in the photos' order.
-        problems: what could not be done.
-        stopped: whether somebody ended it early.
-        total: how many photos there were to do.
-        files: to download, once all is done: every PNG, and where there are several, one archive of them first.
+    `files` are to download, once all is done: every PNG, and where there are several, one archive of them first.
     """
 
     results: tuple[Result, ...]
@@ -72,11 +63,7 @@ def result_names(paths: Sequence[Path]) -> list[str]:
 
 
 def check_photos(photos: Sequence[Path]) -> None:
-    """Refuse too few and too many.
-
-    Raises:
-        UsageError: none, or more than `MAX_PHOTOS`.
-    """
+    """Raise UsageError for no photo, and for more than `MAX_PHOTOS`."""
     if not photos:
         raise UsageError("no photo: drop at least one above")
     if len(photos) > MAX_PHOTOS:
@@ -87,11 +74,7 @@ def check_photos(photos: Sequence[Path]) -> None:
 
 
 def apply_to(job: Job, studio: Studio, photos: Sequence[Path], request: Request) -> Applied:
-    """Edit photos, telling `job.progress`, until all are done or the job is stopped.
-
-    Raises:
-        ViiError: not one of them could be edited.
-    """
+    """Edit photos, telling `job.progress`, until all are done or the job is stopped; ViiError where none could be."""
     check_photos(photos)
     editor, folder = studio.editor(), studio.folder_for(job)
     edits = [(edit, weight) for _, weight, edit in request.edits]
@@ -138,7 +121,7 @@ def apply_to(job: Job, studio: Studio, photos: Sequence[Path], request: Request)
 def _shown(folder: Path, photo: Tensor, edited: Tensor) -> tuple[Path, Path]:
     """The photo and its result as the page compares them, both at one size."""
     folder.mkdir(parents=True)
-    after = inside(edited, SHOWN) if max(edited.shape[-2:]) > SHOWN else edited
+    after = at_most(edited, SHOWN)
     before, paths = resize(photo, *after.shape[-2:]), (folder / "before.png", folder / "after.png")
     for image, path in zip((before, after), paths, strict=True):
         save_image(image, path)

@@ -33,16 +33,9 @@ def inside(path: str, folder: Path) -> bool:
 
 
 def check_files(body: bytes, folder: Path) -> None:
-    """Refuse JSON that names a file outside the folder of uploads and results, or an address as a file.
+    """Raise BodyRefused for JSON that names a file outside the folder of uploads and results, or an address as a file.
 
-    gradio looks at paths itself, but fetches addresses that stand in their place.
-
-    Args:
-        body: of a request; empty, or JSON.
-        folder: resolved.
-
-    Raises:
-        BodyRefused: it names such a file, or cannot be read.
+    gradio looks at paths itself, but fetches addresses that stand in their place. An empty body is fine.
     """
     if not body:
         return

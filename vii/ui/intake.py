@@ -19,23 +19,15 @@ class NoRoom(Exception):  # noqa: N818 (an answer rather than a fault)
 
 
 class Intake:
-    """Room for uploads in the folder of a running page."""
+    """Room for uploads in the folder of a running page, of which `in_use` gives those that jobs still need."""
 
     def __init__(self, folder: Path, in_use: Callable[[], Collection[Path]] = tuple) -> None:
-        """Nothing is looked at yet.
-
-        Args:
-            folder: of uploads; what lies in `OWN` is none.
-            in_use: gives the uploads that jobs still need.
-        """
         self.folder, self._in_use, self._coming = folder, in_use, 0
 
     @contextmanager
     def room(self, length: int) -> Iterator[None]:
-        """Room for this many bytes while they arrive; the oldest uploads that nobody needs give way.
-
-        Raises:
-            NoRoom: more than may be taken at once, or than there is room for.
+        """Room for this many bytes while they arrive; the oldest uploads that nobody needs give way, or NoRoom is
+        raised.
         """
         if length > MAX_BODY:
             raise NoRoom(f"an upload of {length:,} bytes, at most {MAX_BODY:,} are taken at once")

@@ -12,6 +12,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -31,28 +33,22 @@ class Job:
 
     Attributes:
         id: what its page knows it by; cannot be guessed.
-        name: for people.
         state: "waiting", "running", "done", or "failed".
         progress: whatever the work tells about itself while it runs; replaced, never changed.
         result: what came of it; None where it was stopped before it began, or failed.
-        problem: why it failed.
         files: uploads that it reads.
         folder: of what it makes, which is removed when the job is forgotten; None where it makes no files.
     """
 
     def __init__(self, name: str, work: "Callable[[Job], Any]", files: Iterable[Path] = ()) -> None:
         self.id, self.name, self.files = secrets.token_urlsafe(16), name, frozenset(files)
-        self._work: Callable[[Job], Any] | None = work
+        self.work = work
         self.folder: Path | None = None
         self.state, self.problem = "waiting", ""
         self.progress: Any = None
         self.result: Any = None
         self._stop = threading.Event()
-        self._asked = time.monotonic()
-
-    def seen(self) -> None:
-        """Somebody has asked for it."""
-        self._asked = time.monotonic()
+        self.asked = time.monotonic()
 
     def stop(self) -> None:
         """Ask it to end at its next step with what it has."""
@@ -61,7 +57,7 @@ class Job:
     @property
     def stopping(self) -> bool:
         """Whether it is to end; the work looks at it between its steps."""
-        return self._stop.is_set() or time.monotonic() - self._asked > ABANDONED
+        return self._stop.is_set() or time.monotonic() - self.asked > ABANDONED
 
     @property
     def ended(self) -> bool:
@@ -70,14 +66,8 @@ class Job:
 
     def run(self) -> None:
         """Do the work, in the worker's thread; what goes wrong is kept and does not end the worker."""
-        if self.stopping:
-            self.state = "done"
-            return
-        self.state = "running"
-        work, self._work = self._work, None  # with whatever it holds on to
-        assert work is not None
         try:
-            self.result = work(self)
+            self.result = self.work(self)
             self.state = "done"
         except ViiError as error:
             self.problem, self.state = str(error), "failed"
@@ -87,6 +77,8 @@ class Job:
                 traceback.print_exc(file=sys.stderr)
             told = f"an error inside vii ({type(error).__name__}); the terminal says more"
             self.problem, self.state = OUT_OF_MEMORY if memory else told, "failed"
+        finally:
+            del self.work  # with whatever it holds on to
 
     def forget(self) -> None:
         """Remove what it made."""
@@ -98,85 +90,67 @@ class Jobs:
     """The queue. All methods can be called from any thread."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._waiting: list[Job] = []
-        self._running: Job | None = None
-        self._known: dict[str, Job] = {}
-        self._closed = False
-        self._worker: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._known: dict[str, Job] = {}  # in the order in which they were asked for
+        self._worker = ThreadPoolExecutor(1, "vii-jobs")
+        self._last: Future[None] | None = None
 
     def submit(self, name: str, work: Callable[[Job], Any], files: Iterable[Path] = ()) -> Job:
         """Put work, which reads these uploads, at the end of the queue.
 
-        Raises:
-            UsageError: too much is waiting.
+        Raises UsageError where too much is waiting.
         """
-        with self._changed:
-            if len(self._waiting) >= MAX_WAITING:
+        with self._lock:
+            if sum(job.state == "waiting" for job in self._known.values()) >= MAX_WAITING:
                 raise UsageError(f"{MAX_WAITING} jobs are waiting already; try again when one has ended")
             job = Job(name, work, files)
-            self._waiting.append(job)
             self._known[job.id] = job
             self._forget()
-            if self._worker is None:
-                self._worker = threading.Thread(target=self._work, name="vii-jobs", daemon=True)
-                self._worker.start()
-            self._changed.notify_all()
-            return job
+            self._last = self._worker.submit(self._run, job)
+        return job
 
     def find(self, key: str | None) -> Job | None:
         """The job of this id, which somebody hereby asks for; None where it is forgotten."""
-        with self._changed:
+        with self._lock:
             job = self._known.get(key or "")
         if job:
-            job.seen()
+            job.asked = time.monotonic()
         return job
 
     def ahead(self, job: Job) -> int:
         """How many jobs end before this one begins."""
-        with self._changed:
-            if job not in self._waiting:
-                return 0
-            return self._waiting.index(job) + (self._running is not None)
+        with self._lock:
+            before = takewhile(lambda other: other is not job, self._known.values())
+            return sum(not other.ended for other in before) if job.state == "waiting" else 0
 
     def files(self) -> set[Path]:
         """Uploads that jobs have yet to read."""
-        with self._changed:
+        with self._lock:
             return {path for job in self._known.values() if not job.ended for path in job.files}
 
     def stop(self, job: Job) -> None:
         """Stop a job: one that waits leaves the queue at once, one that runs ends at its next step."""
-        with self._changed:
+        with self._lock:
             job.stop()
-            if job in self._waiting:
-                self._waiting.remove(job)
+            if job.state == "waiting":
                 job.state = "done"
-            self._changed.notify_all()
 
-    def close(self, wait: float = 10.0) -> None:
+    def close(self, seconds: float = 10.0) -> None:
         """Stop everything, and wait so many seconds for what runs."""
-        with self._changed:
-            self._closed = True
-            for job in [*self._waiting, *([self._running] if self._running else [])]:
+        with self._lock:
+            for job in self._known.values():
                 job.stop()
-            self._waiting.clear()
-            self._changed.notify_all()
-            worker = self._worker
-        if worker:
-            worker.join(wait)
+        self._worker.shutdown(wait=False)
+        if self._last:
+            wait([self._last], seconds)
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                if self._closed:
-                    return
-                self._running = job = self._waiting.pop(0)
+    def _run(self, job: Job) -> None:
+        with self._lock:
+            job.state = "done" if job.ended or job.stopping else "running"
+        if job.state == "running":
             job.run()
-            with self._changed:
-                self._running = None
-                self._forget()
-                self._changed.notify_all()
+        with self._lock:
+            self._forget()
 
     def _forget(self) -> None:
         """Drop the oldest jobs that have ended, beyond so many and so many bytes; the last one stays."""

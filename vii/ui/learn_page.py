@@ -6,6 +6,7 @@ import gradio as gr
 
 from ..demo import FOLDER as DEMO
 from ..errors import ViiError
+from ..images import Pair
 from ..inversion.recipes import recipe_names
 from ..pairs import doubts
 from . import fragments
@@ -13,7 +14,7 @@ from .jobs import Job
 from .learning import Learned, learn, save, settings_for, verdict, whole
 from .parts import GONE, PRIVATE, Controls, error, live, picture, seed_box, stopped
 from .studio import Studio
-from .uploads import open_pair, uploaded
+from .uploads import uploaded
 
 # Pixels a side at most for a look at a pair, which tells whether it is one.
 LOOK = 512
@@ -82,7 +83,8 @@ class LearnPage:
         if not before or not after:
             return ""
         try:
-            pair = open_pair(uploaded(before, self.studio.folder), uploaded(after, self.studio.folder), LOOK)
+            paths = (uploaded(path, self.studio.folder) for path in (before, after))
+            pair = Pair.open(*paths, around=LOOK**2)
         except ViiError as problem:
             return error(problem, self.studio)
         return fragments.say(doubts(pair), "warning")
@@ -95,15 +97,14 @@ class LearnPage:
                 if not given[part]:
                     raise ViiError(f"the picture {name} the edit is missing: drop it above")
             before, after = (uploaded(given[part], self.studio.folder) for part in (self.before, self.after))
-            open_pair(before, after, LOOK)  # what is wrong with it is said at once
+            Pair.open(before, after, around=LOOK**2)  # what is wrong with it is said at once
             steps, tokens = given[self.steps], given[self.tokens]
             settings = settings_for(given[self.recipe], words=given[self.words], tokens=tokens, steps=steps)
             options = {"seed": whole(given[self.seed], "seed", 0, 2**53 - 1) or 0, "pictures": given[self.pictures]}
 
-            def run(
-                job: Job,
-            ) -> Learned:  # the pictures are opened by the job that runs, and not held by those that wait
-                return learn(job, self.studio, open_pair(before, after), settings, **options)
+            # The pictures are opened by the job that runs, and not held by those that wait.
+            def run(job: Job) -> Learned:
+                return learn(job, self.studio, Pair.open(before, after), settings, **options)
 
             return self.studio.jobs.submit("learn", run, (before, after))
 

@@ -14,7 +14,7 @@ from ..editor import Editor
 from ..errors import UsageError
 from ..images import Pair
 from ..inversion import InversionSettings, Step, invert_steps, little_learned
-from ..inversion.recipes import load_recipe
+from ..inversion.recipes import load_recipe, recipe_names
 from ..library import Entry, add_edits, safe_name
 from ..rendering.preview import snapshot_steps
 from ..rendering.sheets import data_url, inside, thumbnail_of
@@ -36,13 +36,10 @@ class Progress:
     """How far learning is.
 
     Attributes:
-        step: updates so far.
-        steps: updates at most.
         loss: of the last update; NaN before the first.
         explained: of the best so far.
         seconds: since the first step was seen.
         left: seconds that the rest will take at this pace; None before two updates and at the end.
-        pictures: of the strip so far.
     """
 
     step: int
@@ -56,13 +53,8 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What came of it.
-
-    Attributes:
-        edit: the best on the probe set.
-        thumbnail: of the pair, for the file of an edit whose owner wants it there.
-        progress: as of the last step.
-        stopped: whether somebody ended it early.
+    """What came of it: the best edit on the probe set, a thumbnail of its pair for an owner who wants it in the file,
+    the last progress, and whether somebody ended it early.
     """
 
     edit: Edit
@@ -109,12 +101,8 @@ def settings_for(
 ) -> InversionSettings:
     """A recipe with what was filled in on the page; what was left empty is the recipe's.
 
-    Raises:
-        RecipeError: there is no recipe of this name.
-        UsageError: a value that cannot be.
+    Raises RecipeError for an unknown recipe, UsageError for a value that cannot be.
     """
-    from ..inversion.recipes import recipe_names
-
     # A recipe's name may be a path elsewhere; a page names only those that are always there.
     if recipe not in recipe_names():
         raise UsageError(f"unknown recipe '{recipe[:60]}'; expected one of {', '.join(recipe_names())}")
@@ -128,11 +116,7 @@ def settings_for(
 
 
 def whole(value: float | None, name: str, least: int, most: int) -> int | None:
-    """A number that was typed, as a whole one; None where the field is empty.
-
-    Raises:
-        UsageError: it has a fraction, or is out of bounds.
-    """
+    """A number that was typed, as a whole one; None where the field is empty. Raises UsageError for any other."""
     if value is None:
         return None
     if not isinstance(value, int | float) or not least <= value <= most or value != int(value):  # also refuses NaN
@@ -141,11 +125,7 @@ def whole(value: float | None, name: str, least: int, most: int) -> int | None:
 
 
 def one_line(text: str | None, name: str, most: int = MAX_LABEL) -> str:
-    """A text that was typed, in one line, without control characters.
-
-    Raises:
-        UsageError: it is too long.
-    """
+    """A text that was typed, in one line, without control characters; UsageError where it is too long."""
     text = " ".join(printable(text or "").split())
     if len(text) > most:
         raise UsageError(f"{name}: {len(text):,} characters, at most {most:,} are taken; shorten it")
@@ -222,16 +202,9 @@ def save(
     license: str = "",
     picture: bool = False,
 ) -> Entry:
-    """Keep an edit in the library; nothing that it holds is overwritten.
+    """Keep an edit in the library, where nothing is overwritten, with what was filled in.
 
-    Args:
-        learned: the edit, and the picture of its pair.
-        name: to keep it under, and its title.
-        description: what it does.
-        tags: with commas between them.
-        author: who made it.
-        license: how it may be used.
-        picture: whether to store a small picture of the pair in the file.
+    Tags have commas between them; with `picture` a small one of the pair is stored in the file.
 
     Raises:
         UsageError: no name, one that is taken or not safe, or a text that is too long.

@@ -39,12 +39,8 @@ class LibraryPage:
     def wire(self, blocks: gr.Blocks, tabs: gr.Tabs, page: gr.Tab, picked: gr.Dropdown, saved: Any) -> None:
         """Connect what is done to what it does.
 
-        Args:
-            blocks: the whole page, which lists the library when it is opened.
-            tabs: of all pages.
-            page: this one.
-            picked: the field of the page Apply in which edits are picked.
-            saved: the event after which the library holds another edit.
+        `blocks` and `page` list the edits when they are opened, as does `saved`, the event after which there is another
+        one; `picked` is the field of the page Apply in which edits are picked.
         """
         self.tabs, self.picked = tabs, picked
         listing: dict[str, Any] = {

@@ -57,15 +57,8 @@ def stopped(studio: Studio, key: str | None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Controls:
-    """What every page with a job has: its buttons, how it is going, and which job it is.
-
-    Attributes:
-        start: begins a job.
-        stop: ends it, with what it has.
-        status: what is going on, in a sentence.
-        progress: how far it is.
-        key: of the job.
-        timer: asks for it.
+    """What every page with a job has: its buttons, how it is going (a sentence, and how far), which job it is, and a
+    timer.
     """
 
     start: gr.Button

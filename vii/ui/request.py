@@ -20,15 +20,9 @@ PAINTED = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What is to be done to every photo.
+    """What is to be done to every photo: edits (name, weight and edit), words, and options as of `vii.Application`.
 
-    Attributes:
-        edits: name, weight and edit.
-        words: to add, or to apply alone.
-        seed: of all random numbers.
-        settings: sampling settings that were filled in.
-        size: of results, see `vii.Application`.
-        mask: `(h, w)`, 1 where to edit; None for everywhere.
+    The mask is `(h, w)`, 1 where to edit; None for everywhere.
     """
 
     edits: Sequence[tuple[str, float, Edit]]
@@ -51,18 +45,7 @@ def request_for(
     size: str = "photo",
     mask: Tensor | None = None,
 ) -> Request:
-    """What was filled in on the page, checked.
-
-    Args:
-        names: of edits in the library.
-        weights: of each.
-        words: to add.
-        seed: of the noise.
-        guidance: how far along the instruction; None as recommended.
-        image_guidance: how near the photo, likewise.
-        steps: of denoising, likewise.
-        size: of results, see `vii.Application`.
-        mask: where to edit.
+    """What was filled in on the page, checked; names are of edits in the library, and None is as recommended.
 
     Raises:
         UsageError: nothing to apply, or a value that cannot be.
@@ -91,10 +74,9 @@ def request_for(
 
 
 def mask_of(painted: Any) -> Tensor | None:
-    """Where somebody painted, `(h, w)` of 0 and 1, from the layers of the brush; None where nowhere.
+    """Where somebody painted, `(h, w)` of 0 and 1; None where nowhere.
 
-    Args:
-        painted: what gradio's image editor gives: `layers`, each an array `(h, w, 4)` of 8-bit RGBA.
+    gradio's image editor gives `layers` of the brush, each an array `(h, w, 4)` of 8-bit RGBA.
     """
     layers = [np.asarray(layer) for layer in (painted or {}).get("layers", []) if layer is not None]
     layers = [layer for layer in layers if layer.ndim == 3 and layer.shape[2] == 4]

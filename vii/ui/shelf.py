@@ -11,8 +11,7 @@ from ..edit_file import describe_edit, load_edit
 from ..errors import EditFileError, ImageError, UsageError, ViiError, unknown_name
 from ..files import replacing
 from ..images import to_pil
-from ..interop.hub import origin
-from ..library import Entry, add_edits, edit_files, library_folder, read_folder, remove_edits
+from ..library import Entry, add_edits, edit_files, library_folder, origin, read_folder, remove_edits
 from ..rendering.sheets import thumbnail_image
 from ..text import percent, printable
 from .uploads import plain
@@ -36,12 +35,7 @@ def names_for(editor: str) -> list[str]:
 
 
 def find(name: str | None) -> Entry:
-    """An edit of the library by its exact name.
-
-    Raises:
-        UsageError: the library holds none of this name.
-        EditFileError: it cannot be used.
-    """
+    """An edit of the library by its exact name; UsageError for an unknown one, EditFileError for a broken one."""
     held = _held()
     if not name or name not in held:
         raise UsageError(unknown_name("edit", (name or "")[:80], list(held)) if held else "the library is empty")
@@ -58,12 +52,8 @@ def _held() -> dict[str, Path]:
 def cards(found: Sequence[Entry], folder: Path) -> list[tuple[str, str]]:
     """A picture and a caption for each edit.
 
-    Pictures go by their contents and are written once: gradio would write them anew at every listing, also while
-    another tab is being sent them.
-
-    Args:
-        found: the edits.
-        folder: for the pictures; made if it is not there.
+    Pictures go by their contents and are written into `folder` once: gradio would write them anew at every listing,
+    also while another tab is being sent them.
     """
     folder.mkdir(exist_ok=True)
     told = []
@@ -118,11 +108,9 @@ def facts(entry: Entry) -> dict[str, object]:
 
 
 def import_files(paths: Sequence[Path], folder: Path) -> tuple[list[str], list[str]]:
-    """Add uploaded files to the library, each checked as any edit file is: names of those added, and what was refused.
+    """Add uploads to the library, each checked as any edit file is: names of those added, and what was refused.
 
-    Args:
-        paths: of the uploads.
-        folder: of uploads, which no message names.
+    No message names `folder`, in which they lie.
     """
     if len(paths) > MAX_IMPORT:
         raise UsageError(f"{len(paths)} files, at most {MAX_IMPORT} are imported at once")
@@ -138,12 +126,7 @@ def import_files(paths: Sequence[Path], folder: Path) -> tuple[list[str], list[s
 
 
 def remove(name: str) -> None:
-    """Delete an edit from the library.
-
-    Raises:
-        UsageError: there is none of this name.
-        OutputError: it cannot be deleted.
-    """
+    """Delete an edit from the library; UsageError where there is none, OutputError where it cannot be deleted."""
     held = _held()
     if name not in held:
         raise UsageError(f"the library holds no edit '{name[:80]}' any more")

@@ -16,22 +16,11 @@ from .jobs import Job, Jobs
 
 
 class Studio:
-    """One running page.
-
-    Attributes:
-        editor_name: the editor's, known before it is loaded.
-        folder: of uploads and results; emptied when the page ends.
-        jobs: the queue.
+    """One running page: the editor, loaded by the first job that needs it, the queue, and a folder that is emptied at
+    the end.
     """
 
     def __init__(self, editor_name: str, load: Callable[[], Editor], folder: Path) -> None:
-        """The editor is loaded by the first job that needs it.
-
-        Args:
-            editor_name: what `load_editor` calls it.
-            load: loads it.
-            folder: for uploads and results.
-        """
         self.editor_name, self.folder, self.jobs = editor_name, folder.resolve(), Jobs()
         self._load, self._lock = load, threading.Lock()
         self._editor: Editor | None = None
@@ -55,11 +44,7 @@ class Studio:
         return job.folder
 
     def hand_out(self, path: Path) -> str:
-        """A copy of a file where the page may download it from; the same one for the same bytes and name.
-
-        Raises:
-            UsageError: the file is gone.
-        """
+        """A copy of a file where the page may download it from; the same one for the same bytes and name."""
         try:
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()

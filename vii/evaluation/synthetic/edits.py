@@ -70,9 +70,8 @@ class SyntheticEdit:
 def make(name: str, /, **params: Value) -> SyntheticEdit:
     """One edit of a family: `make("tint", c=198, s=0.45)`. A number left out is the middle of its range.
 
-    Raises:
-        UsageError: no such family or parameter, a value that the parameter does not take, or a colour, a shape, a
-            side or a place left out.
+    Raises UsageError for an unknown family or parameter, a value that the parameter does not take, or a colour, a
+    shape, a side or a place left out.
     """
     if name not in FAMILIES:
         raise UsageError(unknown_name("edit", name, FAMILIES))

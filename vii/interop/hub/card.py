@@ -3,6 +3,9 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jinja2
 
 from ...edit_file import SUFFIX, Edit
 from ...editor import INPUT_EMBEDDING
@@ -22,28 +25,42 @@ MARKS = re.compile(r"([\\`*_{}\[\]<>()#!|~&$]|^[-+])")
 ENCODER = "CLIPTextModel"
 REVISION = re.compile(r"[\w+.-]+", re.ASCII)
 MAX_SHOWN = 500
+TEMPLATE = Path(__file__).with_name("card.j2")
 
 
 def model_card(repo: str, edits: Mapping[str, Edit], pictures: Sequence[tuple[str, str]] = ()) -> str:
     """The card as Markdown with YAML front matter. Whatever comes from a header is shown as plain text.
 
-    Args:
-        repo: id of the repository, for the commands.
-        edits: name -> edit; the file of each is called as its name, with `.safetensors`.
-        pictures: caption and path within the repository, in the order they are shown.
+    The file of each edit is called as its name, with `.safetensors`; pictures are captions and paths in the repository.
     """
-    title = _plain(next(iter(edits.values())).title or next(iter(edits))) if len(edits) == 1 else _plain(_name(repo))
-    parts = [
-        f"---\n{_front_matter(edits)}\n---\n",
-        f"# {title}\n",
-        f"{_count(edits)} learned from an example by [Visual Instruction Inversion](https://arxiv.org/abs/2307.14331): "
-        "a few instruction tokens for a frozen image editor, which `vii` applies to any photo. No words trigger it; "
-        "the file is the instruction.\n",
-        *(f"![{caption}]({path})\n" for caption, path in pictures),
-        *(f"{_heading(name, edit, edits)}{_section(name, edit)}" for name, edit in edits.items()),
-        _usage(repo, edits),
-    ]
-    return "\n".join(parts)
+    (name, first), models = next(iter(edits.items())), _hub_models(next(iter(edits.values())))
+    options = f', model="{first.space.model}"' if models else ""
+    options += f', revision="{first.space.revision}"' if models and REVISION.fullmatch(first.space.revision) else ""
+    options += ', space="input"' if first.space.kind == INPUT_EMBEDDING else ""
+    embedded = first.space.model == read_manifest(EMBEDDED_MODEL).name
+    entry = EDITORS.get(first.editor)
+    ready = entry and first.space.encoder == ENCODER and (models or embedded)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        repo=repo,
+        edits=edits,
+        pictures=pictures,
+        front_matter=_front_matter(edits),
+        title=_plain((first.title or name) if len(edits) == 1 else repo.rpartition("/")[2]),
+        name=name,
+        first=first,
+        file=f"{name}{SUFFIX}",
+        options=options,
+        own=not models and not embedded and first.space.model != first.editor,
+        pipeline=entry.pipeline(models) if entry and ready else "",
+        facts=_facts,
+        plain=_plain,
+        short=_short,
+        quote=shlex.quote,
+        repr=repr,
+    )
 
 
 def _front_matter(edits: Mapping[str, Edit]) -> str:
@@ -74,9 +91,10 @@ def _license(edits: Mapping[str, Edit]) -> dict[str, str]:
     return {"license": "other", "license_name": name} if name else {"license": "other"}
 
 
-def _section(name: str, edit: Edit) -> str:
+def _facts(name: str, edit: Edit) -> dict[str, str]:
+    """What the card tells of one edit; what is empty is left out."""
     training = edit.training
-    facts = {
+    return {
         "file": f"{name}{SUFFIX}",
         "starting text": edit.init_text or "none",
         "explained": percent(training.get("explained")),
@@ -90,83 +108,12 @@ def _section(name: str, edit: Edit) -> str:
         "licence": edit.license,
         "SHA-256 of the tokens": edit.sha256(),
     }
-    rows = "".join(f"| {label} | {_plain(value)} |\n" for label, value in facts.items() if value)
-    described = f"{_plain(edit.description)}\n\n" if edit.description else ""
-    return f"{described}| | |\n|---|---|\n{rows}"
-
-
-def _heading(name: str, edit: Edit, edits: Mapping[str, Edit]) -> str:
-    return f"## {_plain(edit.title or name)}\n\n" if len(edits) > 1 else ""
-
-
-def _usage(repo: str, edits: Mapping[str, Edit]) -> str:
-    name, edit = next(iter(edits.items()))
-    file, model = f"{name}{SUFFIX}", edit.space.model
-    chosen = f" --name {shlex.quote(name)}" if len(edits) > 1 else ""
-    options = f', model="{model}"' if _hub_models(edit) else ""
-    options += f', revision="{edit.space.revision}"' if options and REVISION.fullmatch(edit.space.revision) else ""
-    space = ', space="input"' if edit.space.kind == INPUT_EMBEDDING else ""
-    own = ""
-    if not options and not _embedded(edit) and model != edit.editor:
-        own = f"\nIt was learned with a model called {_plain(model)} that is on no hub: name a folder with `--model`.\n"
-    return f"""## Use
-{own}
-On the command line:
-
-```bash
-vii pull {repo}{chosen} -o {shlex.quote(file)}
-vii apply {shlex.quote(file)} photo.jpg -o edited.png
-```
-
-In Python:
-
-```python
-import vii
-edit = vii.load_edit({file!r})
-editor = vii.load_editor({_short(edit.editor)!r}{options}{space})
-vii.save_image(vii.apply(editor, edit, vii.load_image("photo.jpg"), seed=0), "edited.png")
-```
-{_diffusers(file, edit)}"""
-
-
-def _diffusers(file: str, edit: Edit) -> str:
-    """Lines for somebody's own pipeline, where the model is one that they can load."""
-    models, entry = _hub_models(edit), EDITORS.get(edit.editor)
-    pipeline = entry.pipeline(models) if entry and (models or _embedded(edit)) else ""
-    if edit.space.encoder != ENCODER or not pipeline:
-        return ""
-    return f"""
-In a pipeline of diffusers, loaded in float32:
-
-```python
-import diffusers, vii
-from diffusers.utils import load_image
-from vii.interop.prompt_embeds import prompt_embeds
-
-{pipeline}edit = vii.load_edit({file!r})
-options = {{name: value for name, value in edit.settings.items() if name != "scheduler"}}
-photo = load_image("photo.jpg").resize(({edit.resolution}, {edit.resolution}))
-image = pipeline(image=photo, prompt_embeds=prompt_embeds(edit, pipeline), **options).images[0]
-```
-"""
 
 
 def _hub_models(edit: Edit) -> list[str]:
     """Ids on the Hub that the base model names: one, two joined by `+`, or none where it was somebody's folder."""
     names = edit.space.model.split("+")
     return names if all(re.fullmatch(r"[\w.-]+/[\w.-]+", name, re.ASCII) for name in names) else []
-
-
-def _embedded(edit: Edit) -> bool:
-    return edit.space.model == read_manifest(EMBEDDED_MODEL).name
-
-
-def _name(repo: str) -> str:
-    return repo.rpartition("/")[2]
-
-
-def _count(edits: Mapping[str, Edit]) -> str:
-    return "An edit of pictures," if len(edits) == 1 else f"{len(edits)} edits of pictures, each"
 
 
 def _short(text: str) -> str:

@@ -14,14 +14,9 @@ LOG_IN = "log in with 'hf auth login', or set HF_TOKEN"
 
 @contextmanager
 def one_line(repo: str, what: str) -> Iterator[None]:
-    """Turn whatever huggingface_hub and the network raise into one sentence, and have them print nothing besides.
+    """Turn whatever huggingface_hub and the network raise into one HubError, and have them print nothing besides.
 
-    Args:
-        repo: what the sentence is about.
-        what: is being done: "upload" or "download".
-
-    Raises:
-        HubError: for any of them.
+    The sentence is about `repo`; `what` is being done: "upload" or "download".
     """
     from huggingface_hub import errors, utils
 

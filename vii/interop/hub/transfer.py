@@ -16,11 +16,10 @@ from torch import Tensor
 
 from ...edit_file import MAX_BYTES, SUFFIX, Edit, from_bytes, load_edit
 from ...errors import EditFileError, HubError, OutputError, UsageError
-from ...files import make_folder, replacing
+from ...files import make_folder, write
 from ...images import load_image, save_image
-from ...library import add_edits, safe_name
-from ...rendering.sheets import inside, thumbnail_image
-from ..origins import remember
+from ...library import add_edits, remember, safe_name
+from ...rendering.sheets import at_most, thumbnail_image
 from .card import model_card
 from .failures import LOG_IN, one_line
 
@@ -43,15 +42,7 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Pulled:
-    """A file that was fetched and checked: where it is now, and where it came from.
-
-    Attributes:
-        path: of the file.
-        repo: id of the repository.
-        commit: the revision was pinned to.
-        file: within the repository.
-        sha256: of the whole file.
-    """
+    """A file that was fetched and checked: where it is now, and its repository, commit, name there, and hash."""
 
     path: Path
     repo: str
@@ -67,10 +58,7 @@ class Pulled:
 def prepare(paths: Sequence[str | Path], repo: str, pictures: Sequence[str | Path] = ()) -> dict[str, bytes]:
     """Path within the repository -> bytes of all that a push uploads; needs no network.
 
-    Raises:
-        UsageError: no repository id, two files of one name, or a name that not every system can store.
-        EditFileError: not a valid edit file.
-        ImageError: a picture that cannot be read.
+    Raises UsageError for no repository id, two files of one name, or a name that not every system can store.
     """
     _check_repo(repo)
     edits: dict[str, Edit] = {}
@@ -88,26 +76,21 @@ def prepare(paths: Sequence[str | Path], repo: str, pictures: Sequence[str | Pat
     shown += [(f"picture {i}", f"pictures/{i:02}.png", load_image(path)) for i, path in enumerate(pictures, start=1)]
     with tempfile.TemporaryDirectory() as folder:
         for _, target, image in shown:
-            save_image(inside(image, MAX_SIDE) if max(image.shape[-2:]) > MAX_SIDE else image, Path(folder, "x.png"))
+            save_image(at_most(image, MAX_SIDE), Path(folder, "x.png"))
             files[target] = Path(folder, "x.png").read_bytes()
     listed = [(caption, target.replace(" ", "%20")) for caption, target, _ in shown]
     return {CARD: model_card(repo, edits, listed).encode(), **files}
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> list[Path]:
-    """Write what `prepare` gives into a new or empty folder.
-
-    Raises:
-        OutputError: it cannot be written to, or holds something.
-    """
+    """Write what `prepare` gives into a new or empty folder; OutputError for any other, and where that fails."""
     make_folder(folder)
     if any(folder.iterdir()):
         raise OutputError(f"{folder}: expected a new or empty folder, this one holds files")
     written = []
     for name, data in files.items():
         make_folder((folder / name).parent)
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(data)
+        write(folder / name, data)
         written.append(folder / name)
     return written
 
@@ -126,8 +109,7 @@ def push(
         force: replace the card and edits of the same name; otherwise the card is kept and the edits are refused.
         endpoint: of another Hub.
 
-    Raises:
-        HubError: it cannot be reached, or refuses.
+    Raises HubError where the Hub cannot be reached, or refuses.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
@@ -179,14 +161,12 @@ def pull(
         HubError: it cannot be reached, or has no such edit.
         EditFileError: the file is not a valid edit file.
         UsageError: the library holds another edit of that name.
-        OutputError: the file exists, or cannot be written.
+        OutputError: another file is there, or it cannot be written.
     """
     from huggingface_hub import HfApi
 
     repo, _, revision = reference.partition("@")
     _check_repo(repo)
-    if output and Path(output).exists() and not force:
-        raise OutputError(f"{output}: exists; replace it with `force=True`, or choose another `output`")
     api = HfApi(endpoint=endpoint)
     # Not into the cache: what has not been checked is not kept, and a few kilobytes need none.
     with tempfile.TemporaryDirectory() as folder:
@@ -204,8 +184,9 @@ def pull(
             raise EditFileError(f"{repo}@{pinned}/{file}: {error}") from None
         path = Path(output) if output else None
         if path:
-            with replacing(path) as temporary:
-                temporary.write_bytes(data)
+            if path.is_file() and not force and path.read_bytes() != data:
+                raise OutputError(f"{path}: exists; replace it with `force=True`, or choose another `output`")
+            write(path, data)
         else:
             copy = Path(folder, "checked", Path(file).name)
             copy.parent.mkdir()
