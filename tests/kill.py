@@ -5,6 +5,9 @@ killed (SIGKILL) somewhere between its first and its last moment. Nothing that l
 same command is run to its end, and must leave what a run that nobody killed leaves: the same files, the same bytes,
 nothing else. `vii learn` is stopped by SIGINT, SIGTERM and SIGHUP too, while it learns: the best so far must be there,
 and the exit code 128 and the number of the signal.
+
+Before that one `vii apply --resume` on many photos is killed again and again, and goes on each time: in the end there
+must be the files of a run that nobody killed, and none that was whole may have been written a second time.
 """
 
 import argparse
@@ -172,6 +175,44 @@ def killed(scene: Scene, name: str, seconds: float, expected: dict[str, str]) ->
     return ""
 
 
+def going_on(scene: Scene, photos: int, kills: int, chance: random.Random) -> str:
+    """Kill the editing of a folder again and again, each time where it is; what is wrong, or nothing."""
+    folder = scene.given / "many"
+    folder.mkdir()
+    for number in range(photos):
+        size = chance.choice([(48, 64, 3), (64, 48, 3), (40, 40, 3)])
+        pixels = np.random.default_rng(number).integers(0, 255, size, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:03d}.png")
+    command = ("apply", str(scene.given / "e1.safetensors"), str(folder), "-o", str(scene.work / "many"), "--resume")
+    scene.clear()
+    code, _ = finish(command)
+    expected = scene.contents()
+    assert (code, len(expected)) == (0, photos), f"apply itself ends with {code}"
+    scene.clear()
+    stamps: dict[Path, int] = {}
+    for left in range(kills, -1, -1):
+        process, pipe = start(command)
+        os.close(pipe)
+        if left:
+            # Where it has made its share, and a moment later: within a photo, or between two.
+            share, until = photos * (kills - left + 1) // (kills + 2), time.monotonic() + 60
+            while len(list(scene.work.rglob("[!.]*.png"))) < share and time.monotonic() < until:
+                time.sleep(0.001)
+            time.sleep(chance.uniform(0, 0.01))
+            os.kill(process, signal.SIGKILL)
+        code = wait(process)
+        found = {path: path.stat().st_mtime_ns for path in scene.work.rglob("*.png")}
+        if half := scene.half_written():
+            return f"half-written: {half}"
+        if again := [path for path, stamp in stamps.items() if found.get(path) != stamp]:
+            return f"made twice: {again}"
+        print(f"{len(found)} of {photos} photos there, {len(stamps)} before; {left} more kills", flush=True)
+        stamps = found
+    if code:
+        return f"the last run ended with {code}"
+    return "" if scene.contents() == expected else "the files are not those of an undisturbed run"
+
+
 def stopped(scene: Scene, number: int, seconds: float) -> str:
     """Stop learning so many seconds after its first step; what is wrong, or nothing."""
     scene.clear()
@@ -195,6 +236,8 @@ def run() -> int:
     """The program; 1 where something was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=100, help="processes to kill; a third as many are stopped")
+    parser.add_argument("--photos", type=int, default=200, help="of the folder that goes on; 0: leave it out")
+    parser.add_argument("--kills", type=int, default=10, help="of that")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     chance, tried, findings = random.Random(options.seed), Counter[str](), 0
@@ -205,8 +248,11 @@ def run() -> int:
         constants.HUGGINGFACE_CO_URL_TEMPLATE = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
         scene = Scene(Path(folder), hub)
         os.environ["VII_LIBRARY"] = str(scene.work / "library")
+        if options.photos and (wrong := going_on(scene, options.photos, options.kills, chance)):
+            findings += 1
+            print(f"going on: {wrong}", flush=True)
         expected, lasts = {}, {}
-        for name, command in scene.commands.items():
+        for name, command in scene.commands.items() if options.rounds else ():
             scene.clear()
             code, lasts[name] = finish(command)
             assert code == 0, f"{name} itself ends with {code}"

@@ -80,7 +80,7 @@ def test_learn_then_apply_then_show_with_the_embedded_editor(tmp_path, pair_file
     assert report["bytes"] == edit.stat().st_size < 30_000
 
     stdout, _ = run("apply", edit, folder, "-o", out, "--steps", "2", "--json")
-    applied = json.loads(stdout)
+    applied = json.loads(stdout.splitlines()[-1])
     assert applied["paths"] == [str(out / f"photo{index}.png") for index in range(3)]
     assert applied["seconds"] > 0
     assert sorted(path.name for path in out.iterdir()) == ["photo0.png", "photo1.png", "photo2.png"]
@@ -134,7 +134,7 @@ def test_a_folder_is_edited_in_batches_and_says_what_it_skipped(tmp_path, toy, t
     (photos / "3.gif").write_bytes(b"GIF89a")
     edits = [f"{toy_file}:0.5", "--set", "guidance_scale=2", "--box", "10,10,40,40"]
     out, err = run("apply", *edits, photos, "-o", tmp_path / "out", "--batch", "2", "--json", code=1)
-    report = json.loads(out)
+    report = json.loads(out.splitlines()[-1])
     assert report["paths"] == [str(tmp_path / "out" / f"{number}.png") for number in (0, 1, 3, 4)]
     assert report["failed"] == 2
     assert "does not lie inside the photo of 20 x 20" in report["skipped"][str(photos / "2.png")]

@@ -156,7 +156,8 @@ def test_what_was_converted_or_lost_is_told_once_for_all_photos_it_happened_to(t
         Image.fromarray(np.concatenate([PIXELS, alpha], 2)).save(photos / f"{number}.png")
     (photos / "raw.cr2").write_bytes(b"raw")
     out, err = run("apply", dim, photos, "-o", tmp_path / "out", "--json")
-    report = json.loads(out)
+    *lines, report = map(json.loads, out.splitlines())
+    assert [line["notes"] for line in lines] == [["transparency was laid on white"]] * 5
     assert report["notes"] == {str(photos / f"{number}.png"): ["transparency was laid on white"] for number in range(5)}
     assert "0.png, 1.png, 2.png and 2 more: transparency was laid on white" in err
     assert "raw.cr2" in err
@@ -186,7 +187,7 @@ def test_a_mask_of_another_shape_costs_that_photo_alone(tmp_path, request, kind)
     Image.fromarray(PIXELS[:, :30]).save(photos / "tall.png")
     Image.new("L", (112, 80), 255).save(tmp_path / "mask.png")
     out, err = run("apply", edit, photos, "--mask", tmp_path / "mask.png", "-o", tmp_path / "out", "--json", code=1)
-    report = json.loads(out)
+    report = json.loads(out.splitlines()[-1])
     assert report["paths"] == [str(tmp_path / "out" / "wide.png")]
     assert "the mask is 112 x 80 and the photo 30 x 40" in report["skipped"][str(photos / "tall.png")]
     assert "1 of 2 photos could not be edited" in err

@@ -1,5 +1,6 @@
 """What results say about how they were made, and reading it back."""
 
+import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,11 @@ FIELDS = {
     "region",
     "finish",
     "size",
+    "editors_size",
+    "resolution",
+    "precision",
+    "source",
+    "writing",
 }
 
 
@@ -69,11 +75,12 @@ def test_show_reads_back_what_apply_did(tmp_path, toy, toy_edit, toy_file, photo
     )
     made = made_by(out)
     assert set(made) == FIELDS
-    digest, told = toy_edit.sha256(), "tokens; the editor's result is scaled up"
-    assert made["edits"] == [
-        {"name": "bands", "weight": 0.5, "sha256": digest, "consists_of": told},
-        {"name": "bands", "weight": 1.0, "sha256": digest, "consists_of": told},
-    ]
+    told = "tokens; the editor's result is scaled up"
+    digest, of_file = toy_edit.sha256(), hashlib.sha256(toy_file.read_bytes()).hexdigest()
+    common = {"name": "bands", "sha256": digest, "file_sha256": of_file, "consists_of": told}
+    assert made["edits"] == [common | {"weight": 0.5}, common | {"weight": 1.0}]
+    assert made["source"] == {"sha256": hashlib.sha256(photo_file.read_bytes()).hexdigest(), "size": [80, 60]}
+    assert (made["resolution"], made["writing"]) == (32, {"keep_metadata": False, "keep_location": False})
     assert (made["editor"], made["base_model"], made["seed"], made["text"]) == ("toy", toy.space.model, 7, "red")
     assert made["base_model_fingerprint"] == toy.space.fingerprint
     assert (made["region"], made["join_text"], made["finish"], made["reuse_noise"]) == (
@@ -87,7 +94,7 @@ def test_show_reads_back_what_apply_did(tmp_path, toy, toy_edit, toy_file, photo
     with Image.open(out) as image:
         assert made["size"] == list(image.size)
     shown = run("show", out)[0]
-    assert f"name bands, weight 0.5, sha256 {digest}" in shown
+    assert f"name bands, weight 0.5, sha256 {digest}, file_sha256 {of_file}" in shown
     assert "seed  7" in shown
 
 
@@ -98,6 +105,7 @@ def test_every_option_that_changes_a_result_is_recorded(tmp_path, toy_file, phot
     run("apply", toy_file, photo_file, "-o", out, *options)
     made = made_by(out)
     assert (made["region"], made["finish"], made["join_text"], made["size"]) == ("mask", "none", True, [80, 60])
+    assert made["mask_sha256"] == hashlib.sha256((tmp_path / "mask.png").read_bytes()).hexdigest()
 
 
 def test_no_path_of_this_machine_is_in_a_result(tmp_path, toy_file, photo_file):

@@ -164,7 +164,10 @@ def test_the_gradient_is_at_the_free_rows_and_the_pooled_vector_only(editor):
     t, noise = torch.tensor([0.4, 0.95]), torch.randn(2, *after.noise_shape)
     gradients = []
     for guidance in (None, replace(editor.settings, guidance_scale=3.0)):
-        for switch in (editor.parts.unet.enable_gradient_checkpointing, editor.parts.unet.disable_gradient_checkpointing):
+        for switch in (
+            editor.parts.unet.enable_gradient_checkpointing,
+            editor.parts.unet.disable_gradient_checkpointing,
+        ):
             switch()
             told = words.with_tokens(tokens).with_pooled(pooled)
             losses = editor.loss(before, after, told, t, noise, guidance)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .arrangement import SIZES, arrangement, chained, check_choice
-from .batching import BATCH_PIXELS, HeldPhoto, in_batches
+from .batching import NOTHING, HeldPhoto, batch_for, in_batches
 from .diffusion import BANKED, Noise
 from .edit_list import Edits, check_together, weighted_edits
 from .editor import Editor, stack
@@ -24,7 +24,7 @@ from .instruction import Instruction, join
 from .record import chunks, record
 from .region import Region, check_box, check_region, composite
 from .settings import check_seed, override
-from .sizes import MULTIPLE
+from .sizes import MULTIPLE, Done
 
 # The same region for every photo, or what gives one for a photo `(3, h, w)`.
 Where = Region | Callable[[Tensor], Region] | None
@@ -107,7 +107,8 @@ class Application:
         training = self.sampled[0][0].training if self.sampled else {}
         self.reuse_noise = training.get("noise") == "reuse" if reuse_noise is None else reuse_noise
         self._noise = _banked_noise(training) if self.reuse_noise else Noise(seed)
-        self.batch = max(1, round(BATCH_PIXELS / editor.resolution**2)) if editor else 1
+        self.batch = batch_for(editor.resolution, editor.device) if editor else 1
+        self._sizes: dict[Done, tuple[int, ...]] = {}
         with torch.no_grad():
             built = self._instructions(editor) if editor and run else []
             self.branches = [(instruction.encoded(), weight) for instruction, weight in built]
@@ -131,16 +132,17 @@ class Application:
         """Edit photos, those of one working size together; each is taken from `photos` no earlier than it is needed.
 
         A photo's picture is that of `self(photo, mask)` but for the rounding of sums in the networks, which depends on
-        the size of the batch: with the embedded editor one 8-bit value in ten thousand differs, by 1.
+        the size of the batch, and on nothing else of it: with the embedded editor one 8-bit value in ten thousand
+        differs, by 1. A batch for which a GPU has too little memory is halved.
 
         Args:
-            photos: see `__call__`.
+            photos: see `__call__`; or `Done`, for photos that only take their place in a batch.
             mask: for every one of them, or what gives it for one.
             batch: photos that go through the networks at once; None for `self.batch`.
 
         Yields:
-            pictures in the photos' order. Where `photos` fails, or one of them cannot be taken, those before it are
-            given first.
+            pictures in the photos' order; an empty one `(3, 0, 0)` for what is `Done`. Where `photos` fails, or one of
+            them cannot be taken, those before it are given first.
 
         Raises:
             UsageError: see `__call__`.
@@ -171,6 +173,7 @@ class Application:
             region=mask if mask is None or isinstance(mask, tuple) else "mask",
             finish=self.finish,
             size=(picture.shape[2], picture.shape[1]),
+            editors_size=self.size == "editor",
         )
 
     def chunks(self, picture: Tensor, mask: Where = None, *, names: Sequence[str] | None = None) -> dict[str, str]:
@@ -208,24 +211,41 @@ class Application:
         return [*built, (words, 1.0)]
 
     def _taken(self, photo: Any, mask: Where) -> HeldPhoto:
+        if isinstance(photo, Done):
+            return self._in_place(photo)
         image = as_image(photo)
         region = mask(image) if callable(mask) else mask
         if isinstance(region, tuple):
             check_box(region, *image.shape[-2:])
-        held = HeldPhoto(image, region, _colored(image, self._steps.before))
+        held = HeldPhoto(image, image[0].numel(), region, _colored(image, self._steps.before))
         if self._steps.run is None or self.editor is None:
             held.picture = self._result(held, None)
         else:
             held.encoding = self.editor.encode(held.colored)
+            held.size = held.encoding.noise_shape
+        return held
+
+    def _in_place(self, done: Done) -> HeldPhoto:
+        held = HeldPhoto(NOTHING, done.height * done.width, None, NOTHING)
+        if self._steps.run is None or self.editor is None:
+            held.picture = NOTHING
+            return held
+        if done not in self._sizes:
+            self._sizes[done] = self.editor.encode(torch.zeros(3, done.height, done.width)).noise_shape
+        held.size = self._sizes[done]
         return held
 
     def _edit(self, group: Sequence[HeldPhoto]) -> None:
         """Give every photo of one working size its picture."""
         assert self.editor is not None  # nothing is encoded without
-        encoded = stack([held.encoding for held in group])
-        made = self.editor.edit(encoded, self.branches, self.settings, self._noise)
+        # In the place of what was done before any other will do: samples of a batch do not know each other.
+        some = next((held.encoding for held in group if held.encoding is not None), None)
+        made: Iterable[Tensor] = [NOTHING] * len(group)
+        if some is not None:
+            encoded = stack([some if held.encoding is None else held.encoding for held in group])
+            made = self.editor.edit(encoded, self.branches, self.settings, self._noise)
         for held, picture in zip(group, made, strict=True):
-            held.picture = self._result(held, picture)
+            held.picture = NOTHING if held.encoding is None else self._result(held, picture)
 
     def _result(self, held: HeldPhoto, made: Tensor | None) -> Tensor:
         """What the editor made of a photo, at the editor's size -> the result, at the size asked for, masked there."""

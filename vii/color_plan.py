@@ -94,6 +94,7 @@ class ColorApplication:
             None,
             region=mask if mask is None or isinstance(mask, tuple) else "mask",
             size=(picture.shape[1], picture.shape[0]),
+            editors_size=self.size == "editor",
         )
 
     def chunks(

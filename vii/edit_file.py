@@ -27,6 +27,7 @@ __all__ = [
     "SUFFIX",
     "Edit",
     "describe_edit",
+    "file_sha256",
     "from_bytes",
     "is_edit_name",
     "load_edit",
@@ -73,6 +74,11 @@ def to_bytes(edit: Edit) -> bytes:
     except (EditFileError, ValueError, TypeError) as error:
         raise EditFileError(f"this edit cannot be saved: {error}") from None
     return data
+
+
+def file_sha256(edit: Edit) -> str:
+    """Hex digest of the file that `save_edit` writes: of the tensors, and of all that the header says."""
+    return hashlib.sha256(tensor_bytes(stored(edit), _metadata(edit))).hexdigest()
 
 
 def tensor_bytes(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__, strict
 from .edit import Edit
+from .edit_file import file_sha256
 from .errors import ImageError
 from .pictures import read_text
 from .settings import labels
@@ -21,7 +22,7 @@ from .space import NO_SPACE
 if TYPE_CHECKING:
     from .editor import Editor
 
-SCHEMA = 2
+SCHEMA = 3
 MAX_TEXT = 64_000
 # Of these the numbers depend on the version.
 EDITORS_PACKAGES = ("torch", "diffusers")
@@ -39,15 +40,18 @@ def record(
     region: str | Sequence[int] | None = None,
     finish: str = "auto",
     size: tuple[int, int],
+    editors_size: bool = False,
 ) -> dict[str, Any]:
     """How one picture was made, as plain values that JSON can hold; what is not said here is as in `vii.Application`.
 
     Args:
         editor: that made it; None where colour transforms did.
-        edits: name, weight and edit, in their order; the name is for people, the hash of the tokens tells which it was.
+        edits: name, weight and edit, in their order; the name is for people, the hashes of the tensors and of the
+            whole file tell which it was.
         settings: the editor's settings that it was sampled with; None without one.
         region: "mask", or the box `x, y, w, h` in pixels of the photo, or None for the whole picture.
         size: width and height of the result.
+        editors_size: whether it is the size at which the editor worked that was asked for.
     """
     packages = EDITORS_PACKAGES if editor else ("numpy",)
     versions = {"vii": __version__, **{name: importlib.metadata.version(name) for name in packages}}
@@ -59,8 +63,17 @@ def record(
         "base_model": space.model,
         "base_model_revision": space.revision,
         "base_model_fingerprint": space.fingerprint,
+        "resolution": editor.resolution if editor else 0,
+        # Some have no precision to choose.
+        "precision": f"{getattr(editor, 'dtype', '')}".removeprefix("torch.") if editor else "",
         "edits": [
-            {"name": name, "weight": weight, "sha256": edit.sha256(), "consists_of": edit.consists_of}
+            {
+                "name": name,
+                "weight": weight,
+                "sha256": edit.sha256(),
+                "file_sha256": file_sha256(edit),
+                "consists_of": edit.consists_of,
+            }
             for name, weight, edit in edits
         ],
         "text": text,
@@ -71,6 +84,7 @@ def record(
         "region": region if region is None or isinstance(region, str) else list(region),
         "finish": finish,
         "size": list(size),
+        "editors_size": editors_size,
     }
 
 

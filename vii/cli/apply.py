@@ -1,42 +1,36 @@
 """`vii apply`: edits and words on photos."""
 
-import functools
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-import numpy as np
 
 from .. import light_imports
 from ..arrangement import FINISHES, SIZES
-from ..color_plan import ColorApplication, needs_editor
+from ..color_plan import needs_editor
 from ..edit import Edit
 from ..edit_file import load_edit
 from ..edit_list import check_together
 from ..errors import OutputError, UsageError
 from ..library import find_edit, written_as_path
-from ..pictures import SUFFIXES, Pictures, find_pictures, read_mask
+from ..pictures import SUFFIXES, Pictures, find_pictures
+from ..runs.jobs import Job, Outcome, Writing, edited
+from ..runs.plans import Box, Request
 from ..sampling_options import SAMPLING_OPTIONS
-from ..settings import parse
-from .common import Command, editor_of, editor_options, json_option, load_editor, outputs_of, overwrite_option
-from .photos import Plan, edited, jobs_for, told, writing_of, writing_options
+from .common import Command, editor_of, editor_options, json_option, outputs_of, overwrite_option
+from .photos import jobs_for, told, writing_of, writing_options
 from .progress import progress
 from .terminal import STARTED, fail, say, say_json, warn
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # Pickles are named as edits too, so that they meet the refusal that explains why and not "not a picture".
 EDIT_ARGUMENT = re.compile(r"(?P<path>.+\.(?:safetensors|pt|pth|bin|ckpt|pkl))(?::(?P<weight>[^:/\\]*))?", re.DOTALL)
 # What has nothing to say where no editor runs.
 PASSED_ON = ("text", "join_text", "seed", "reuse_noise", "finish", "size", "any_model")
 OF_EDITORS = ("join_text", "seed", "reuse_noise", "any_model", "batch", "assignments")
-Box = tuple[int, int, int, int]
-A_MASK = np.ones((1, 1), np.float32)  # for records, which say only that there was one
 
 
 def sampling_options(command: Command) -> Command:
@@ -65,7 +59,9 @@ def sampling_options(command: Command) -> Command:
 @click.option("--box", metavar="X,Y,W,H", help="Edit inside this box only, in pixels of the photo.")
 @click.option("--finish", type=click.Choice(FINISHES), default="auto", help="none: the editor's picture as it is.")
 @click.option("--size", type=click.Choice(SIZES), default="photo", help="Results at the photo's or the editor's size.")
-@click.option("--batch", type=click.IntRange(1), metavar="N", help="Photos of one size that are edited at once.")
+@click.option("--batch", type=click.IntRange(1), metavar="N", help="Photos of one size edited at once; else by memory.")
+@click.option("--recursive", "-r", is_flag=True, help="Photos in sub-folders too; their results lie in such as well.")
+@click.option("--resume", is_flag=True, help="Keep the results of a run of this command that was stopped.")
 @click.option("--any-model", is_flag=True, help="Accept an edit learned with other weights of the same shape.")
 @editor_options
 @overwrite_option
@@ -79,6 +75,8 @@ def apply(
     mask: str | None,
     box: str | None,
     batch: int | None,
+    recursive: bool,
+    resume: bool,
     overwrite: bool,
     as_json: bool,
     **options: Any,
@@ -91,125 +89,105 @@ def apply(
 
     With one photo OUT may be a file, whose name says the format; otherwise it is a folder, in which every result has
     its photo's stem and, if --format is not given, its photo's format. Results have the photo's size and, in PNG and
-    TIFF, its 16 bits. A photo that cannot be read is reported and the others are done.
+    TIFF, its 16 bits. A photo that cannot be read is reported and the others are done; the exit code is then 1.
+
+    With --resume a result that is there is kept where it is whole and says that it was made from the same photo in the
+    same way; all else is made, or made again. With --json and several photos, a line is printed for each, and the
+    report in the last one.
     """
-    edits, found = _edits_and_photos(inputs)
+    edits, found = _edits_and_photos(inputs, output, recursive)
     if not edits and not options["text"]:
         raise UsageError("nothing to apply: name an edit (a file or one of the library), or words with --text, or both")
     if mask and box:
         raise UsageError("give --mask or --box, not both")
-    where = mask or _parse_box(box)
     outputs = outputs_of(overwrite)
     outputs.reads(*found.paths, *(path for path, _, _ in edits), *([mask] if mask else []))
-    jobs = jobs_for(found.paths, output, options.pop("kind"), outputs)
+    jobs = jobs_for(found, output, options.pop("kind"), outputs)
     writing = writing_of(jobs, options)
-    weighted, names = [(edit, weight) for _, edit, weight in edits], [path.stem for path, _, _ in edits]
-    plan: Plan[Any]
-    if needs_editor(weighted, options["text"], finish=options["finish"]):
-        plan, warnings = _with_editor(weighted, names, where, batch, options)
-    else:
-        plan = _with_colors(ColorApplication(weighted, size=options["size"]), names, where)
+    request = _request(edits, mask or _parse_box(box), batch, options)
+    plan, warnings = request.plan()
+    if request.editor is None:
         unused = _given(context, (*OF_EDITORS, *(option.setting for option in SAMPLING_OPTIONS)))
         warnings = [f"no editor is needed, so {', '.join(unused)} changes nothing"] if unused else []
     for warning in (*warnings, found.sentence()):
         if warning:
             warn(warning)
-    startup, started = time.perf_counter() - STARTED, time.perf_counter()
-    written: list[str] = []
-    skipped: dict[str, str] = {}
-    notes: dict[str, list[str]] = {}
-    with progress("applying", len(jobs)) as advance:
-        for job, error in edited(jobs, plan, writing):
-            if error is None:
-                written.append(str(job.result))
-                notes[str(job.photo)] = job.notes(writing)
-            elif len(jobs) == 1:
-                raise error
-            else:
-                skipped[str(job.photo)] = str(error)
-                fail(str(error))
-            advance()
-    for line in told(notes):
-        warn(line)
-    report = {
-        "paths": written,
-        "seconds": round(time.perf_counter() - started, 3),
-        "startup_seconds": round(startup, 3),
-        "failed": len(skipped),
-        "skipped": skipped | {str(path): reason for path, reason in found.left_out.items()},
-        "notes": {photo: sentences for photo, sentences in notes.items() if sentences},
-        "warnings": list(warnings),
-    }
+    startup = time.perf_counter() - STARTED
+    report = _followed(edited(jobs, plan, writing, resume=resume), jobs, writing, as_json)
+    report["skipped"] |= {str(path): reason for path, reason in found.left_out.items()}
+    report |= {"startup_seconds": round(startup, 3), "warnings": list(warnings)}
     if as_json:
         say_json(report)
     else:
-        for path in written:
-            say(path)
-    if skipped:
-        raise OutputError(f"{len(skipped)} of {len(jobs)} photos could not be edited")
+        _print_report(report, len(jobs))
+    if report["failed"]:
+        raise OutputError(f"{report['failed']} of {len(jobs)} photos could not be edited")
 
 
-def _with_editor(
-    weighted: Sequence[tuple[Edit, float]],
-    names: Sequence[str],
-    where: str | Box | None,
-    batch: int | None,
-    options: dict[str, Any],
-) -> "tuple[Plan[Tensor], Sequence[str]]":
-    """A plan that loads the editor, and what to warn of."""
-    light_imports.begin()
-    import torch
-
-    from ..application import Application
-    from ..images import from_array, to_array
-    from ..region import check_box
-
-    every = [edit for edit, _ in weighted]
-    sampled = [edit for edit in every if edit.needs_editor or options["finish"] == "none"] or every
-    check_together(sampled)
+def _request(
+    edits: Sequence[tuple[Path, Edit, float]], where: str | Box | None, batch: int | None, options: dict[str, Any]
+) -> Request:
+    """What is asked for; `options` are all that say how, of editors among them."""
+    weighted, names = [(edit, weight) for _, edit, weight in edits], [path.stem for path, _, _ in edits]
     passed_on = {name: options.pop(name) for name in PASSED_ON}
     assignments = options.pop("assignments")
     sampling = {option.setting: options.pop(option.setting) for option in SAMPLING_OPTIONS}
-    editor = load_editor(editor_of(sampled[0] if sampled else None, options))
-    plan = Application(editor, weighted, **passed_on, **sampling | parse(editor.settings, assignments))
-
-    @functools.lru_cache(maxsize=2)  # photos of a size follow each other
-    def masked(height: int, width: int) -> "Tensor":
-        return torch.from_numpy(read_mask(str(where), (height, width)))[None]
-
-    region = (lambda photo: masked(*photo.shape[-2:])) if isinstance(where, str) else where
-
-    def prepare(pixels: np.ndarray) -> "Tensor":
-        photo = from_array(pixels)
-        if isinstance(region, tuple):
-            check_box(region, *photo.shape[-2:])
-        elif region:
-            region(photo)  # which refuses a mask of another shape
-        return photo
-
-    def edit(photos: Any) -> Any:
-        return plan.many(photos, region, batch=batch)
-
-    return Plan(prepare, edit, to_array, lambda result: plan.chunks(result, region, names=names)), plan.warnings
+    editor = None
+    if needs_editor(weighted, passed_on["text"], finish=passed_on["finish"]):
+        every = [edit for edit, _ in weighted]
+        sampled = [edit for edit in every if edit.needs_editor or passed_on["finish"] == "none"] or every
+        check_together(sampled)
+        light_imports.begin()
+        editor = editor_of(sampled[0] if sampled else None, options)
+    return Request(weighted, names, editor, where, batch, passed_on, sampling, assignments)
 
 
-def _with_colors(application: ColorApplication, names: Sequence[str], where: str | Box | None) -> Plan[np.ndarray]:
-    """A plan that needs neither an editor nor torch, and edits photos where they are read."""
+def _followed(outcomes: Iterable[Outcome], jobs: Sequence[Job], writing: Writing, as_json: bool) -> dict[str, Any]:
+    """What becomes of photos, told as it happens; a photo that is alone raises what is wrong with it."""
+    started = time.perf_counter()
+    paths: list[str] = []
+    skipped: dict[str, str] = {}
+    notes: dict[str, list[str]] = {}
+    kept = 0
+    with progress("applying", len(jobs)) as advance:
+        for outcome in outcomes:
+            job, error = outcome.job, outcome.error
+            line: dict[str, Any] = {"photo": str(job.photo)}
+            if error is None:
+                line |= {"path": str(job.result), "kept": outcome.kept}
+                paths.append(line["path"])
+                kept += outcome.kept
+                if sentences := job.notes(writing):
+                    line["notes"] = notes[line["photo"]] = sentences
+            elif len(jobs) == 1:
+                raise error
+            else:
+                skipped[line["photo"]] = line["error"] = str(error)
+                fail(str(error))
+            if as_json and len(jobs) > 1:
+                say_json(line)
+            advance()
+    for sentence in told(notes):
+        warn(sentence)
+    seconds = round(time.perf_counter() - started, 3)
+    return {
+        "paths": paths,
+        "seconds": seconds,
+        "kept": kept,
+        "failed": len(skipped),
+        "skipped": skipped,
+        "notes": notes,
+    }
 
-    @functools.lru_cache(maxsize=2)
-    def masked(height: int, width: int) -> np.ndarray:
-        return read_mask(str(where), (height, width))
 
-    def prepare(pixels: np.ndarray) -> np.ndarray:
-        return application(pixels, masked(*pixels.shape[:2]) if isinstance(where, str) else where)
-
-    shown = A_MASK if isinstance(where, str) else where
-    return Plan(
-        prepare,
-        lambda results: results,
-        lambda result, bits: result,
-        lambda result: application.chunks(result, shown, names=names),
-    )
+def _print_report(report: dict[str, Any], count: int) -> None:
+    for path in report["paths"]:
+        say(path)
+    if count > 1:
+        made = len(report["paths"]) - report["kept"]
+        parts = [f"{made} edited", *(f"{report[name]} {name}" for name in ("kept", "failed") if report[name])]
+        pace = f", {made / report['seconds']:.1f} photos a second" if report["seconds"] and made else ""
+        say(f"{count} photos: {', '.join(parts)}; {report['seconds']:.1f} s{pace}", err=True)
 
 
 def _given(context: click.Context, names: Sequence[str]) -> list[str]:
@@ -219,13 +197,15 @@ def _given(context: click.Context, names: Sequence[str]) -> list[str]:
     return [max(option.opts, key=len) for option in options if context.get_parameter_source(str(option.name)) is here]
 
 
-def _edits_and_photos(inputs: Sequence[str]) -> tuple[list[tuple[Path, Edit, float]], Pictures]:
+def _edits_and_photos(
+    inputs: Sequence[str], output: str, recursive: bool
+) -> tuple[list[tuple[Path, Edit, float]], Pictures]:
     named = [(text, _named_edit(text)) for text in inputs]
     edits = [(found[0], load_edit(found[0]), _weight(text, found[1])) for text, found in named if found]
     photos = [text for text, found in named if not found]
     if not photos:
         raise UsageError("expected at least one photo or a folder of photos")
-    return edits, find_pictures(photos)
+    return edits, find_pictures(photos, recursive=recursive, apart=output)
 
 
 def _named_edit(text: str) -> tuple[Path, str | None] | None:

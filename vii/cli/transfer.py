@@ -11,9 +11,10 @@ from ..images import Pair, from_array, to_array
 from ..inversion.recipes import load_recipe
 from ..methods import MethodEntry, find_method, load_method, prepare
 from ..pictures import find_pictures
+from ..runs.jobs import opened, save
 from .common import editor_options, json_option, load_editor, outputs_of, overwrite_option
 from .learn import warn_of_no_pairs
-from .photos import jobs_for, opened, save, told, writing_of, writing_options
+from .photos import jobs_for, told, writing_of, writing_options
 from .progress import progress
 from .terminal import STARTED, say, say_json, warn
 
@@ -56,7 +57,7 @@ def transfer(
     entry, kind = find_method(method), options.pop("kind")
     outputs, pictures = outputs_of(overwrite), find_pictures(photos)
     outputs.reads(*pictures.paths, before, after, *(path for pair in more for path in pair))
-    jobs = jobs_for(pictures.paths, output, kind, outputs)
+    jobs = jobs_for(pictures, output, kind, outputs)
     writing = writing_of(jobs, options)
     _refuse_options(method, entry, {"recipe": recipe, "text": text, **options})
     pairs = [Pair.open(*pair) for pair in [(before, after), *more]]

@@ -167,6 +167,11 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
         return self.parts.device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the networks."""
+        return self.parts.dtype
+
+    @property
     def num_timesteps(self) -> int:
         """See `Editor`."""
         return len(self.parts.levels.told)
@@ -279,7 +284,9 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
                 torch.cat([branch.condition.expand(b, -1, -1, -1) for branch in branches]),
                 batch(pooled) if pooled else None,
             )
-            return self.predict(settings, noisy.repeat(n, 1, 1, 1), timesteps.expand(b).repeat(n), told).float().chunk(n)
+            return (
+                self.predict(settings, noisy.repeat(n, 1, 1, 1), timesteps.expand(b).repeat(n), told).float().chunk(n)
+            )
 
         return guided(plan, predict)
 

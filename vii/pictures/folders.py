@@ -1,8 +1,9 @@
 """Which files of a folder are pictures, and what a folder leaves out."""
 
+import os
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ImageError
@@ -22,11 +23,13 @@ class Pictures:
     """What some files and folders stand for: the pictures in the order asked for, and what of the folders is left out,
     why.
 
-    Hidden files and sidecars are no pictures and not counted.
+    Hidden files and sidecars are no pictures and not counted. `within` gives, for pictures in sub-folders, the
+    sub-folder, relative to the folder that was named.
     """
 
     paths: list[Path]
     left_out: dict[Path, str]
+    within: dict[Path, Path] = field(default_factory=dict)
 
     def sentence(self) -> str:
         """What was left out, counted and named; empty where nothing was."""
@@ -41,31 +44,57 @@ class Pictures:
         return f"{total} file{'s' * (total > 1)} left out ({'; '.join(parts)})"
 
 
-def find_pictures(paths: Iterable[str | Path]) -> Pictures:
+def find_pictures(paths: Iterable[str | Path], *, recursive: bool = False, apart: str | Path | None = None) -> Pictures:
     """Files and folders -> picture files: a folder stands for the pictures directly in it, hidden files left out.
+
+    With `recursive` it stands for those in its sub-folders too: hidden ones, links and the folder `apart` left out.
 
     Raises ImageError: a path does not exist or is out of reach, or a folder holds no picture.
     """
-    found: list[Path] = []
-    left_out: dict[Path, str] = {}
+    found = Pictures([], {})
     for path in map(Path, paths):
         if not is_folder(path):
             if (kind := what_is(path)) != "file":
                 raise ImageError(f"{path}: {'expected a picture, found ' + kind if kind else 'no such file'}")
-            found.append(path)
+            found.paths.append(path)
             continue
-        pictures = []
-        for file in inside(path, ImageError):
-            if reason := why_not(file):
-                left_out[file] = reason
-            elif file.suffix.lower() in SUFFIXES and is_file(file):
-                pictures.append(file)
-        if not pictures:
-            here = {file: why for file, why in left_out.items() if file.parent == path}
-            more = f"; {Pictures([], here).sentence()}" if here else ""
-            raise ImageError(f"{path}: no pictures in this folder (looked for {', '.join(SUFFIXES)}){more}")
-        found.extend(pictures)
-    return Pictures(found, left_out)
+        here = _in_folder(inside(path, ImageError))
+        for folder in _below(path, apart) if recursive else ():
+            try:
+                below = _in_folder(inside(folder, ImageError))
+            except ImageError:
+                here.left_out[folder] = "folders that may not be listed"
+                continue
+            here.paths.extend(below.paths)
+            here.left_out.update(below.left_out)
+            here.within.update(dict.fromkeys(below.paths, folder.relative_to(path)))
+        if not here.paths:
+            more = f"; {here.sentence()}" if here.left_out else ""
+            looked = f"(looked for {', '.join(SUFFIXES)})"
+            raise ImageError(f"{path}: no pictures in this folder{' and those below' * recursive} {looked}{more}")
+        found.paths.extend(here.paths)
+        found.left_out.update(here.left_out)
+        found.within.update(here.within)
+    return found
+
+
+def _in_folder(files: Iterable[Path]) -> Pictures:
+    pictures = Pictures([], {})
+    for file in files:
+        if reason := why_not(file):
+            pictures.left_out[file] = reason
+        elif file.suffix.lower() in SUFFIXES and is_file(file):
+            pictures.paths.append(file)
+    return pictures
+
+
+def _below(folder: Path, apart: str | Path | None) -> Iterator[Path]:
+    """All sub-folders in the order of their names."""
+    apart = None if apart is None else os.path.realpath(apart)
+    for root, names, _ in os.walk(folder):
+        names[:] = sorted(n for n in names if n[0] != "." and os.path.realpath(os.path.join(root, n)) != apart)
+        if Path(root) != folder:
+            yield Path(root)
 
 
 def why_not(path: Path) -> str:
