@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -13,11 +14,12 @@ from torch import Tensor
 
 from .arrangement import SIZES, arrangement, chained, check_choice
 from .batching import NOTHING, HeldPhoto, batch_for, in_batches
-from .diffusion import BANKED, Noise
+from .diffusion import Noise, banked_noise
 from .edit_list import Edits, check_together, weighted_edits
 from .editor import Editor, stack
 from .errors import UsageError
 from .finish import Colors
+from .finish.steady import Steady
 from .finish.tiles import Array, by_rows
 from .images import as_image, fit, resize
 from .instruction import Instruction, join
@@ -106,7 +108,7 @@ class Application:
             self.settings, self.warnings = self._resolve(editor, settings)
         training = self.sampled[0][0].training if self.sampled else {}
         self.reuse_noise = training.get("noise") == "reuse" if reuse_noise is None else reuse_noise
-        self._noise = _banked_noise(training) if self.reuse_noise else Noise(seed)
+        self._noise = banked_noise(training) if self.reuse_noise else Noise(seed)
         self.batch = batch_for(editor.resolution, editor.device) if editor else 1
         self._sizes: dict[Done, tuple[int, ...]] = {}
         with torch.no_grad():
@@ -128,7 +130,9 @@ class Application:
         """
         return next(self.many([photo], mask, batch=1))
 
-    def many(self, photos: Iterable[Any], mask: Where = None, *, batch: int | None = None) -> Iterator[Tensor]:
+    def many(
+        self, photos: Iterable[Any], mask: Where = None, *, batch: int | None = None, steady: Steady | None = None
+    ) -> Iterator[Tensor]:
         """Edit photos, those of one working size together; each is taken from `photos` no earlier than it is needed.
 
         A photo's picture is that of `self(photo, mask)` but for the rounding of sums in the networks, which depends on
@@ -139,6 +143,7 @@ class Application:
             photos: see `__call__`; or `Done`, for photos that only take their place in a batch.
             mask: for every one of them, or what gives it for one.
             batch: photos that go through the networks at once; None for `self.batch`.
+            steady: for the frames of one clip, what holds the results of an editor near each other.
 
         Yields:
             pictures in the photos' order; an empty one `(3, 0, 0)` for what is `Done`. Where `photos` fails, or one of
@@ -151,7 +156,8 @@ class Application:
             raise UsageError(f"batch must be a whole number of at least 1, got {batch!r}")
         if mask is not None and not callable(mask):
             check_region(mask)
-        return in_batches(iter(photos), lambda photo: self._taken(photo, mask), self._edit, batch or self.batch)
+        edit = functools.partial(self._edit, steady=steady)
+        return in_batches(iter(photos), lambda photo: self._taken(photo, mask), edit, batch or self.batch)
 
     def record(self, picture: Tensor, mask: Where = None, *, names: Sequence[str] | None = None) -> dict[str, Any]:
         """How a picture was made, as plain values that JSON can hold; see "What a result says" in docs/formats.md.
@@ -235,7 +241,7 @@ class Application:
         held.size = self._sizes[done]
         return held
 
-    def _edit(self, group: Sequence[HeldPhoto]) -> None:
+    def _edit(self, group: Sequence[HeldPhoto], steady: Steady | None) -> None:
         """Give every photo of one working size its picture."""
         assert self.editor is not None  # nothing is encoded without
         # In the place of what was done before any other will do: samples of a batch do not know each other.
@@ -245,15 +251,16 @@ class Application:
             encoded = stack([some if held.encoding is None else held.encoding for held in group])
             made = self.editor.edit(encoded, self.branches, self.settings, self._noise)
         for held, picture in zip(group, made, strict=True):
-            held.picture = NOTHING if held.encoding is None else self._result(held, picture)
+            held.picture = NOTHING if held.encoding is None else self._result(held, picture, steady)
 
-    def _result(self, held: HeldPhoto, made: Tensor | None) -> Tensor:
+    def _result(self, held: HeldPhoto, made: Tensor | None, steady: Steady | None = None) -> Tensor:
         """What the editor made of a photo, at the editor's size -> the result, at the size asked for, masked there."""
         picture, run = held.colored, self._steps.run
         if run is not None and made is not None:
             seen = resize(picture, *made.shape[-2:])
             whole = picture if self.size == "photo" else seen
-            picture = _tensor(run(_array(whole), _array(seen), _array(made)))
+            steadied = _array(made) if steady is None else steady(_array(seen), _array(made))
+            picture = _tensor(run(_array(whole), _array(seen), steadied))
         elif self.size == "editor" and self.editor is not None:
             picture = fit(picture, self.editor.resolution, MULTIPLE)
         result = _colored(picture, self._steps.after)
@@ -287,14 +294,3 @@ def _array(image: Tensor) -> Array:
 def _tensor(image: Array) -> Tensor:
     """`(h, w, 3)` -> `(3, h, w)`; without a copy of what came of an `_array`."""
     return torch.from_numpy(image).permute(2, 0, 1).contiguous()
-
-
-def _banked_noise(training: Any) -> Noise:
-    """The noises that an edit was learned with, as its training record names them."""
-    seed = training.get("seed")
-    if training.get("noise") not in BANKED or type(seed) is not int or not 0 <= seed < 2**63:
-        raise UsageError(
-            "this edit was not learned with a noise bank, so there is no noise to reuse; "
-            "learn it with the recipe visii or noise=bank"
-        )
-    return Noise(seed, bank=True)

@@ -8,12 +8,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from .errors import EditorError
+from .errors import EditorError, UsageError
 
 # Weights of guidance branches this small are rounding errors of `guidance_weights`, not requests.
 NEGLIGIBLE = 1e-6
@@ -133,3 +133,14 @@ def banked_generator(seed: int, timestep: int) -> torch.Generator:
     """A fresh generator of the noise that a noise bank holds for one discrete timestep."""
     digest = hashlib.sha256(f"{seed}:{timestep}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def banked_noise(training: Any) -> Noise:
+    """The noises that an edit was learned with, as its training record names them."""
+    seed = training.get("seed")
+    if training.get("noise") not in BANKED or type(seed) is not int or not 0 <= seed < 2**63:
+        raise UsageError(
+            "this edit was not learned with a noise bank, so there is no noise to reuse; "
+            "learn it with the recipe visii or noise=bank"
+        )
+    return Noise(seed, bank=True)

@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..pictures import SUFFIXES, Pictures, find_pictures
 from ..runs.jobs import Job, Outcome, Writing, edited
 from ..runs.plans import Box, Request
 from ..sampling_options import SAMPLING_OPTIONS
+from .clips import STEADY, clip_output, clip_report, has_clips
 from .common import Command, editor_of, editor_options, json_option, outputs_of, overwrite_option
 from .photos import jobs_for, told, writing_of, writing_options
 from .progress import progress
@@ -42,7 +44,7 @@ def sampling_options(command: Command) -> Command:
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="[EDIT[:WEIGHT]]... PHOTO|FOLDER...")
+@click.argument("inputs", nargs=-1, required=True, metavar="[EDIT[:WEIGHT]]... PHOTO|FOLDER|CLIP...")
 @click.option("-o", "--output", required=True, metavar="OUT", help="A .png, .jpg, .webp or .tif, or a folder.")
 @writing_options
 @click.option("--text", default="", metavar="WORDS", help="Words to add, or to apply alone.")
@@ -62,6 +64,9 @@ def sampling_options(command: Command) -> Command:
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Photos of one size edited at once; else by memory.")
 @click.option("--recursive", "-r", is_flag=True, help="Photos in sub-folders too; their results lie in such as well.")
 @click.option("--resume", is_flag=True, help="Keep the results of a run of this command that was stopped.")
+@click.option(
+    "--steady", type=click.FloatRange(0, 0.98), metavar="S", help=f"Of clips: less flicker, {STEADY} as a rule; 0: off."
+)
 @click.option("--any-model", is_flag=True, help="Accept an edit learned with other weights of the same shape.")
 @editor_options
 @overwrite_option
@@ -91,6 +96,8 @@ def apply(
     its photo's stem and, if --format is not given, its photo's format. Results have the photo's size and, in PNG and
     TIFF, its 16 bits. A photo that cannot be read is reported and the others are done; the exit code is then 1.
 
+    A clip (.mp4, .mov, .mkv, .webm, .avi) is edited frame by frame, each from the same noise, and keeps its sound.
+
     With --resume a result that is there is kept where it is whole and says that it was made from the same photo in the
     same way; all else is made, or made again. With --json and several photos, a line is printed for each, and the
     report in the last one.
@@ -102,9 +109,17 @@ def apply(
         raise UsageError("give --mask or --box, not both")
     outputs = outputs_of(overwrite)
     outputs.reads(*found.paths, *(path for path, _, _ in edits), *([mask] if mask else []))
-    jobs = jobs_for(found, output, options.pop("kind"), outputs)
-    writing = writing_of(jobs, options)
-    request = _request(edits, mask or _parse_box(box), batch, options)
+    clip, steady = None, options.pop("steady")
+    jobs, writing = [], Writing()
+    if has_clips(found):
+        options |= {"resume": resume, "recursive": recursive}
+        clip, steady = clip_output(found, output, options, outputs), STEADY if steady is None else steady
+    elif steady is not None:
+        raise UsageError("`steady` is for clips")
+    else:
+        jobs = jobs_for(found, output, options.pop("kind"), outputs)
+        writing = writing_of(jobs, options)
+    request = replace(_request(edits, mask or _parse_box(box), batch, options), steady=steady or 0.0)
     plan, warnings = request.plan()
     if request.editor is None:
         unused = _given(context, (*OF_EDITORS, *(option.setting for option in SAMPLING_OPTIONS)))
@@ -113,8 +128,11 @@ def apply(
         if warning:
             warn(warning)
     startup = time.perf_counter() - STARTED
-    report = _followed(edited(jobs, plan, writing, resume=resume), jobs, writing, as_json)
-    report["skipped"] |= {str(path): reason for path, reason in found.left_out.items()}
+    if clip:
+        report = clip_report(found.paths[0], clip, plan)
+    else:
+        report = _followed(edited(jobs, plan, writing, resume=resume), jobs, writing, as_json)
+        report["skipped"] |= {str(path): reason for path, reason in found.left_out.items()}
     report |= {"startup_seconds": round(startup, 3), "warnings": list(warnings)}
     if as_json:
         say_json(report)
