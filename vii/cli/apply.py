@@ -26,6 +26,7 @@ from .clips import STEADY, clip_output, clip_report, has_clips
 from .common import Command, editor_of, editor_options, json_option, outputs_of, overwrite_option
 from .photos import jobs_for, told, writing_of, writing_options
 from .progress import progress
+from .served import outcomes_of
 from .terminal import STARTED, fail, say, say_json, warn
 
 # Pickles are named as edits too, so that they meet the refusal that explains why and not "not a picture".
@@ -67,6 +68,7 @@ def sampling_options(command: Command) -> Command:
 @click.option(
     "--steady", type=click.FloatRange(0, 0.98), metavar="S", help=f"Of clips: less flicker, {STEADY} as a rule; 0: off."
 )
+@click.option("--server", metavar="ADDRESS", help="Have a running 'vii serve' edit, and load nothing here.")
 @click.option("--any-model", is_flag=True, help="Accept an edit learned with other weights of the same shape.")
 @editor_options
 @overwrite_option
@@ -82,6 +84,7 @@ def apply(
     batch: int | None,
     recursive: bool,
     resume: bool,
+    server: str | None,
     overwrite: bool,
     as_json: bool,
     **options: Any,
@@ -119,11 +122,18 @@ def apply(
     else:
         jobs = jobs_for(found, output, options.pop("kind"), outputs)
         writing = writing_of(jobs, options)
-    request = replace(_request(edits, mask or _parse_box(box), batch, options), steady=steady or 0.0)
-    plan, warnings = request.plan()
-    if request.editor is None:
-        unused = _given(context, (*OF_EDITORS, *(option.setting for option in SAMPLING_OPTIONS)))
-        warnings = [f"no editor is needed, so {', '.join(unused)} changes nothing"] if unused else []
+    where, warnings = mask or _parse_box(box), list[str]()
+    outcomes: Iterable[Outcome] = ()
+    if server:
+        options |= {"batch": batch, "resume": resume, "steady": steady}
+        outcomes = outcomes_of(server, jobs, edits, where, options, writing)
+    else:
+        request = replace(_request(edits, where, batch, options), steady=steady or 0.0)
+        plan, warned = request.plan()
+        outcomes, warnings = edited(jobs, plan, writing, resume=resume), list(warned)
+        if request.editor is None:
+            unused = _given(context, (*OF_EDITORS, *(option.setting for option in SAMPLING_OPTIONS)))
+            warnings += [f"no editor is needed, so {', '.join(unused)} changes nothing"] if unused else []
     for warning in (*warnings, found.sentence()):
         if warning:
             warn(warning)
@@ -131,9 +141,9 @@ def apply(
     if clip:
         report = clip_report(found.paths[0], clip, plan)
     else:
-        report = _followed(edited(jobs, plan, writing, resume=resume), jobs, writing, as_json)
+        report = _followed(outcomes, jobs, writing, as_json)
         report["skipped"] |= {str(path): reason for path, reason in found.left_out.items()}
-    report |= {"startup_seconds": round(startup, 3), "warnings": list(warnings)}
+    report |= {"startup_seconds": round(startup, 3), "warnings": warnings}
     if as_json:
         say_json(report)
     else:
@@ -175,7 +185,7 @@ def _followed(outcomes: Iterable[Outcome], jobs: Sequence[Job], writing: Writing
                 line |= {"path": str(job.result), "kept": outcome.kept}
                 paths.append(line["path"])
                 kept += outcome.kept
-                if sentences := job.notes(writing):
+                if sentences := [*job.notes(writing), *outcome.notes]:
                     line["notes"] = notes[line["photo"]] = sentences
             elif len(jobs) == 1:
                 raise error

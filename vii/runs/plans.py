@@ -50,8 +50,11 @@ class Request:
     assignments: Sequence[str] = ()
     steady: float = 0.0
 
-    def plan(self) -> tuple[Plan[Any], Sequence[str]]:
+    def plan(self, loaded: "Editor | None" = None) -> tuple[Plan[Any], Sequence[str]]:
         """Load what is needed, and check all that does not depend on a photo.
+
+        Args:
+            loaded: an editor to use instead of the one that `editor` names.
 
         Returns:
             the plan, and sentences to warn of.
@@ -61,6 +64,8 @@ class Request:
         """
         if self.editor is None:
             return self._with_colors(), ()
+        if loaded is not None:
+            return self._with_editor(loaded)
         from .. import editors  # which loads torch
 
         options = dict(self.editor)
