@@ -96,7 +96,7 @@ def test_edits_of_the_library_are_known_by_name_and_no_file_is(client, photo_fil
     for name in ("red.safetensors", str(edit_file), "../red.safetensors", "#1", "nothing"):
         answer = ask(client, photo_file, name, files=[edit_file])
         assert answer.status_code == 422, name
-        assert str(tmp_path) not in answer.json()["detail"]
+        assert str(tmp_path) not in answer.json()["detail"].replace(name, "")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_the_command_passes_on_masks_words_and_errors(address, worker, photo_fil
     for name in ("a.png", "b.png"):
         (tmp_path / "photos" / name).write_bytes(photo_file.read_bytes())
     (tmp_path / "photos" / "c.png").write_bytes(b"no picture")
-    how = [f"{edit_file}:0.5", tmp_path / "photos", "--text", "blue", "--mask", mask, "--steps", 2]
+    how = [f"{edit_file}:0.5", tmp_path / "photos", "--text", "blue", "--mask", mask, "--guidance", 2]
     assert command(*how, "-o", tmp_path / "local").exit_code == 1
     found = command(*how, "-o", tmp_path / "served", "--server", address)
     assert found.exit_code == 1

@@ -12,15 +12,15 @@ from typing import Annotated, Any, Literal
 import fastapi
 import prometheus_client as prometheus
 from fastapi import File, Form, UploadFile
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.background import BackgroundTask
-from starlette.middleware.base import BaseHTTPMiddleware
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from .. import __version__
 from ..arrangement import FINISHES, SIZES
 from ..errors import UsageError, ViiError
+from ..pictures import output_format
 from ..runs.plans import Box
 from ..text import printable
+from ..ui.bodies import App, Message, Receive, Scope, Send
 from ..ui.log import LOG, in_brief
 from ..ui.uploads import plain
 from .work import Order, Worker
@@ -63,6 +63,23 @@ class Measures:
         return prometheus.generate_latest(self.registry)
 
 
+class _Counted:
+    """Counts the answers to photos. (Starlette's own kind of middleware waits for the client to go away.)"""
+
+    def __init__(self, app: App, measures: Measures) -> None:
+        self.app, self.measures = app, measures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification."""
+
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start" and scope["path"] == "/apply":
+                self.measures.answers.labels(message["status"]).inc()
+            await send(message)
+
+        await self.app(scope, receive, counting)
+
+
 def make_app(worker: Worker, folder: Path) -> fastapi.FastAPI:
     """The app, without its guard.
 
@@ -72,12 +89,6 @@ def make_app(worker: Worker, folder: Path) -> fastapi.FastAPI:
     """
     app = fastapi.FastAPI(title="vii", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
     measures = Measures(worker)
-
-    async def counted(request: fastapi.Request, call: Any) -> Response:
-        answer: Response = await call(request)
-        if request.url.path == "/apply":
-            measures.answers.labels(answer.status_code).inc()
-        return answer
 
     async def refused(_request: fastapi.Request, error: Exception) -> JSONResponse:
         return JSONResponse({"detail": plain(error, folder)}, 422)
@@ -119,26 +130,29 @@ def make_app(worker: Worker, folder: Path) -> fastapi.FastAPI:
                 _kept(mask, here, "mask") if mask else None, _box(box), format, quality, keep_metadata, keep_location,
                 options, settings,
             )  # fmt: skip
-            path, notes = await _worked(order)
-        except BaseException as error:
-            shutil.rmtree(here, ignore_errors=True)
-            if isinstance(error, ViiError | asyncio.CancelledError) or not isinstance(error, Exception):
-                raise
+            content, notes = await _worked(order)
+        except ViiError:
+            raise
+        except Exception as error:
             LOG.error("a photo could not be edited: %s", in_brief(error))
             status, told = (
                 (507, "out of memory") if "OutOfMemory" in type(error).__name__ else (500, "an error inside vii")
             )
             return JSONResponse({"detail": f"{told}; the service's log says more"}, status)
-        done = BackgroundTask(shutil.rmtree, here, ignore_errors=True)
-        return FileResponse(path, headers={NOTES: json.dumps(notes)}, background=done)
+        finally:
+            shutil.rmtree(here, ignore_errors=True)
+        return Response(
+            content, media_type=f"image/{output_format('x' + format).lower()}", headers={NOTES: json.dumps(notes)}
+        )
 
-    async def _worked(order: Order) -> tuple[Path, tuple[str, ...]]:
+    async def _worked(order: Order) -> tuple[bytes, tuple[str, ...]]:
         came = time.perf_counter()
 
-        def work() -> tuple[Path, tuple[str, ...]]:
+        def work() -> tuple[bytes, tuple[str, ...]]:
             measures.waited.observe(time.perf_counter() - came)
             with measures.edited.time():
-                return worker.picture(order)
+                path, notes = worker.picture(order)
+                return path.read_bytes(), notes
 
         return await asyncio.get_running_loop().run_in_executor(worker.pool, work)
 
@@ -146,7 +160,7 @@ def make_app(worker: Worker, folder: Path) -> fastapi.FastAPI:
     app.add_api_route("/health", health)
     app.add_api_route("/metrics", metrics, response_class=PlainTextResponse)
     app.add_exception_handler(ViiError, refused)
-    app.add_middleware(BaseHTTPMiddleware, dispatch=counted)
+    app.add_middleware(_Counted, measures=measures)
     return app
 
 
