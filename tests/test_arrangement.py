@@ -75,4 +75,15 @@ def test_chained_colours_are_each_one_of_the_result_before(monkeypatch, tile):
     steps = [Colors(affine(2 * np.eye(3), [0, 0, 0]), 0.5), Colors(SWAP, 1.0), Colors(DARK, -1.0)]
     expected = np.clip(image + 0.5 * (np.clip(2 * image, 0, 1) - image), 0, 1)[..., ::-1]
     expected = np.clip(expected - (0.5 * expected - expected), 0, 1)
-    np.testing.assert_allclose(by_rows(image, chained(steps, 31, 17)), expected, atol=1e-6)
+    np.testing.assert_allclose(by_rows(image, chained(steps, image)), expected, atol=1e-6)
+
+
+def test_what_looks_around_looks_at_what_those_before_have_made():
+    terms = Terms(1, radii=(1 / 16,))
+    sharp = ColorTransform(terms, np.concatenate([np.zeros((4, 3)), -0.8 * np.eye(3)]).astype(np.float32))
+    picture = np.random.default_rng(0).random((40, 50, 3), dtype=np.float32)
+    steps = [Colors(DARK, 1.0), Colors(sharp, 0.5), Colors(SWAP, 1.0)]
+    expected = SWAP(sharp(DARK(picture), 0.5))
+    np.testing.assert_allclose(by_rows(picture, chained(steps, picture)), expected, atol=1e-6)
+    blurred = sharp(picture) - picture
+    assert np.abs(blurred).mean() > 0.05

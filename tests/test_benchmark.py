@@ -546,7 +546,7 @@ def test_bad_input_is_refused_in_one_line(tmp_path, recipe, photo_file):
         (["--recipe", "defualt"], "did you mean 'default'"),
         (["--recipe", tmp_path / "none.toml"], "no such recipe file"),
         (["--edit", "sepai"], "did you mean 'sepia'"),
-        (["--edits", tmp_path / "none.toml"], "none.toml: cannot be read"),
+        (["--edits", tmp_path / "none.toml"], "none.toml: no such file of edits"),
         (["--edits", tmp_path / "wrong.toml"], r"expected \[\[edit\]\] entries"),
         (["--photos", tmp_path / "none"], "no such file"),
         (["--photos", tmp_path / "empty"], "no pictures in this folder"),

@@ -34,6 +34,11 @@ def run(*arguments, code=0):
     return result.stdout, result.stderr
 
 
+def printed(*arguments, code=0):
+    """The same in one text, errors after all else."""
+    return "".join(run(*arguments, code=code))
+
+
 def refused(*arguments):
     """Run a command that must fail with one line and exit code 1; returns the line."""
     out, err = run(*arguments, code=1)

@@ -12,6 +12,8 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
+from tiny_flows import klein_pipeline, kontext_pipeline
+from tiny_sdxl import sdxl_pipeline
 
 import vii
 from vii.errors import EditFileError, EditorMismatch, UsageError
@@ -158,3 +160,54 @@ def test_nothing_of_comfyui_is_needed_to_list_the_library(library, night):
     vii.save_edit(night, library / "night.safetensors")
     assert available_edits() == {"night": library / "night.safetensors"}
     assert LoadViiEdit.IS_CHANGED(edit="gone", clip=None) == ""
+
+
+class LargeClip(Clip):
+    """ComfyUI's CLIP of FLUX.2 klein, of FLUX.1 or of SDXL: its rows and pooled vector are those of an editor's text.
+
+    T5 is padded to 256 tokens unless the option asks for more, as in ComfyUI's `T5XXLTokenizer`.
+    """
+
+    def __init__(self, editor, key):
+        self.editor, self.key, self.options = editor, key, {}
+
+    def clone(self):
+        return LargeClip(self.editor, self.key)
+
+    def set_tokenizer_option(self, name, value):
+        self.options[name] = value
+
+    def tokenize(self, text):
+        return {"l": text, self.key: text.replace("\\(", "(").replace("\\)", ")")}
+
+    def encode_from_tokens_scheduled(self, tokens):
+        words = self.editor.instruct(tokens[self.key])
+        rows = words.rows[: self.options.get("t5xxl_min_length", 256)] if self.key == "t5xxl" else words.rows
+        return [[rows[None], {"pooled_output": None if words.pooled is None else words.pooled[None]}]]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "build"),
+    [
+        ("klein", "qwen3_4b", lambda: klein_pipeline(False)),
+        ("kontext", "t5xxl", kontext_pipeline),
+        ("sdxl", "g", sdxl_pipeline),
+    ],
+)
+def test_larger_models(name, key, build, tmp_path):
+    """The rows are those that a pipeline is given; the pooled vector is the starting text's, or the learned one."""
+    build().save_pretrained(tmp_path)
+    editor = vii.load_editor(name, model=str(tmp_path), device="cpu", dtype="float32", clip="none")
+    start = editor.instruct("make it (very) dark")
+    edit = vii.Edit(torch.randn(4, editor.space.width), editor.space, name, "make it (very) dark", start.free[0], 512)
+    ((rows, options),) = conditioning(edit, LargeClip(editor, key))
+    expected = edit.instruction(start)
+    assert torch.equal(rows[0], expected.rows)
+    assert start.pooled is None or torch.equal(options["pooled_output"][0], start.pooled)
+    if start.pooled is not None:
+        learned = dataclasses.replace(edit, pooled=torch.randn_like(start.pooled))
+        ((_, options),) = conditioning(learned, LargeClip(editor, key))
+        assert torch.equal(options["pooled_output"][0], learned.pooled)
+    if name != "sdxl":
+        with pytest.raises(UsageError, match="leave the text empty"):
+            conditioning(edit, LargeClip(editor, key), "at night")

@@ -7,12 +7,11 @@ import shutil
 import diffusers
 import pytest
 import torch
-from click.testing import CliRunner
 from conftest import picture, tiny_controlnet_pipeline, tiny_pipeline, weights_of
 from PIL import Image
+from test_cli import printed as run
 
 import vii
-from vii.cli import main
 from vii.diffusion import Noise
 from vii.editors.controlnet import ControlnetEditor, ControlnetSettings
 from vii.editors.stable_diffusion import assemble
@@ -380,13 +379,6 @@ def test_a_pipeline_of_another_kind_is_not_taken_for_parts():
 
 def test_the_commands_learn_show_and_apply(tmp_path, controlnet_folders):
     """Models by folder; `apply` takes the editor from the edit file, and folders cannot be fetched again by name."""
-
-    def run(*arguments, code=0):
-        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == code, result.output
-        return result.stdout + result.stderr
 
     shutil.copytree(controlnet_folders[0], tmp_path / "base")
     (tmp_path / "base/vii.json").write_text('{"resolution": 32}')

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 from conftest import picture, weights_of
-from tiny_flux import klein_pipeline, kontext_pipeline
+from tiny_flows import klein_pipeline, kontext_pipeline
 from tiny_sdxl import sdxl_pipeline
 
 import vii

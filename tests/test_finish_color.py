@@ -169,7 +169,8 @@ def test_coefficients_that_do_not_fit_are_refused():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"degree": 0},
+        {"degree": -1},
+        {"degree": 0, "place": "down", "place_knots": 9},
         {"degree": 9},
         {"degree": 1, "axes": ("purple",), "knots": 9},
         {"degree": 1, "axes": ("red",)},

@@ -75,10 +75,12 @@ def test_a_local_affine_edit_is_carried_over_to_every_pixel():
         across = np.linspace(0, 1, image.shape[1], dtype=np.float32)[None, :, None]
         return (0.2 + 0.6 * image[..., [1, 2, 0]]) * (1 - 0.5 * across)
 
-    noisy = np.clip(edit(SEEN) + 0.03 * np.random.default_rng(5).normal(size=SEEN.shape), 0, 1)
-    result = transfer(PHOTO, SEEN, noisy, None)
-    assert psnr(result, edit(PHOTO)) > 32
-    assert psnr(result, edit(PHOTO)) > psnr(upsampled(PHOTO, noisy), edit(PHOTO)) + 6
+    photo = smooth(256, 384, 1)
+    seen = scaled(photo, 128, 192).clip(0, 1)  # what an editor sees: 256 pixels a cell
+    noisy = np.clip(edit(seen) + 0.03 * np.random.default_rng(5).normal(size=seen.shape), 0, 1)
+    result = transfer(photo, seen, noisy, None)
+    assert psnr(result, edit(photo)) > 37
+    assert psnr(result, edit(photo)) > psnr(upsampled(photo, noisy), edit(photo)) + 6
 
 
 def test_what_no_transform_explains_comes_with_the_residual():

@@ -88,11 +88,43 @@ def test_drawn_things_are_carried_over_with_the_residual():
     )
 
 
-def test_a_blur_is_left_to_the_editor():
-    def soft(x):
-        return blurred(x, min(x.shape[:2]) / 12).astype(np.float32)
+def luma(x):
+    return x @ np.float32([[0.2126], [0.7152], [0.0722]])
 
-    finish = fit_finish([example(soft, noise=0.003)])
+
+SHARPNESS = {
+    "clarity": lambda x: np.clip(x + 0.7 * (luma(x) - blurred(luma(x), 0.02 * len(x))), 0, 1),
+    "sepia, blurred": lambda x: 0.8 * blurred(x, len(x) / 50) + np.float32([0.15, 0.1, 0.02]),
+}
+
+
+@pytest.mark.parametrize("name", SHARPNESS)
+def test_what_sharpens_or_blurs_needs_no_editor_and_holds_at_another_size(name):
+    edit = SHARPNESS[name]
+    finish = fit_finish([example(edit)])
+    assert finish.describe() == "colours and sharpness, no editor needed"
+    assert not finish.is_color_map
+    other = OTHER[:, :120]
+    assert psnr(finish.color(other), edit(other)) > 35
+    large = scaled(other, 300, 300).clip(0, 1)
+    assert psnr(finish.color(large), edit(large)) > 35
+
+
+def test_what_is_blurred_by_place_is_found():
+    def edit(x):
+        down = np.linspace(0, 1, len(x), dtype=np.float32)[:, None, None]
+        return down * blurred(x, len(x) / 50) + (1 - down) * x
+
+    finish = fit_finish([example(edit)])
+    assert finish.describe() == "colours and sharpness and light by place, no editor needed"
+    assert psnr(finish.color(OTHER), edit(OTHER)) > 35
+
+
+def test_what_no_transform_does_is_left_to_the_editor():
+    def turned(x):
+        return x[::-1, ::-1].copy()
+
+    finish = fit_finish([example(turned, noise=0.003)])
     assert finish.kind == "editor"
     assert finish.errors["editor"] == max(finish.errors.values())
 
@@ -139,7 +171,7 @@ def test_a_pair_that_is_shifted_gives_the_same_colours():
 def test_pairs_without_an_editor_give_a_colour_transform():
     finish = fit_finish([Example(BEFORE, gray(BEFORE)), Example(OTHER, gray(OTHER))])
     assert finish.kind == "color"
-    assert set(finish.errors) == {"color", "color by place"}
+    assert set(finish.errors) == {"color", "color and sharpness", "color by place"}
 
 
 def test_what_does_not_belong_together_is_refused():

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from vii.finish import tiles
-from vii.finish.tiles import blurred, by_rows, check_image, hats, resampling, scaled
+from vii.finish.tiles import blurred, by_rows, check_image, hats, resampling, scaled, softened
 
 
 def random_picture(height, width, seed=0):
@@ -50,6 +50,22 @@ def test_blur_is_that_of_scipy():
     image = random_picture(20, 31)
     expected = ndimage.gaussian_filter(image.astype(np.float64), (2, 2, 0), mode="nearest", radius=(6, 6, 0))
     np.testing.assert_allclose(blurred(image, 2), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("radius", [1 / 128, 1 / 64, 1 / 32])
+@pytest.mark.parametrize("kind", ["float32", "uint8", "uint16"])
+def test_what_is_blurred_at_a_smaller_size_is_blurred(radius, kind):
+    """Away from the border, where the two repeat another colour; `radius` in shares of the shorter side."""
+    image = scaled(random_picture(12, 16), 180, 240).clip(0, 1) * 0.8 + 0.2 * random_picture(180, 240, 1)
+    if kind != "float32":
+        image = (image * np.iinfo(kind).max).astype(kind)
+    sigma = radius * 180
+    most = 1 if kind == "float32" else np.iinfo(kind).max
+    expected = ndimage.gaussian_filter(image.astype(np.float64) / most, (sigma, sigma, 0), mode="nearest")
+    rows = [softened(image, radius)(start, start + 60).reshape(3, 60, 240) for start in (0, 60, 120)]
+    result, inner = np.concatenate(rows, 1).transpose(1, 2, 0), slice(50, -50)
+    np.testing.assert_allclose(result[inner, inner], expected[inner, inner], atol=2e-3)
+    np.testing.assert_allclose(result, expected, atol=0.04)
 
 
 def test_hats_interpolate_linearly_and_hold_the_ends():

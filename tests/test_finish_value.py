@@ -11,10 +11,12 @@ from vii.finish.terms import Terms
 RNG = np.random.default_rng(1)
 PHOTO = RNG.random((9, 8, 3), dtype=np.float32)
 TERMS = Terms(2, ("red", "luma 709"), 9, "border", 5)
+SHARP = Terms(1, radii=(1 / 64, 1 / 32))
 FINISHES = {
     "color": Finish(
         "color", ColorTransform(TERMS, RNG.normal(size=(len(TERMS), 3)).astype("f4") * 0.1), errors={"color": 41.0}
     ),
+    "sharpness": Finish("color", ColorTransform(SHARP, RNG.normal(size=(len(SHARP), 3)).astype("f4") * 0.1)),
     "lut": Finish("color", Lut(RNG.random((5, 5, 5, 3), dtype=np.float32), (-0.5, 0, 0), (1, 1, 2))),
     "detail": Finish("detail", residual=1 / 32, correction=RNG.random((7, 3), dtype=np.float32)),
     "plain detail": Finish("detail"),
@@ -41,6 +43,7 @@ def test_a_finish_comes_back_from_its_parts(name):
 def test_one_line_says_what_an_edit_consists_of():
     said = {name: finish.describe() for name, finish in FINISHES.items()}
     assert said["color"] == "colours and light by place, no editor needed"
+    assert said["sharpness"] == "colours and sharpness, no editor needed"
     assert said["lut"] == "colours, no editor needed"
     assert said["detail"] == "tokens, with detail from the photo and corrected colours"
     assert len(set(said.values())) == len(said)
@@ -66,6 +69,12 @@ BAD = {
     "knots by the million": (
         {"kind": "color", "terms": {"degree": 1, "axes": ["red"], "knots": 10**6}},
         COLOR.tensors(),
+    ),
+    "radius too large": ({"kind": "color", "terms": {"degree": 1, "radii": [2.0]}}, {"color": np.zeros((7, 3))}),
+    "radius not a number": ({"kind": "color", "terms": {"degree": 1, "radii": ["r"]}}, {"color": np.zeros((7, 3))}),
+    "radius not finite": (
+        {"kind": "color", "terms": {"degree": 1, "radii": [float("nan")]}},
+        {"color": np.zeros((7, 3))},
     ),
     "axes a number": ({"kind": "color", "terms": {"degree": 1, "axes": 3, "knots": 2}}, COLOR.tensors()),
     "domain upside down": (FINISHES["lut"].fields() | {"domain": [[1, 1, 1], [0, 0, 0]]}, FINISHES["lut"].tensors()),

@@ -18,12 +18,16 @@ from conftest import picture
 from hub_server import TOKEN, Hub, Repo
 from PIL import Image
 from test_cli import refused, run
+from tiny_flows import klein_pipeline
+from tiny_sdxl import sdxl_pipeline
 
 import vii
 from vii.edit_file import MAX_BYTES, to_bytes
+from vii.editors import EDITORS, MODEL_LICENSES
 from vii.errors import EditFileError, HubError, OutputError, UsageError
 from vii.interop.hub import Pushed, prepare, pull, push
 from vii.interop.hub.card import model_card
+from vii.interop.prompt_embeds import export_npz
 from vii.library import PULLED, origin
 from vii.rendering.sheets import thumbnail_of
 
@@ -180,6 +184,39 @@ def test_the_card_names_base_models_that_others_can_load(toy_edit, editor, model
     assert ("diffusers.Stable" in card) == (model != "my-own-folder")
     for block in re.findall(r"```python\n(.*?)```", card, re.S):
         compile(block, "card", "exec")
+
+
+@pytest.mark.parametrize(
+    ("editor", "kind", "build"),
+    [
+        ("klein", "Flux2KleinPipeline", lambda: klein_pipeline(True)),
+        ("sdxl", "StableDiffusionXLInstructPix2PixPipeline", sdxl_pipeline),
+    ],
+)
+def test_the_lines_for_a_large_model_run(editor, kind, build, tmp_path, monkeypatch):
+    """As printed, with a tiny model in place of the one on a hub; rows exported as printed above them."""
+    import diffusers
+
+    build().save_pretrained(tmp_path / "tiny")
+    loaded = vii.load_editor(editor, model=str(tmp_path / "tiny"), device="cpu", dtype="float32", clip="none")
+    start, model = loaded.instruct("make it night"), EDITORS[editor].model
+    edit = vii.Edit(
+        start.tokens + 1, loaded.space, editor, "make it night", start.free[0], 64, {"num_inference_steps": 1}
+    )
+    monkeypatch.chdir(tmp_path)
+    export_npz(edit, loaded, "night.npz")
+    card = model_card(REPO, {"night": dataclasses.replace(edit, space=dataclasses.replace(edit.space, model=model))})
+    assert f"| licence of the base model | {MODEL_LICENSES[model]} |" in card.replace("\\", "")
+    assert front_matter(card)["base_model"] == [model]
+    vii.save_edit(edit, "night.safetensors")
+    vii.save_image(picture(1, 64, 64), "photo.png")
+    own = getattr(diffusers, kind).from_pretrained(tmp_path / "tiny")
+    monkeypatch.setattr(own, "to", lambda device: own)
+    monkeypatch.setattr(getattr(diffusers, kind), "from_pretrained", lambda name, torch_dtype: own)
+    block = re.search(r"```python\n(import diffusers.*?)```", card, re.S).group(1).replace("photo.jpg", "photo.png")
+    exec(block, names := {})
+    assert names["image"].size[0] >= 16
+    assert ("pooled_prompt_embeds" in names["told"]) == (editor != "klein")
 
 
 def test_the_lines_for_diffusers_on_a_card_run(embedded, tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ from PIL import Image
 
 import vii
 from vii.errors import ImageError, OutputError, UsageError
-from vii.images import as_image, find_images
+from vii.images import as_image
+from vii.pictures import find_pictures
 from vii.sizes import fitted_size
 
 
@@ -111,11 +112,11 @@ def test_folders_stand_for_their_pictures(tmp_path):
     for name in ("b.png", "a.JPG", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "inner").mkdir()
-    assert [path.name for path in find_images([tmp_path, tmp_path / "b.png"])] == ["a.JPG", "b.png", "b.png"]
+    assert [path.name for path in find_pictures([tmp_path, tmp_path / "b.png"]).paths] == ["a.JPG", "b.png", "b.png"]
     with pytest.raises(ImageError, match="no pictures in this folder"):
-        find_images([tmp_path / "inner"])
+        find_pictures([tmp_path / "inner"])
     with pytest.raises(ImageError, match="no such file"):
-        find_images([tmp_path / "none.png"])
+        find_pictures([tmp_path / "none.png"])
 
 
 @pytest.mark.parametrize("size", [(480, 480), (321, 481), (481, 321), (100, 780), (16, 16)])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vii.errors import UsageError
-from vii.instruction import Instruction, join
+from vii.instruction import Instruction
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -52,7 +52,7 @@ def test_what_does_not_fit_is_refused():
 def test_join_puts_words_after_the_tokens():
     learned = Instruction(ROWS, (1, 4))
     words = Instruction(-ROWS, (1, 3))
-    made = join(learned, words)
+    made = learned.joined(words)
     assert torch.equal(made.rows[:4], ROWS[:4])  # BOS and tokens
     assert torch.equal(made.rows[4:], -ROWS[1:7])  # words, EOS, padding
     assert made.free == (1, 6)
@@ -60,6 +60,6 @@ def test_join_puts_words_after_the_tokens():
 
 def test_join_leaves_room_for_the_end():
     learned = Instruction(ROWS, (1, 6))
-    assert join(learned, Instruction(-ROWS, (1, 4))).free == (1, 9)
+    assert learned.joined(Instruction(-ROWS, (1, 4))).free == (1, 9)
     with pytest.raises(UsageError, match=r"5 tokens and 4 tokens of text do not fit: .* room for 8 together"):
-        join(learned, Instruction(-ROWS, (1, 5)))
+        learned.joined(Instruction(-ROWS, (1, 5)))

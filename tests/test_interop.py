@@ -13,13 +13,12 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from conftest import EXACT, picture, tiny_controlnet_pipeline
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_cli import printed
 
 import vii
-from vii.cli import main
 from vii.cli.convert import FORMATS
 from vii.demo import FOLDER as DEMO_FOLDER
 from vii.editors.loading import EMBEDDED_MODEL
@@ -53,13 +52,9 @@ def saved(tmp_path, value):
 
 
 def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    if code:
-        assert len(result.stderr.strip().splitlines()) == 1
-    return result.stdout + result.stderr
+    told = printed(*arguments, code=code)
+    assert not code or len(told.strip().splitlines()) == 1
+    return told
 
 
 # --- coming

@@ -14,8 +14,7 @@ from vii.edit_file import to_bytes
 from vii.editor import stack
 from vii.errors import UsageError
 from vii.inversion import InversionSettings, learning_rate_at
-from vii.inversion.examples import Examples
-from vii.inversion.views import CROPS, LEAST, views
+from vii.inversion.examples import CROPS, LEAST, Examples, views
 from vii.losses import direction_term, edit_direction
 
 FAST = {"init": "none", "tokens": 4, "probe_size": 8, "batch_size": 4, "timestep_density": 1.0, "weight_decay": 0.0}
@@ -245,7 +244,7 @@ def test_one_visii_step_is_the_authors_update_written_out(tiny, monkeypatch):
     timestep = int(batch.t.item() * 1000)
     zx = tiny.parts.vae.encode(pair.before[None] * 2 - 1).latent_dist.mode()
     zy = 0.18215 * tiny.parts.vae.encode(pair.after[None] * 2 - 1).latent_dist.mode()
-    alpha, noise = tiny.parts.alpha_bar[timestep], torch.randn(zy.shape, generator=banked_generator(0, timestep))
+    alpha, noise = tiny.parts.levels.alpha_bar[timestep], torch.randn(zy.shape, generator=banked_generator(0, timestep))
     zt = alpha.sqrt() * zy + (1 - alpha).sqrt() * noise
     row0, null = tiny.instruct("make it red").rows, tiny.instruct("").rows
     eos = tiny.instruct("make it red").free[1]

@@ -4,12 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 from scipy.interpolate import RegularGridInterpolator
+from test_cli import printed as run
 
 import vii
-from vii.cli import main
 from vii.color_plan import ColorApplication
 from vii.demo import photo_files
 from vii.errors import UsageError
@@ -20,15 +19,6 @@ from vii.pictures import read_picture, write_picture
 
 PHOTO = np.asarray(Image.open(photo_files()[0]).convert("RGB"))
 LUMA = np.array([0.299, 0.587, 0.114])
-
-
-def run(*arguments, code=0):
-    """Run a command; returns what it printed, errors after all else."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.stdout + result.stderr
 
 
 def warm(image):

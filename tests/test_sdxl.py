@@ -7,7 +7,8 @@ import diffusers
 import pytest
 import torch
 from conftest import EXACT, picture
-from test_klein import BARE, OPTIONS, QUICK, TEXT, run
+from test_cli import run
+from test_klein import BARE, OPTIONS, QUICK, TEXT
 from tiny_sdxl import sdxl_pipeline
 
 import vii
@@ -132,7 +133,7 @@ def test_the_levels_of_cosxl_are_those_of_its_scheduler(editors):
     scheduler.set_timesteps(5)
     assert [levels.index(t) for t in (levels.told[400], levels.told[700])] == [400, 700]
     assert levels.index(scheduler.timesteps[0]) > 990
-    with pytest.raises(EditorError, match="sigma_data 0.5"):
+    with pytest.raises(EditorError, match=r"sigma_data 0\.5"):
         levels_of(diffusers.EDMEulerScheduler(), torch.device("cpu"))
 
 
@@ -251,9 +252,10 @@ def test_the_command_line_learns_applies_and_stacks(folders, tmp_path):
     edit, quick = str(tmp_path / "snow.safetensors"), {"max_train_steps": 4, "probe_size": 2, "batch_size": 2}
     sets = [f"--set={name}={value}" for name, value in (quick | {"finish": "none"}).items()]
     learn = ["learn", *paths[:2], "-o", edit, "--init", TEXT, "--tokens", "4", *sets, "--json", *model]
-    assert json.loads(run(learn))["steps"] == 4
-    run(["apply", edit, paths[2], "-o", paths[3], "--steps", "2", *model])
-    run(["apply", f"{edit}:0.5", f"{edit}:0.5", "--text", "at night", paths[2], "-o", paths[4], "--steps", "2", *model])
+    assert json.loads(run(*learn)[0])["steps"] == 4
+    run("apply", edit, paths[2], "-o", paths[3], "--steps", "2", *model)
+    halves = [f"{edit}:0.5"] * 2
+    run("apply", *halves, "--text", "at night", paths[2], "-o", paths[4], "--steps", "2", *model)
     made = [vii.load_image(path) for path in paths[2:]]
     assert {image.shape for image in made} == {(3, 64, 64)}
     assert not any(torch.equal(made[i], made[i - 1]) for i in range(3))

@@ -6,18 +6,16 @@ import json
 import diffusers
 import pytest
 import torch
-from click.testing import CliRunner
 from conftest import EXACT, picture, tiny_pipeline, weights_of
 from safetensors.torch import load_file
+from test_cli import printed as run
 
 import vii
-from vii.cli import main
 from vii.diffusion import Noise
 from vii.editor import INPUT_EMBEDDING, SPACES
 from vii.editors.ip2p import Ip2pSettings
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditorMismatch, OutputError, UsageError
-from vii.instruction import join
 from vii.interop.prompt_embeds import export_npz, import_prompt_embeds, prompt_embeds
 from vii.interop.textual_inversion import check_textual_inversion, export_textual_inversion, token_name
 
@@ -51,14 +49,6 @@ def edit(before):
 @pytest.fixture(scope="module")
 def pair():
     return vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.stdout + result.stderr
 
 
 def pipeline_of(folder):
@@ -232,7 +222,7 @@ def test_words_go_with_an_edit_as_a_branch_and_joined(before, edit, tiny_folder)
     branch = vii.apply(before, edit, image, text="at night", **options)
     joined = vii.apply(before, edit, image, text="at night", join_text=True, **options)
     assert not torch.equal(branch, joined)
-    tail = join(edit.instruction(before.instruct(TEXT)), before.instruct("at night"))
+    tail = edit.instruction(before.instruct(TEXT)).joined(before.instruct("at night"))
     words = before.instruct("at night")
     assert torch.equal(tail.rows[6:], words.rows[1:72])
     with pytest.raises(UsageError, match="do not fit"):

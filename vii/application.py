@@ -22,7 +22,7 @@ from .finish import Colors
 from .finish.steady import Steady
 from .finish.tiles import Array, by_rows
 from .images import as_image, fit, resize
-from .instruction import Instruction, join
+from .instruction import Instruction
 from .record import chunks, record
 from .region import Region, check_box, check_region, composite
 from .settings import check_seed, override
@@ -206,14 +206,22 @@ class Application:
         return override(chosen, **given), tuple(refused)
 
     def _instructions(self, editor: Editor) -> list[tuple[Instruction, float]]:
-        """Each edit, and the words, as a branch of its own, or the words joined to the first edit."""
+        """Each edit, and the words, as a branch of its own, or the words joined to the first edit.
+
+        The weight of an edit that is the only branch lies in its rows where the editor asks for that.
+        """
         built = [(edit.instruction(editor.instruct(edit.init_text)), weight) for edit, weight in self.sampled]
+        in_rows: Callable[[Any], bool] | None = getattr(editor, "strength_in_rows", None)
+        if len(built) == 1 and (self.join_text or not self.text) and in_rows and in_rows(self.settings):
+            ((edit, weight),) = self.sampled
+            if weight:
+                built = [(edit.instruction(editor.instruct(edit.init_text), weight), 1.0)]
         if not self.text:
             return built
         words = editor.instruct(self.text)
         if self.join_text and built:
             (first, weight), *others = built
-            return [(join(first, words), weight), *others]
+            return [(first.joined(words), weight), *others]
         return [*built, (words, 1.0)]
 
     def _taken(self, photo: Any, mask: Where) -> HeldPhoto:
@@ -282,7 +290,7 @@ def apply(editor: Editor | None, edits: Edits, image: Any, *, mask: Region | Non
 
 def _colored(image: Tensor, steps: Sequence[Colors]) -> Tensor:
     """`(3, h, w)` through colour transforms; the image itself where there are none."""
-    return _tensor(by_rows(_array(image), chained(steps, *image.shape[-2:]))) if steps else image
+    return _tensor(by_rows(_array(image), chained(steps, _array(image)))) if steps else image
 
 
 def _array(image: Tensor) -> Array:

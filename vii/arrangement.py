@@ -5,12 +5,15 @@ Numpy only: where no editor runs, an edit is applied without torch.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
 
 from .edit import Edit
 from .errors import UsageError, unknown_name
 from .finish import Colors, EditorStep, Finish, arrange
 from .finish.combining import PLAIN
-from .finish.tiles import Array, Rows
+from .finish.tiles import Array, Rows, by_rows
 
 # As edits were fitted to be finished, or what the editor made, scaled up.
 FINISHES = ("auto", "none")
@@ -20,8 +23,7 @@ SIZES = ("photo", "editor")
 
 @dataclass(frozen=True, eq=False)
 class Arrangement:
-    """The steps of `vii.finish.arrange`, which runs an editor once at most, between colour transforms before and after
-    it.
+    """The steps of `vii.finish.arrange`, which runs an editor once at most, between colour transforms.
 
     Where no editor runs, all transforms stand in `before`.
     """
@@ -69,15 +71,18 @@ def _colors(steps: Sequence[Colors | EditorStep]) -> tuple[Colors, ...]:
     return tuple(step for step in steps if isinstance(step, Colors))
 
 
-def chained(steps: Sequence[Colors], height: int, width: int) -> Rows:
-    """Colour transforms one after the other, for the rows of a picture of this size; see `by_rows`."""
-    changes = [step.rows(height, width) for step in steps]
+def chained(steps: Sequence[Colors], picture: npt.NDArray[Any]) -> Rows:
+    """Colour transforms one after the other, for the rows of a picture `(h, w, 3)`; see `by_rows`."""
+    changes: list[Rows] = []
 
     def evaluate(colors: Array, start: int, stop: int) -> Array:
         for change in changes:
             colors = change(colors, start, stop)
         return colors
 
+    for step in steps:  # what looks around a pixel looks at what those before have made
+        around = changes and step.transform.looks_around
+        changes.append(step.rows(by_rows(picture, evaluate) if around else picture))
     return evaluate
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from .errors import EditorError
 from .libraries import load_weights, quiet
 from .preprocessing import of_open_clip, of_transformers
 from .prompt_tower import PromptSpace, PromptTower, ids_by, tower_of, whole_words
+from .text import first_line
 
 TEXT_BATCH = 256
 # Features of lists of texts that a model is always asked for, in its folder, by `digest_of`: read, not computed.
@@ -23,28 +23,12 @@ KNOWN_TEXTS = "texts.safetensors"
 ADVICE = "give a folder or an id as `clip`, or learn without the CLIP term: `clip=none`"
 
 
-@dataclass(frozen=True, eq=False)
 class Beside:
     """A CLIP beside an editor whose text encoder is none: it compares pictures and texts, and cannot read rows."""
 
-    clip: PromptSpace
-
-    @property
-    def captions(self) -> Sequence[str]:
-        """See `JointSpace`."""
-        return self.clip.captions
-
-    def image_features(self, images: Sequence[Tensor]) -> Tensor:
-        """See `JointSpace`."""
-        return self.clip.image_features(images)
-
-    def text_features(self, texts: Sequence[str]) -> Tensor:
-        """See `JointSpace`."""
-        return self.clip.text_features(texts)
-
-    def prompt_tower(self, count: int) -> PromptTower:
-        """See `PromptSpace`."""
-        return self.clip.prompt_tower(count)
+    def __init__(self, clip: PromptSpace) -> None:
+        self.captions, self.prompt_tower = clip.captions, clip.prompt_tower
+        self.image_features, self.text_features = clip.image_features, clip.text_features
 
 
 def load_clip(name: str, device: torch.device | str = "cpu", advice: str = ADVICE) -> PromptSpace:
@@ -61,8 +45,7 @@ def load_clip(name: str, device: torch.device | str = "cpu", advice: str = ADVIC
             return OpenClip(*name.removeprefix("open_clip:").partition("/")[::2], device=device)
         return TransformersClip(name, device=device)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EditorError(f"cannot load the CLIP model '{name}' ({reason}); {advice}") from None
+        raise EditorError(f"cannot load the CLIP model '{name}' ({first_line(error)}); {advice}") from None
 
 
 class TransformersClip:

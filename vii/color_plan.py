@@ -53,7 +53,7 @@ class ColorApplication:
             raise UsageError("this edit was learned without an editor, so there is no size of one; leave out `size`")
 
     def __call__(self, pixels: Pixels, mask: Array | Box | None = None) -> Pixels:
-        """Edit one photo; besides the result it needs a few megabytes, whatever the photo's size.
+        """Edit one photo; besides the result it needs a few megabytes, or few hundred where sharpness counts.
 
         Args:
             pixels: `(h, w, 3)`, sRGB: uint8, uint16, or floats in [0, 1].
@@ -66,7 +66,7 @@ class ColorApplication:
         Raises UsageError for a mask of another size, or a box that does not lie inside the photo.
         """
         height, width, _ = pixels.shape
-        change, region = chained(self._steps, height, width), _in_rows(mask, height, width)
+        change, region = chained(self._steps, pixels), _in_rows(mask, height, width)
 
         def evaluate(colors: Array, start: int, stop: int) -> Array:
             changed = change(colors, start, stop)

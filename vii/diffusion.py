@@ -66,8 +66,7 @@ def training_target(prediction_type: str, sample: Tensor, noise: Tensor, alpha_b
 def guidance_weights(
     guidance_scale: float, image_guidance_scale: float, weights: Sequence[float]
 ) -> tuple[float, float, list[float]]:
-    """InstructPix2Pix guidance as one weighted sum of predictions: the weights of `e_u`, `e_i` and each `e_j`, 1
-    together.
+    """InstructPix2Pix guidance as one weighted sum of predictions: weights of `e_u`, `e_i` and each `e_j`, 1 together.
 
     `e = e_u + s_I (e_i - e_u) + s_T sum_j w_j (e_j - e_i)` (Brooks et al. 2023, eq. 3, with several instructions j),
     where `e_u` sees neither photo nor words, `e_i` the photo, `e_j` the photo and instruction j. At s_I = 1 the first

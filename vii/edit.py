@@ -114,17 +114,24 @@ class Edit:
         """What the edit consists of, in one line."""
         return self.finish.describe() if self.finish else "tokens; the editor's result is scaled up"
 
-    def instruction(self, start: "Instruction") -> "Instruction":
+    def instruction(self, start: "Instruction", strength: float = 1.0) -> "Instruction":
         """The full conditioning: the rows of the starting text with the learned ones in their place.
 
         In the space of input embeddings only what precedes the learned rows is of that text; see `with_span`.
 
         Args:
             start: the editor's instruction for `init_text`.
+            strength: w of `start + w (learned - start)`, for the learned rows and the pooled vector.
         """
-        span = (self.start, self.start + self.num_tokens)
-        made = start.with_span(*span).with_tokens(self.tokens.to(start.rows))
-        return made.with_pooled(self.pooled.to(start.rows)) if len(self.arrays()["pooled"]) else made
+        made = start.with_span(self.start, self.start + self.num_tokens)
+        learned = self.tokens.to(start.rows)
+        made = made.with_tokens(learned if strength == 1 else made.tokens.lerp(learned, strength))
+        if not len(self.arrays()["pooled"]):
+            return made
+        pooled = self.pooled.to(start.rows)
+        return made.with_pooled(
+            pooled if strength == 1 or start.pooled is None else start.pooled.lerp(pooled, strength)
+        )
 
     def check_space(self, space: Space, *, any_model: bool = False) -> None:
         """Raise EditorMismatch for an editor in whose space the tokens mean nothing.

@@ -7,7 +7,6 @@ Nothing here needs torch: an edit that is a colour transform alone is read and a
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,26 +14,14 @@ from typing import Any
 import numpy as np
 
 from . import strict
-from .edit import Edit, stored
+from .edit import Edit as Edit
+from .edit import stored
 from .edit_format import FORMAT_VERSION, array_of, check_fields, check_names, parse, upgraded
 from .errors import EditFileError, OutputError
 from .files import replacing
 from .finish.tiles import Array
+from .paths import read_small
 from .text import printable
-
-__all__ = [
-    "MAX_BYTES",
-    "SUFFIX",
-    "Edit",
-    "describe_edit",
-    "file_sha256",
-    "from_bytes",
-    "is_edit_name",
-    "load_edit",
-    "save_edit",
-    "tensor_bytes",
-    "to_bytes",
-]
 
 MAX_BYTES = 8_000_000
 SUFFIX = ".safetensors"
@@ -63,9 +50,7 @@ def save_edit(edit: Edit, path: str | Path) -> None:
 
 
 def to_bytes(edit: Edit) -> bytes:
-    """The bytes of an edit file, checked by reading them as `load_edit` does; EditFileError where they would be
-    refused.
-    """
+    """The bytes of an edit file, checked by reading them as `load_edit` does; EditFileError where that fails."""
     try:
         data = tensor_bytes(stored(edit), _metadata(edit))
         if len(data) > MAX_BYTES:
@@ -149,17 +134,9 @@ def load_edit(path: str | Path) -> Edit:
     Raises:
         EditFileError: it is missing, too large, damaged, of a newer version, or anything in it is not as specified.
     """
-    path = Path(path)
+    data = read_small(path, EditFileError, MAX_BYTES, "edit file")
     try:
-        if not os.path.isfile(path):  # which never raises
-            raise EditFileError("no such edit file")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise EditFileError(f"{path.stat().st_size:,} bytes is too large for an edit file (at most {MAX_BYTES:,})")
         return from_bytes(data)
-    except OSError as error:
-        raise EditFileError(f"{path}: cannot be read ({error.strerror})") from None
     except EditFileError as error:
         raise EditFileError(f"{path}: {error}") from None
 

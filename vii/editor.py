@@ -9,9 +9,19 @@ from torch import Tensor
 
 from .diffusion import Noise
 from .instruction import Instruction
-from .space import ENCODER_OUTPUT, INPUT_EMBEDDING, SPACES, Space
+from .space import ENCODER_OUTPUT, ENCODER_OUTPUT_OFFSET, INPUT_EMBEDDING, SPACES, Space
 
-__all__ = ["ENCODER_OUTPUT", "INPUT_EMBEDDING", "SPACES", "Editor", "Encoding", "JointSpace", "RowSpace", "Space"]
+__all__ = [
+    "ENCODER_OUTPUT",
+    "ENCODER_OUTPUT_OFFSET",
+    "INPUT_EMBEDDING",
+    "SPACES",
+    "Editor",
+    "Encoding",
+    "JointSpace",
+    "RowSpace",
+    "Space",
+]
 
 
 class Encoding(Protocol):
@@ -100,12 +110,13 @@ class Editor(Protocol):
     def encode(self, image: Tensor) -> Encoding:
         """Image `(3, h, w)` in [0, 1], any size -> this editor's encoding, scaled to its own resolution."""
 
-    def instruct(self, text: str, source: Any = None) -> Instruction:
-        """Text -> its instruction; the empty text is the null instruction.
+    def instruct(self, text: str, source: Sequence[Any] = ()) -> Instruction:
+        """Text -> its instruction, for any photo; the empty text is the null instruction.
 
         Args:
             text: words.
-            source: encoding of the photo to edit, for a text encoder that sees it; one that does not takes no notice.
+            source: encodings of photos that it will be used with, for a text encoder that sees them to read them now,
+                while it has the device; one that does not takes no notice, and photos may also be others.
 
         Raises:
             UsageError: the text is longer than the encoder takes.

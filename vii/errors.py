@@ -1,17 +1,4 @@
-"""Every error that a caller of `vii` can cause.
-
-- ViiError                 the root: catch this one
-    - UsageError           an argument that does not make sense (an unknown name, a text that is too long)
-    - ImageError           a picture that cannot be read, is unsafe to open, or does not fit its partner
-    - EditFileError        a file that is not a valid edit file
-    - EditorError          an editor that cannot be loaded
-        - EditorMismatch   an edit that was learned for another instruction space
-        - ModelNotNamed    an edit whose model is used only when the user names it
-    - CaptionerError       a captioner that cannot be loaded or set up, or that fails
-    - OutputError          a place that cannot be written to
-    - HubError             a repository on the Hub that cannot be reached, read or written to
-    - RecipeError          a recipe that does not exist or says something unknown
-"""
+"""Every error that a caller of `vii` can cause."""
 
 import difflib
 from collections.abc import Iterable

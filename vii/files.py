@@ -148,11 +148,10 @@ def write(path: str | Path, data: str | bytes, advice: str = ADVICE) -> None:
 
 
 def check_writable(path: str | Path, advice: str = ADVICE) -> str:
-    """Find out before the work begins whether its result can be written to `path`, or raise OutputError; leaves
-    nothing.
+    """Find out before the work begins whether its result can be written to `path`; nothing is left there.
 
-    Returns:
-        a key that is the same for every spelling of the path, in whatever case where the file system ignores case.
+    Returns a key that is the same for every spelling of the path, in whatever case where the file system ignores case.
+    Raises OutputError where `path` is a folder, or nothing can be written beside it.
     """
     target, handle, temporary = _beside(Path(path), advice)
     ignores_case = os.path.exists(temporary.with_name(temporary.name.upper()))

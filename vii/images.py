@@ -4,7 +4,7 @@ An image is a float32 tensor `(3, h, w)`, RGB in sRGB, values in [0, 1].
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from .errors import ImageError, UsageError
-from .pictures import ASPECT_TOLERANCE, QUALITY, find_pictures, read_picture, write_picture
+from .pictures import ASPECT_TOLERANCE, QUALITY, read_picture, write_picture
 from .pictures.reading import pixels_of
 from .sizes import fitted_size
 
@@ -93,11 +93,6 @@ def save_image(
         OutputError: the file cannot be written.
     """
     write_picture(to_array(image, bits), path, text=text, quality=quality)
-
-
-def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """Files and folders -> picture files; `vii.pictures.find_pictures` says what was left out as well."""
-    return find_pictures(paths).paths
 
 
 def check_image(image: Tensor, name: str) -> None:

@@ -9,6 +9,7 @@ embeddings, which `Instruction.encoded` turns into the former.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -45,6 +46,8 @@ class Instruction:
         spread: `(d,)`, the standard deviation of each feature between the rows of words, of a text encoder whose
             features differ in size; None where all are about 1.
         pooled: `(p,)`, a vector of the whole text that some networks read besides the rows, or None.
+        room: `(start, stop)`, the rows among which any may be made free; None for those from the first of the words' to
+            before the last of all.
     """
 
     rows: Tensor
@@ -52,6 +55,7 @@ class Instruction:
     encoder: Encoder | None = None
     spread: Tensor | None = None
     pooled: Tensor | None = None
+    room: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Check that the free rows exist."""
@@ -86,13 +90,14 @@ class Instruction:
     def with_length(self, k: int) -> "Instruction":
         """The same rows with exactly `k` of them free, so that `k` tokens can be learned from any starting text.
 
-        See `with_span` for what becomes of a text with fewer or more tokens. Raises UsageError where `k` is less than
-        1, or there is no room for it before a last frozen row.
+        They begin with the words, and before these only where there is no room behind. See `with_span` for what becomes
+        of a text with fewer or more tokens. Raises UsageError where `k` is less than 1, or there is no room for it.
         """
-        room = len(self.rows) - self.free[0] - 1
-        if not 1 <= k <= room:
-            raise UsageError(f"cannot learn {k} tokens: this editor has room for 1 to {room}")
-        return self.with_span(self.free[0], self.free[0] + k)
+        first, last = self.room or (self.free[0], len(self.rows) - 1)
+        if not 1 <= k <= last - first:
+            raise UsageError(f"cannot learn {k} tokens: this editor has room for 1 to {last - first}")
+        start = min(self.free[0], last - k)
+        return self.with_span(start, start + k)
 
     def with_span(self, start: int, stop: int) -> "Instruction":
         """The same text with the rows from `start` to before `stop` free.
@@ -121,31 +126,28 @@ class Instruction:
         return replace(self, rows=torch.cat([self.rows[:start], tokens, self.rows[stop:]]))
 
     def with_pooled(self, pooled: Tensor) -> "Instruction":
-        """The same rows with another pooled vector `(p,)`, differentiable in it; UsageError where none of its width is
-        read.
-        """
+        """The same rows with another pooled vector `(p,)`, differentiable in it; UsageError for one not read."""
         if self.pooled is None or self.pooled.shape != pooled.shape:
             expected = "no pooled vector" if self.pooled is None else f"a pooled vector {tuple(self.pooled.shape)}"
             raise UsageError(f"expected {expected}, got one {tuple(pooled.shape)}")
         return replace(self, pooled=pooled)
 
+    def joined(self, words: Self) -> Self:
+        """This learned instruction followed by words: `BOS tokens | words | EOS PAD ...`, as long as each of the two.
 
-def join(learned: Instruction, words: Instruction) -> Instruction:
-    """An instruction followed by words: `BOS tokens | words | EOS PAD ...`, as long as each of the two.
+        The tail (EOS and padding) is that of the words, the pooled vector that of the learned instruction. The paper's
+        code appends the words' own BOS as well, after the caption's EOS and one row of padding (`test_concatenate`),
+        which is worse (LOG.md). The order of the rows does not matter to a UNet, whose cross-attention has no
+        positions.
 
-    The tail (EOS and padding) is that of the words, the pooled vector that of the learned instruction. The paper's code
-    appends the words' own BOS as well, after the caption's EOS and one row of padding (`test_concatenate`), which is
-    worse (LOG.md). The order of the rows does not matter to a UNet, whose cross-attention has no positions.
-
-    Raises UsageError where the two together leave no row for EOS.
-    """
-    length = len(words.rows)
-    start = learned.free[0]
-    rows = torch.cat([learned.rows[:start], learned.tokens, words.rows[words.free[0] :]])
-    used = start + len(learned.tokens) + len(words.tokens)
-    if used + 1 > length:
-        raise UsageError(
-            f"the edit's {len(learned.tokens)} tokens and {len(words.tokens)} tokens of text do not fit: this editor "
-            f"has room for {length - start - 1} together; use a shorter text"
-        )
-    return replace(words, rows=rows[:length], free=(start, used), pooled=learned.pooled)
+        Raises UsageError where the two together leave no row for EOS.
+        """
+        length, start = len(words.rows), self.free[0]
+        rows = torch.cat([self.rows[:start], self.tokens, words.rows[words.free[0] :]])
+        used = start + len(self.tokens) + len(words.tokens)
+        if used + 1 > length:
+            raise UsageError(
+                f"the edit's {len(self.tokens)} tokens and {len(words.tokens)} tokens of text do not fit: this editor "
+                f"has room for {length - start - 1} together; use a shorter text"
+            )
+        return replace(words, rows=rows[:length], free=(start, used), pooled=self.pooled)

@@ -43,8 +43,7 @@ LAYOUTS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds: pairs (before, after) in the order of their names, numbers by their value, and by which
-    layout.
+    """What a folder holds: pairs (before, after), in the order of their names, numbers by their value.
 
     `photos` are pictures that the layout keeps for trying the edit on; no half of a pair.
     """
@@ -55,9 +54,7 @@ class Found:
 
 
 def find_pairs(folder: str | Path) -> Found:
-    """The pairs in a folder; `match_pairs` on what lies in it and in its subfolders `before` and `after`; errors
-    likewise.
-    """
+    """The pairs in a folder, and in its subfolders `before` and `after`; see `match_pairs`, also for the errors."""
     folder = Path(folder)
     # Hidden files are other programs' (macOS leaves a '._0_0.png' beside a '0_0.png').
     here = inside(folder, ImageError, "a folder of pairs")

@@ -52,6 +52,20 @@ def expect_file(path: str | Path, error: type[ViiError], expected: str = "a file
     return Path(path)
 
 
+def read_small(path: str | Path, error: type[ViiError], most: int, what: str = "file") -> bytes:
+    """The bytes of a file, of `most` at the most, or an error of the class given."""
+    if not is_file(path):
+        raise error(f"{path}: no such {what}")
+    try:
+        with open(path, "rb") as file:
+            data = file.read(most + 1)
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror})") from None
+    if len(data) > most:
+        raise error(f"{path}: {os.path.getsize(path):,} bytes is too large for this {what} (at most {most:,})")
+    return data
+
+
 def inside(folder: str | Path, error: type[ViiError], expected: str = "a folder") -> list[Path]:
     """What lies in a folder, sorted by name, hidden files left out; or an error of the class given."""
     found = what_is(folder)

@@ -11,9 +11,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point: its name on the command line, whose package offers it, and its value, or why it cannot be
-    loaded.
-    """
+    """One entry point: its name on the command line, whose package offers it, and its value, or why there is none."""
 
     name: str
     package: str
@@ -36,9 +34,7 @@ class Table(Mapping[str, Row], Generic[Row]):
     """Rows by name: our own, and those that other packages offer, which are read when first asked for."""
 
     def __init__(self, group: str, own: Mapping[str, Row], row: Callable[[Plugin], Row]) -> None:
-        """Read nothing yet; `row` turns a plugin, perhaps a broken one, into its row. A name of our own is not
-        replaced.
-        """
+        """Read nothing yet; `row` turns a plugin, perhaps a broken one, into its row. Our own names are kept."""
         self._group, self._own, self._row = group, own, row
 
     @cached_property

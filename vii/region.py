@@ -39,8 +39,7 @@ def box_mask(box: Box, height: int, width: int) -> Tensor:
 
 
 def composite(result: Tensor, photo: Tensor, region: Region) -> Tensor:
-    """The result `(3, h, w)` where the region is 1 and the photo, of any size, where it is 0; exactly there, else
-    between.
+    """The result `(3, h, w)` where the region is 1, the photo, of any size, where it is 0, and a blend between.
 
     A mask is scaled to the result; a box lies inside the photo.
     """

@@ -1,7 +1,6 @@
 """Settings are frozen dataclasses; this fills them from files and options, refusing what they do not know."""
 
 import dataclasses
-import math
 import types
 import typing
 from typing import TypeVar
@@ -104,10 +103,11 @@ def _converted(name: str, text: str, wanted: type) -> object:
 
 
 def setting(
-    default: typing.Any, *, label: str = "", least: float | None = None, most: float | None = None
+    default: typing.Any, *, label: str = "", least: float = -MAX_NUMBER, most: float = MAX_NUMBER
 ) -> typing.Any:
-    """A field of a settings dataclass that says more than its type: the numbers it takes, and its `label`, which is
-    what other tools call it in the line `parameters` of a picture; see `check`.
+    """A field of a settings dataclass that says more than its type: which numbers it takes (see `check`), and a label.
+
+    The label is what other tools call it in the line `parameters` of a picture.
     """
     return dataclasses.field(default=default, metadata={"label": label, "least": least, "most": most})
 
@@ -120,12 +120,9 @@ def check(settings: typing.Any) -> None:
         if value is None and wanted is not types_of[field.name]:
             continue
         _check_value(field.name, value, wanted)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            continue
-        least, most = field.metadata.get("least"), field.metadata.get("most")
-        # A comparison with NaN is false, so what is wanted is asked for and not what is refused.
-        if not (math.isfinite(value) and (least is None or value >= least) and (most is None or value <= most)):
-            raise UsageError(f"{field.name} must be {_limits(least, most)}, got {value}")
+        least, most = field.metadata.get("least", -MAX_NUMBER), field.metadata.get("most", MAX_NUMBER)
+        if isinstance(value, int | float) and not least <= value <= most:
+            raise UsageError(f"{field.name} must be from {least:g} to {most:g}, got {value}")
 
 
 def check_seed(seed: object) -> int:
@@ -139,11 +136,3 @@ def labels(settings: object) -> dict[str, str]:
     """Field name -> label, of the fields that have one."""
     fields = dataclasses.fields(settings)  # type: ignore[arg-type]
     return {field.name: field.metadata["label"] for field in fields if field.metadata.get("label")}
-
-
-def _limits(least: float | None, most: float | None) -> str:
-    if least is None and most is None:
-        return "a finite number"
-    if most is None:
-        return f"a finite number of at least {least:g}"
-    return f"at most {most:g}" if least is None else f"from {least:g} to {most:g}"

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 ENCODER_OUTPUT, INPUT_EMBEDDING = "encoder_output", "input_embedding"
+# Of an editor whose text encoder sees the photo.
+ENCODER_OUTPUT_OFFSET = "encoder_output_offset"
 # What an editor with a text encoder can be asked for -> kind of its instruction space.
 SPACES: Mapping[str, str] = {"output": ENCODER_OUTPUT, "input": INPUT_EMBEDDING}
 # Of the digests in a fingerprint, the finest first; see `vii.editors.fingerprint`.
@@ -15,8 +17,9 @@ class Space:
     """Identity of an instruction space; written into edit files and checked when they are used.
 
     Attributes:
-        kind: where the learned rows live: `encoder_output`, what the networks read, or `input_embedding`, what the
-            text encoder reads in place of its table of tokens, without position embeddings.
+        kind: where the learned rows live: `encoder_output`, what the networks read; `encoder_output_offset`, what is
+            added to the rows of the words, which are other rows for every photo; or `input_embedding`, what the text
+            encoder reads in place of its table of tokens, without position embeddings.
         encoder: class of the text encoder.
         width: d, features of a row.
         length: n, rows of an instruction.

@@ -43,3 +43,9 @@ def percent(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -100 < value < 100:
         return ""
     return f"{value:.0%}"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first, as part of a sentence; its name where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return printable(lines[0][:300]) if lines else type(error).__name__

@@ -5,8 +5,7 @@ part of the instruction space that the model knows.
 """
 
 from .pez import TARGETS, PezStep, pez_steps
-from .retrieval import nearest_captions, nearest_phrases
-from .starting import INITS, shorten, starting_texts
+from .starting import INITS, nearest_captions, nearest_phrases, shorten, starting_texts
 
 __all__ = [
     "INITS",

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..editors.loading import fetch
 from ..errors import CaptionerError, EditorError
 from ..libraries import load_weights, quiet
+from ..text import first_line
 
 DEFAULT_MODEL = "Salesforce/blip-image-captioning-base"
 FILES = ("*.json", "*.txt", "*.safetensors")
@@ -36,10 +37,9 @@ class BlipCaptioner:
                 self.processor: Any = BlipProcessor.from_pretrained(folder)
                 loaded = load_weights(BlipForConditionalGeneration, folder, dtype=torch.float32)
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise CaptionerError(
-                f"cannot load the captioner '{model}' ({reason}); give the hub id of a BLIP captioning model or the "
-                f"folder of a local copy with {ADVICE}"
+                f"cannot load the captioner '{model}' ({first_line(error)}); give the hub id of a BLIP model for "
+                f"captions or the folder of a local copy with {ADVICE}"
             ) from None
         self.model = loaded.eval().requires_grad_(False).to(device)
         self.device = torch.device(device)

@@ -7,14 +7,17 @@ candidates, the most likely first, and are described by the first line of their 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+from torch.nn import functional as F
+
 from ..clip import load_clip
-from ..editor import Editor
+from ..editor import Editor, JointSpace
 from ..errors import CaptionerError, UsageError, unknown_name
 from ..images import Pair
+from ..losses import edit_direction
 from ..plugins import Plugin, Table, plugins
 from ..prompt_tower import PromptSpace
 from .pez import pez
-from .retrieval import nearest_captions, nearest_phrases
 
 OWN: Mapping[str, str] = {
     "retrieve": "instructions the editor knows that point from before to after in its joint space",
@@ -33,6 +36,8 @@ def _described(plugin: Plugin) -> str:
 GROUP = "vii.captioners"
 INITS: Mapping[str, str] = Table(GROUP, OWN, _described)
 MODELS = ("caption", "pez", "lavis")  # those that a model can be named for
+# Two phrases whose centred features are nearer than this say the same: the second one would waste a candidate.
+SAME = 0.95
 
 
 def starting_texts(
@@ -94,6 +99,40 @@ def starting_texts(
     if not texts or not all(isinstance(text, str) for text in texts):
         raise CaptionerError(f"the captioner '{init}' of {offered.package} gave no list of texts, but {texts!r:.80}")
     return list(texts)[:count]
+
+
+def nearest_phrases(editor: Editor, pairs: Sequence[Pair], count: int) -> list[tuple[str, float]]:
+    """Distinct phrases of an editor whose text features lie nearest to the direction from before to after, and cosines.
+
+    The mean over all phrases is taken off first: what every instruction has in common says nothing about this one.
+    Image features are normalised before they are subtracted, as every joint space compares them by their angle.
+    """
+    joint = editor.joint
+    if joint is None or not editor.phrases:
+        raise UsageError(f"the editor '{editor.name}' has no joint image-text space to look for a phrase in")
+    before = F.normalize(joint.image_features([pair.before for pair in pairs]), dim=1)
+    after = F.normalize(joint.image_features([pair.after for pair in pairs]), dim=1)
+    texts = F.normalize(joint.text_features(editor.phrases), dim=1)
+    texts = F.normalize(texts - texts.mean(0), dim=1)
+    cosines = texts @ edit_direction(before, after)
+    chosen: list[int] = []
+    for index in cosines.argsort(descending=True).tolist():
+        if len(chosen) == count:
+            break
+        if not chosen or (texts[chosen] @ texts[index]).max() < SAME:
+            chosen.append(index)
+    return [(editor.phrases[index], float(cosines[index])) for index in chosen]
+
+
+def nearest_captions(joint: JointSpace, images: Sequence[Tensor], count: int) -> list[tuple[str, float]]:
+    """Captions known to a joint space whose text features lie nearest to the mean of pictures', with their cosines."""
+    if not joint.captions:
+        raise UsageError("this joint image-text space knows no captions to choose among")
+    pictures = F.normalize(joint.image_features(images), dim=1)
+    texts = F.normalize(joint.text_features(joint.captions), dim=1)
+    cosines = texts @ F.normalize(pictures.mean(0), dim=0)
+    best = cosines.argsort(descending=True)[:count].tolist()
+    return [(joint.captions[index], float(cosines[index])) for index in best]
 
 
 def shorten(editor: Editor, text: str) -> str:

@@ -25,6 +25,7 @@ from ..sampling_options import SAMPLING_OPTIONS
 from .clips import STEADY, clip_output, clip_report, has_clips
 from .common import Command, editor_of, editor_options, json_option, outputs_of, overwrite_option
 from .photos import jobs_for, told, writing_of, writing_options
+from .plan import dry_run_option, say_plan
 from .progress import progress
 from .served import outcomes_of
 from .terminal import STARTED, fail, say, say_json, warn
@@ -69,8 +70,12 @@ def sampling_options(command: Command) -> Command:
     "--steady", type=click.FloatRange(0, 0.98), metavar="S", help=f"Of clips: less flicker, {STEADY} as a rule; 0: off."
 )
 @click.option("--server", metavar="ADDRESS", help="Have a running 'vii serve' edit, and load nothing here.")
+@click.option(
+    "--offload", is_flag=True, default=None, help="Bring layers to the device as they are run: less memory, more time."
+)
 @click.option("--any-model", is_flag=True, help="Accept an edit learned with other weights of the same shape.")
 @editor_options
+@dry_run_option
 @overwrite_option
 @json_option
 @click.pass_context
@@ -86,6 +91,7 @@ def apply(
     resume: bool,
     server: str | None,
     overwrite: bool,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -108,6 +114,10 @@ def apply(
     edits, found = _edits_and_photos(inputs, output, recursive)
     if not edits and not options["text"]:
         raise UsageError("nothing to apply: name an edit (a file or one of the library), or words with --text, or both")
+    if dry_run:
+        first = next((edit for _, edit, _ in edits if edit.needs_editor), None)
+        say_plan(editor_of(first, options), as_json)
+        return
     if mask and box:
         raise UsageError("give --mask or --box, not both")
     outputs = outputs_of(overwrite)

@@ -30,6 +30,11 @@ def editor_options(command: Command) -> Command:
             default=None,
             help="Learn with less memory and more time, or not, with an editor that can.",
         ),
+        click.option(
+            "--quantize",
+            metavar="KIND|FILE",
+            help="nf4, int8, int8wo, float8wo, or a GGUF file: weights in fewer bits.",
+        ),
         click.option("--resolution", type=click.IntRange(64), metavar="PIXELS", help="A side, of editors of any size."),
         click.option("--revision", metavar="REV", help="Branch, tag or commit of a model on a hub."),
         click.option("--controlnet", metavar="ID|FOLDER", help="ControlNet to use instead of the editor's own."),

@@ -6,17 +6,24 @@ import click
 
 from ..doctor import examine
 from ..errors import EditorError
-from .common import json_option
+from .common import editor_options, json_option
+from .plan import say_plan
 from .terminal import say, say_json
 
 
 @click.command()
+@editor_options
 @json_option
-def doctor(as_json: bool) -> None:
+def doctor(as_json: bool, **options: Any) -> None:
     """Say what is installed, what it can run on and what is missing.
 
     Downloads nothing. Loads the embedded editor and takes a step with it: exit code 0 where that works, 1 where not.
+    With --editor or --model it says instead what an edit takes of this machine's memory with that model, by its
+    configuration, which alone is fetched where it is not here; nothing is loaded.
     """
+    if options["editor"] or options["model"]:
+        say_plan(options, as_json)
+        return
     found: dict[str, Any] = {}
     for section, findings in examine():
         found[section] = findings

@@ -101,7 +101,9 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, ViiError):
         return str(error)
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be loaded
-        return "out of memory: try `dtype=float16`, `batch_size=1` or `device=cpu`"
+        return (
+            "out of memory: try `dtype=float16`, `batch_size=1` or `device=cpu`; 'vii doctor --editor' says what fits"
+        )
     if isinstance(error, MemoryError):
         return "out of memory: what was given is too large for this machine"
     if isinstance(error, RecursionError):

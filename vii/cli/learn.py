@@ -31,6 +31,7 @@ from .common import (
     written,
 )
 from .observe import Observers
+from .plan import dry_run_option, say_plan
 from .progress import progress
 from .signals import stoppable
 from .terminal import STARTED, say, say_json, warn
@@ -63,6 +64,7 @@ from .terminal import STARTED, say, say_json, warn
 @click.option("--log-dir", metavar="DIR", help="Write logs for TensorBoard to DIR.")
 @space_option
 @overwrite_option
+@dry_run_option
 @editor_options
 @json_option
 def learn(
@@ -83,6 +85,7 @@ def learn(
     log_dir: str | None,
     thumbnail: bool,
     overwrite: bool,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -95,6 +98,9 @@ def learn(
     settings = override(
         override(chosen.settings, **parse(chosen.settings, assignments)), init=init, captioner=captioner, tokens=tokens
     )
+    if dry_run:
+        say_plan(options, as_json, batch=settings.batch_size)
+        return
     paths, photos = _pair_paths(chosen, before, after, more, folders)
     outputs = outputs_of(overwrite)
     outputs.reads(recipe, *folders, *(path for pair in paths for path in pair))

@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from ..edit_file import Edit
 from ..editor import Editor
@@ -50,7 +49,7 @@ class Observers:
         started = time.perf_counter()
         if self._picture and self._last is None:
             editor, pair, seed = self._run
-            show = self._log_picture if "log_dir" in self._running else None
+            show = partial(self._try, "log_dir", "picture") if "log_dir" in self._running else None
             self._running["preview"] = Preview(editor, pair, self._picture, step.steps, seed=seed, show=show)
         self._last = step
         for name in list(self._running):
@@ -65,9 +64,6 @@ class Observers:
     def close(self) -> None:
         """Also where the run failed: keep what was logged."""
         self._try("log_dir", "close")
-
-    def _log_picture(self, image: Tensor, step: int) -> None:
-        self._try("log_dir", "picture", image, step)
 
     def _try(self, name: str, what: str, *arguments: Any) -> None:
         if name not in self._running:

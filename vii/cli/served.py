@@ -13,8 +13,8 @@ from ..service.client import Service, served
 # What is said as it is, and what a service decides by itself.
 SAID = ("text", "join_text", "seed", "reuse_noise", "finish", "size", "any_model")
 OF_THE_SERVICE = (
-    "editor", "model", "controlnet", "revision", "resolution", "checkpointing", "device", "dtype", "clip", "batch",
-    "resume", "steady",
+    "editor", "model", "controlnet", "revision", "resolution", "checkpointing", "device", "dtype", "clip", "quantize",
+    "offload", "batch", "resume", "steady",
 )  # fmt: skip
 
 

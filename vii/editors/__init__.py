@@ -18,6 +18,20 @@ GROUP = "vii.editors"
 DEFAULT_EDITOR = "embedded"
 # The one that the files of the paper's authors were learned with.
 AUTHORS_EDITOR = "ip2p"
+# How models may be used, as their cards say.
+MODEL_LICENSES = {
+    "timbrooks/instruct-pix2pix": "mit",
+    "diffusers/sdxl-instructpix2pix-768": "openrail++",
+    "black-forest-labs/FLUX.2-klein-base-4B": "apache-2.0",
+    "black-forest-labs/FLUX.2-klein-4B": "apache-2.0",
+    "black-forest-labs/FLUX.2-klein-base-9B": "FLUX non-commercial",
+    "black-forest-labs/FLUX.2-klein-9B": "FLUX non-commercial",
+    "black-forest-labs/FLUX.2-dev": "FLUX non-commercial",
+    "black-forest-labs/FLUX.1-Kontext-dev": "FLUX.1 [dev] non-commercial",
+    "Qwen/Qwen-Image-Edit": "apache-2.0",
+    "Qwen/Qwen-Image-Edit-2509": "apache-2.0",
+    "Qwen/Qwen-Image-Edit-2511": "apache-2.0",
+}
 CLIP = {"openai/clip-vit-large-patch14": "finding a starting text, and the CLIP term of the recipe 'visii'"}
 
 
@@ -67,6 +81,15 @@ def _ip2p_pipeline(models: Sequence[str]) -> str:
     if not models:
         imported = "from vii.editors.loading import EMBEDDED_MODEL\n\n"
     return f"{imported}pipeline = diffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained({named})\n"
+
+
+def _flux2_pipeline(models: Sequence[str]) -> str:
+    return _large("Flux2Pipeline" if models and models[0].endswith("-dev") else "Flux2KleinPipeline")(models)
+
+
+def _large(kind: str) -> Callable[[Sequence[str]], str]:
+    made = f'pipeline = diffusers.{kind}.from_pretrained("{{}}", torch_dtype=torch.bfloat16).to("cuda")\n'
+    return lambda models: made.format(models[0]) if len(models) == 1 else ""
 
 
 def _controlnet_pipeline(models: Sequence[str]) -> str:
@@ -128,22 +151,33 @@ OWN: Mapping[str, EditorEntry] = {
         model="diffusers/sdxl-instructpix2pix-768",
         options={"name": "sdxl", "model": "diffusers/sdxl-instructpix2pix-768"},
         files=Needs(models={"diffusers/sdxl-instructpix2pix-768": "the editor itself", **CLIP}),
+        pipeline=_large("StableDiffusionXLInstructPix2PixPipeline"),
     ),
     "klein": EditorEntry(
-        "vii.editors.klein:load_klein",
-        "FLUX.2 [klein] base 4B at 1024 px; base or distilled, 4B or 9B, by id or folder (--model)",
+        "vii.editors.klein:KleinEditor.load",
+        "FLUX.2 [klein] base 4B at 1024 px; base or distilled, 4B or 9B, or FLUX.2 [dev], by id or folder (--model)",
         "16 GB of weights, downloaded once; a GPU with 16 GB",
         model="black-forest-labs/FLUX.2-klein-base-4B",
         options={"name": "klein", "model": "black-forest-labs/FLUX.2-klein-base-4B"},
         files=Needs(models={"black-forest-labs/FLUX.2-klein-base-4B": "the editor itself", **CLIP}),
+        pipeline=_flux2_pipeline,
     ),
     "kontext": EditorEntry(
-        "vii.editors.kontext:load_kontext",
+        "vii.editors.kontext:KontextEditor.load",
         "FLUX.1 Kontext [dev] at 1024 px, or a model of its architecture by id or folder (--model)",
         "34 GB of weights, downloaded once, after its licence (not commercial) was accepted there; a GPU with 32 GB",
         model="black-forest-labs/FLUX.1-Kontext-dev",
         options={"name": "kontext", "model": "black-forest-labs/FLUX.1-Kontext-dev"},
         files=Needs(models={"black-forest-labs/FLUX.1-Kontext-dev": "the editor itself", **CLIP}),
+        pipeline=_large("FluxKontextPipeline"),
+    ),
+    "qwen": EditorEntry(
+        "vii.editors.qwen:QwenEditor.load",
+        "Qwen-Image-Edit-2511 at 1024 px; also -2509 and Qwen-Image-Edit, by id or folder (--model)",
+        "58 GB of weights, downloaded once; a GPU with 48 GB",
+        model="Qwen/Qwen-Image-Edit-2511",
+        options={"name": "qwen", "model": "Qwen/Qwen-Image-Edit-2511"},
+        files=Needs(models={"Qwen/Qwen-Image-Edit-2511": "the editor itself", **CLIP}),
     ),
     "toy": EditorEntry(
         "vii.editors.toy:ToyEditor",

@@ -1,7 +1,9 @@
 """Where an editor runs, and how precisely."""
 
+import psutil
 import torch
 
+from ..cores import memory_limit
 from ..errors import UsageError, unknown_name
 
 BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
@@ -37,3 +39,12 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # older versions of torch
         return False
     return any(torch.cpu.get_capabilities().get(name) for name in BFLOAT16)
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes of a device that may be used: a GPU's own, or this machine's."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):  # older torch cannot say
+        return int(torch.mps.recommended_max_memory())
+    return memory_limit() or int(psutil.virtual_memory().total)

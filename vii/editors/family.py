@@ -187,7 +187,7 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
         mean = self.parts.encode(fitted)
         return LatentEncoding(self.condition(fitted, mean), self.parts.scaled(mean))
 
-    def instruct(self, text: str, source: LatentEncoding | None = None) -> Instruction:
+    def instruct(self, text: str, source: Sequence[LatentEncoding] = ()) -> Instruction:
         """See `Editor`; the text encoder does not see the photo."""
         return self.parts.instruct(text)
 

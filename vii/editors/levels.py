@@ -45,7 +45,7 @@ def is_edm(scheduler: Any) -> bool:
 
 
 def edm_levels(config: Any, device: torch.device) -> Levels:
-    """Levels of CosXL: EDM with v-prediction on a cosine schedule, `alpha_bar = cos(pi t / 2)^2` at `t = (i + 1/2) / N`.
+    """Levels of CosXL: EDM, v-prediction and a cosine schedule, `alpha_bar = cos(pi t / 2)^2` at `t = (i + 1/2) / N`.
 
     With sigma_data 1 the preconditioning of EDM (arXiv 2206.00364, table 1) is v-prediction at
     `alpha_bar = 1 / (1 + sigma^2)`, where `sigma = tan(pi t / 2)`, kept in the scheduler's range. The networks are told

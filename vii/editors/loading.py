@@ -32,7 +32,7 @@ def locate(model: str, revision: str | None, parts: Sequence[str] = PARTS) -> tu
     Args:
         model: folder, or hub id.
         revision: branch, tag or commit on the hub.
-        parts: folders of the model that are needed.
+        parts: folders of the model that are needed, or files in such.
 
     Raises:
         EditorError: neither a folder nor an id that can be reached.
@@ -46,7 +46,7 @@ def locate(model: str, revision: str | None, parts: Sequence[str] = PARTS) -> tu
         if not (Path(model) / "model_index.json").exists():
             raise EditorError(f"{model}: no model_index.json; expected a folder in diffusers' layout")
         return Path(model), ""
-    wanted = ["model_index.json", MANIFEST, "*.txt", *(f"{part}/*" for part in parts)]
+    wanted = ["model_index.json", MANIFEST, "*.txt", *(part if "/" in part else f"{part}/*" for part in parts)]
     return fetch(model, revision, wanted, "model", "`model`, or use the editor 'embedded', which needs no download")
 
 

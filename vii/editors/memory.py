@@ -1,10 +1,10 @@
 """How much memory a network takes, by its configuration alone: every tensor of a pass, counted on the meta device.
 
 There shapes are computed and nothing else, so that a network of 30 billion parameters is counted in seconds on any
-machine. What is counted is what PyTorch allocates in eager mode: the outputs of every operation, from when they are made
-to when nothing holds them any more. Attention is taken as the fused kernels do it, which keep query, key, value, output
-and one number a row, and nothing of size tokens x tokens. Not counted: what a library takes for itself (a CUDA context,
-workspaces of convolutions and matrix products), and the allocator's rounding.
+machine. What is counted is what PyTorch allocates in eager mode: the results of every operation, from when they are
+made to when nothing holds them any more. Attention is taken as the fused kernels do it, which keep query, key, value,
+output and one number a row, and nothing of size tokens x tokens. Not counted: what a library takes for itself (a CUDA
+context, workspaces of convolutions and matrix products), and the allocator's rounding.
 """
 
 import weakref
@@ -117,11 +117,11 @@ def _checkpointed(module: Any, *args: Any) -> Any:
     return checkpoint(module, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _Fused()))
 
 
-def on_meta(kind: Any, config: Any, dtype: torch.dtype | None = None) -> Any:
+def on_meta(kind: Any, config: Any, dtype: torch.dtype) -> Any:
     """A model of diffusers or transformers without its weights, frozen."""
     with quiet(), torch.device("meta"):
         made = kind.from_config(config) if hasattr(kind, "from_config") else kind(config)
-    return (made if dtype is None else made.to(dtype)).eval().requires_grad_(False)
+        return made.to(dtype).eval().requires_grad_(False)
 
 
 def parameters_of(model: torch.nn.Module) -> tuple[int, int]:
@@ -166,7 +166,7 @@ def _transformer(axes: int, patch: int = 2) -> Callable[..., Tensor]:
 
     def run(network: Any, h: int, w: int, batch: int, rows: int) -> Tensor:
         tokens, config = 2 * (h // patch) * (w // patch), network.config
-        told = {"guidance": _empty(network, batch)} if getattr(config, "guidance_embeds", False) else {}
+        told: dict[str, Any] = {"guidance": _empty(network, batch)} if getattr(config, "guidance_embeds", False) else {}
         if hasattr(config, "pooled_projection_dim"):
             told["pooled_projections"] = _empty(network, batch, config.pooled_projection_dim)
         if axes:

@@ -6,7 +6,6 @@ configuration says so. CosXL (Stability AI 2024) is trained by EDM and scales th
 scheduler, for the pipeline does not save its flag.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,21 +18,29 @@ from ..clip import Beside, load_clip
 from ..editor import JointSpace
 from ..errors import EditorError, UsageError, unknown_name
 from ..instruction import Instruction
-from ..libraries import load_weights
 from .clip_text import text_length, tokenized
 from .family import Branch
 from .flow import SPREAD_TEXTS, spread_of
-from .flow_files import read_flow
+from .flow_files import ANY_SCHEDULER, Pipelines, read_flow
 from .ip2p import Ip2pEditor, Ip2pSettings
 from .levels import is_edm
-from .loading import class_of, read_config
 from .stable_diffusion import StableDiffusion, pixel_multiple
 from .turns import Turns
 
 MODEL = "diffusers/sdxl-instructpix2pix-768"
 # Pixels a side, where it is not 1024.
 RESOLUTIONS = {MODEL.rpartition("/")[2]: 768}
-PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+PIPELINES: Pipelines = {
+    "StableDiffusionXLInstructPix2PixPipeline": {
+        "unet": "diffusers:UNet2DConditionModel",
+        "vae": "diffusers:AutoencoderKL",
+        "text_encoder": "transformers:CLIPTextModel",
+        "text_encoder_2": "transformers:CLIPTextModelWithProjection",
+        "tokenizer": "transformers:CLIPTokenizer",
+        "tokenizer_2": "transformers:CLIPTokenizer",
+        "scheduler": ANY_SCHEDULER,
+    }
+}
 # As their cards recommend.
 SETTINGS = Ip2pSettings(num_inference_steps=30, guidance_scale=3.0)
 COSXL_SETTINGS = Ip2pSettings(num_inference_steps=20, guidance_scale=5.0)
@@ -138,62 +145,32 @@ def load_sdxl(
     clip: str | None = None,
     resolution: int | None = None,
     checkpointing: bool = True,
+    quantize: str | None = None,
+    offload: bool = False,
 ) -> SdxlEditor:
-    """Read SDXL InstructPix2Pix, or CosXL-Edit; see `read_flow` for what is not said here.
+    """Read SDXL InstructPix2Pix, or CosXL-Edit, by id or folder; see `FlowEditor.load` for the arguments.
 
-    Args:
-        name: see `Editor`.
-        model: folder in diffusers' layout, or hub id.
-        revision: branch, tag or commit on the hub.
-        device: where it runs.
-        dtype: of the UNet and the text encoders.
-        clip: a CLIP beside the model.
-        resolution: pixels a side.
-        checkpointing: whether learning trades a third more time for a tenth of the memory.
-
-    Raises:
-        EditorError: the model is in one file, cannot be found, or is not of this architecture.
+    Raises EditorError where the model is in one file, cannot be found, or is not of this architecture.
     """
     if Path(model).is_file() or model in ONE_FILE:
         raise EditorError(CONVERT.format(model))
-    where = {"revision": revision, "device": device, "dtype": dtype, "clip": clip}
-    size = resolution or RESOLUTIONS.get(Path(model).name)
-    files = read_flow(model, "StableDiffusionXLInstructPix2PixPipeline", PARTS, _read_parts, **where, resolution=size)
-    parts, known = dict(files.parts), dict(files.common)
-    device_, encoders = known.pop("device"), (parts["text_encoder"], parts["text_encoder_2"])
+    where = {"revision": revision, "device": device, "dtype": dtype, "clip": clip, "quantize": quantize}
+    files = read_flow(model, PIPELINES, **where, resolution=resolution or RESOLUTIONS.get(Path(model).name))
+    unet, encoders = files.network, (files.parts["text_encoder"], files.parts["text_encoder_2"])
     for part in ("vae", "text_encoder"):
-        parts[part].to(device_)
-    unet = parts["unet"].to(memory_format=torch.channels_last)
+        files.parts[part].to(files.device)
     if checkpointing:
         unet.enable_gradient_checkpointing()
     width = sum(encoder.config.hidden_size for encoder in encoders)
-    length = text_length(parts["tokenizer"], encoders[0])
-    space = files.space(type(encoders[0]).__name__ + " x2", width, unet.config.cross_attention_dim, length)
-    assembled = Sdxl(
-        **parts | {"scheduler": known.pop("scheduler")},
-        space=space,
-        clip=known.pop("clip"),
-        device=device_,
+    length = text_length(files.parts["tokenizer"], encoders[0])
+    parts = Sdxl(
+        **files.parts,
+        space=files.space(f"{type(encoders[0]).__name__} x2", width, length),
+        clip=files.clip,
+        device=files.device,
         dtype=files.dtype,
         zeros=files.index.get("force_zeros_for_empty_prompt", True) is True,
-        turns=Turns(device_, encoders[1], unet),
+        turns=Turns(files.device, encoders[1], unet, offload=offload),
     )
-    settings = files.settings(COSXL_SETTINGS if is_edm(assembled.scheduler) else SETTINGS)
-    return SdxlEditor(assembled, name=name, settings=settings, **known)
-
-
-def _read_parts(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """The parts; the autoencoder in float32, for it overflows in float16 and runs once a picture."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-
-    scheduler = class_of(read_config(folder / "model_index.json"), "scheduler", "SchedulerMixin")
-    return {
-        "unet": load_weights(UNet2DConditionModel, folder / "unet", torch_dtype=dtype),
-        "vae": load_weights(AutoencoderKL, folder / "vae", torch_dtype=torch.float32),
-        "text_encoder": load_weights(CLIPTextModel, folder / "text_encoder", dtype=dtype),
-        "text_encoder_2": load_weights(CLIPTextModelWithProjection, folder / "text_encoder_2", dtype=dtype),
-        "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
-        "tokenizer_2": CLIPTokenizer.from_pretrained(folder / "tokenizer_2", local_files_only=True),
-        "scheduler": scheduler.from_pretrained(folder / "scheduler", local_files_only=True),
-    }
+    settings = files.settings(COSXL_SETTINGS if is_edm(parts.scheduler) else SETTINGS)
+    return SdxlEditor(parts, name=name, settings=settings, resolution=files.resolution, phrases=files.phrases)

@@ -75,7 +75,7 @@ class ToyEditor:
         """See `Editor`."""
         return ToyEncoding(resize(image, self.resolution, self.resolution)[None])
 
-    def instruct(self, text: str, source: ToyEncoding | None = None) -> Instruction:
+    def instruct(self, text: str, source: Sequence[ToyEncoding] = ()) -> Instruction:
         """Every word is one row: an offset in [-0.5, 0.5) derived from a hash of the word."""
         words = text.lower().split()
         room = self.space.length - 2

@@ -1,17 +1,19 @@
 """User-defined edits for `vii bench`, from a TOML file."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import strict
 from ..errors import UsageError, unknown_name
-from ..images import find_images
+from ..paths import read_small
+from ..pictures import find_pictures
 from .synthetic import SyntheticEdit, compose, make
 from .tasks import ByFiles, ByFormula, Case, Task, refuse_doubles
 
 # What an entry may hold: always a name, and then pictures or a formula. `said` is the older name of `describable`.
 COMMON = {"name", "words", "describable", "said"}
+MAX_BYTES = 1_000_000
 PICTURES, FORMULA = {"before", "after", "photos", "truths"}, {"parts"}
 
 
@@ -21,11 +23,10 @@ def read_edits(path: str | Path) -> list[Task]:
     Raises UsageError for a file that cannot be read or an entry that is not right, ImageError for missing pictures.
     """
     path = Path(path)
+    data = read_small(path, UsageError, MAX_BYTES, "file of edits")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = strict.loads_toml(data.decode())
+    except ValueError as error:
         raise UsageError(f"{path}: not valid TOML ({error})") from None
     entries = content.get("edit")
     if set(content) != {"edit"} or not isinstance(entries, list) or not all(isinstance(x, dict) for x in entries):
@@ -55,7 +56,7 @@ def _task(entry: Mapping[str, Any], file: Path, where: str) -> Task:
         raise UsageError(f"{where}: 'describable' means that the words say it exactly; expected words")
     if set(entry) - COMMON == PICTURES:
         before, after, photos, truths = (file.parent / entry[key] for key in ("before", "after", "photos", "truths"))
-        find_images([before, after])
+        find_pictures([before, after])
         return Task(name, ByFiles(((before, after),), _matched(photos, truths)), words, describable)
     if set(entry) - COMMON == FORMULA:
         return Task(name, ByFormula(_formula(entry["parts"], where)), words, describable)
@@ -82,7 +83,7 @@ def _matched(photos: Path, truths: Path) -> tuple[Case, ...]:
     for folder in (photos, truths):
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder}: expected a folder of pictures, found a file")
-        paths = find_images([folder])
+        paths = find_pictures([folder]).paths
         refuse_doubles(paths, str(folder))
         found.append({path.stem: path for path in paths})
     first, second = found

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..demo import FOLDER as DEMO_FOLDER
 from ..errors import UsageError, unknown_name
-from ..images import Pair, find_images, load_image, resize, spread
+from ..images import Pair, load_image, resize, spread
+from ..pictures import find_pictures
 from .synthetic import DESCRIBABLE, INDESCRIBABLE, SyntheticEdit
 
 # Photos by name: pictures, or files that are read when they are needed.
@@ -179,7 +180,7 @@ def read_photos(
         ImageError: no such folder, or a photo that cannot be read.
         UsageError: fewer than two photos, two of one name, or too few for examples that share no photo.
     """
-    paths = find_images([folder] if folder else [DEMO_FOLDER / "astronaut.jpg", DEMO_FOLDER / "photos"])
+    paths = find_pictures([folder] if folder else [DEMO_FOLDER / "astronaut.jpg", DEMO_FOLDER / "photos"]).paths
     if len(paths) < 2:
         raise UsageError(f"{folder}: one photo makes the example and others are to test on; expected two at least")
     refuse_doubles(paths, "photos")

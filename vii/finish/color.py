@@ -1,24 +1,25 @@
-"""A colour transform: what becomes of each colour, and perhaps how that varies with its place in the picture.
+"""A colour transform: what becomes of each colour, and perhaps how that varies with its place and what is around it.
 
 It needs no editor and no torch. Fitted to pairs by ridge regression whose terms and strength are chosen by
 cross-validation; applied to photos of any size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .terms import PLACES, Terms, place
-from .tiles import Array, Integers, Mask, Rows, by_rows, check_image
+from .tiles import Array, Integers, Mask, Rows, by_rows, check_image, softened
 
 CHANNELS = ("red", "green", "blue")
 # From the stiffest to the most supple; the last has curves fine enough for the steps of a posterized picture.
 COLOR_TERMS = (
+    Terms(0),
     Terms(1),
     Terms(2),
-    Terms(3),
-    Terms(4),
     Terms(1, ("luma 601",), 33),
     Terms(1, ("luma 709",), 33),
     Terms(2, CHANNELS, 17),
@@ -27,6 +28,10 @@ COLOR_TERMS = (
 STRENGTHS = tuple(10.0**e for e in range(-1, -8, -1))
 # What is more supple, or weaker, is preferred only where it takes this share of the squared error away.
 GAIN = 0.1
+# Of another photo's colours this share is taken to lie beyond those of the pairs.
+UNSEEN = 0.03
+# Mean square of what rounding to 8 bits does; what gets as near has nothing to gain.
+ROUNDING = 1 / 255**2 / 12
 # Pixels of all pairs together that a transform is fitted to, in squares of such a side (over which what JPEG adds
 # cancels); and blocks along each side of a picture, which fall into so many folds.
 SAMPLES, SQUARE, BLOCKS, FOLDS = 24_000, 4, 8, 4
@@ -56,7 +61,12 @@ class ColorTransform:
     @property
     def is_map(self) -> bool:
         """Whether a colour alone decides what becomes of it, as in a LUT, wherever it is."""
-        return not self.terms.place
+        return not self.terms.place and not self.looks_around
+
+    @property
+    def looks_around(self) -> bool:
+        """Whether what is around a pixel counts, so that `rows` needs the picture itself and not its shape alone."""
+        return bool(self.terms.radii)
 
     def __call__(self, image: Array, weight: float = 1.0) -> Array:
         """`x + weight (T(x) - x)` for a picture `(h, w, 3)` in [0, 1], as float32 in [0, 1]; 24 megapixels in 1-2 s.
@@ -66,11 +76,11 @@ class ColorTransform:
         black and white, turned round, is twice the colour. For a slight transform it is the inverse to first order.
         """
         check_image("image", image)
-        return by_rows(image, self.rows(image.shape[0], image.shape[1], weight))
+        return by_rows(image, self.rows(image, weight))
 
-    def rows(self, height: int, width: int, weight: float = 1.0) -> Rows:
-        """The same for the rows of a picture of this size, to be put together with others in one `by_rows`."""
-        change = self.terms.evaluator(self.coefficients, height, width)
+    def rows(self, picture: npt.NDArray[Any], weight: float = 1.0) -> Rows:
+        """The same for the rows of this picture, to be put together with others in one `by_rows`."""
+        change = self.terms.evaluator(self.coefficients, picture)
 
         def evaluate(colors: Array, start: int, stop: int) -> Array:
             colors = np.clip(colors, 0, 1)
@@ -90,6 +100,7 @@ class Samples:
         folds: `(n,)`: the pair where these are several, else a quarter of the picture, scattered in blocks.
         places: for each of `PLACES`, `(n,)`.
         picked: for each pair, which of its pixels these are, counted row by row.
+        soft: for each radius that was asked for, blurred colours less the colours, `(n, 3)`.
     """
 
     before: Array
@@ -97,10 +108,14 @@ class Samples:
     folds: Integers
     places: dict[str, Array]
     picked: list[Integers]
+    soft: dict[float, Array]
 
 
 def draw_samples(
-    pairs: Sequence[tuple[Array, Array]], valid: Sequence[Mask] | None = None, count: int = SAMPLES
+    pairs: Sequence[tuple[Array, Array]],
+    valid: Sequence[Mask] | None = None,
+    count: int = SAMPLES,
+    radii: Sequence[float] = (),
 ) -> Samples:
     """Squares of pairs `(before, after)`, both `(h, w, 3)`, and only those where all of `valid` `(h, w)` is true."""
     rng = np.random.default_rng(0)
@@ -124,15 +139,30 @@ def draw_samples(
         picked.append(index)
     before, after, folds, *places = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     named = dict(zip(PLACES, places, strict=True))
-    return Samples(before.astype(np.float64), after.astype(np.float64), folds, named, picked)
+    soft = {
+        radius: np.concatenate(
+            [softened(image, radius)(0, len(image))[:, at].T for (image, _), at in zip(pairs, picked, strict=True)]
+        )
+        - before
+        for radius in radii
+    }
+    return Samples(before.astype(np.float64), after.astype(np.float64), folds, named, picked, soft)
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A transform, and what it got wrong `(n, 3)` of samples on which it was not fitted: each fold left out in turn."""
+    """A transform, and what it got wrong of samples on which it was not fitted.
+
+    Attributes:
+        transform: fitted to all samples.
+        wrong: `(n, 3)`, each fold of the picture left out in turn.
+        risk: mean square of what is wrong on another photo: of `wrong` and, for the share `UNSEEN`, of what was wrong
+            with colours that were left out.
+    """
 
     transform: ColorTransform
     wrong: Array
+    risk: float
 
     @property
     def error(self) -> float:
@@ -144,8 +174,10 @@ def fit_color(samples: Samples, candidates: Sequence[Terms] = COLOR_TERMS) -> Fi
     """The stiffest transform among the candidates, ordered so, that nothing more supple beats by `GAIN`."""
     best = _fit(samples, candidates[0])
     for terms in candidates[1:]:
+        if best.error < ROUNDING:
+            break
         found = _fit(samples, terms)
-        if found.error < best.error * (1 - GAIN):
+        if found.risk < best.risk * (1 - GAIN):
             best = found
     return best
 
@@ -163,13 +195,16 @@ def penalty(terms: Terms) -> Array:
     affine = values[:, :4]
     bent = values - affine @ np.linalg.lstsq(affine, values, rcond=None)[0]
     cost[: len(plain), : len(plain)] = (bent.T @ bent + 1e-3 * values.T @ values) / len(CUBE)
-    for start in range(terms.curves_at, terms.place_at, max(1, terms.knots)):
+    for start in range(terms.curves_at, terms.around_at, max(1, terms.knots)):
         here = slice(start, start + terms.knots)
         cost[here, here] += _bends(terms.knots)
+    local = 1e-2 * np.eye(terms.local)
+    local[:4, :4] = affine.T @ affine / len(CUBE)
+    cost[terms.around_at : terms.place_at, terms.around_at : terms.place_at] = local[4:, 4:]
     if terms.place:
         knots = terms.place_knots
         along = _bends(knots) + 1e-2 * np.eye(knots) / knots
-        cost[terms.place_at :, terms.place_at :] = np.kron(along, affine.T @ affine / len(CUBE))
+        cost[terms.place_at :, terms.place_at :] = np.kron(along, local)
     return cost + 1e-7 * np.eye(len(terms))
 
 
@@ -179,37 +214,55 @@ def _bends(knots: int) -> Array:
 
 
 def _fit(samples: Samples, terms: Terms) -> Fitted:
-    features = terms.matrix(samples.before, samples.places.get(terms.place))
-    change, cost = samples.after - samples.before, penalty(terms)
-    parts = [samples.folds == fold for fold in np.unique(samples.folds)]
-    split = [features[part] for part in parts]
-    grams = [rows.T @ rows for rows in split]
-    crosses = [rows.T @ change[part] for rows, part in zip(split, parts, strict=True)]
-    counts = [int(part.sum()) for part in parts]
-    gram, cross, count = sum(grams), sum(crosses), sum(counts)
+    around = np.concatenate([samples.soft[radius] for radius in terms.radii], 1) if terms.radii else None
+    features = terms.matrix(samples.before, samples.places.get(terms.place), around)
+    partitions = [samples.folds]
+    if not terms.place:
+        # Quarters by how warm the colours are: left out, they show what becomes of colours that a pair does not have.
+        warm = samples.before @ (1.0, 0.0, -1.0)
+        partitions.append(np.searchsorted(np.quantile(warm, (0.25, 0.5, 0.75)), warm))
+    coefficients, wrong, risk = ridge(features, samples.before, samples.after, penalty(terms), partitions)
+    return Fitted(ColorTransform(terms, coefficients.astype(np.float32)), wrong, risk)
 
-    def wrong(strength: float) -> Array:
+
+def ridge(
+    features: Array, before: Array, after: Array, cost: Array, partitions: Sequence[Integers]
+) -> tuple[Array, Array, float]:
+    """Ridge regression of what is to be added to `before`, its strength by cross-validation.
+
+    Of `STRENGTHS`, from the strongest, it is the one that no weaker beats by `GAIN`. The search ends where three weaker
+    ones in a row have not.
+
+    Args:
+        features: `(n, p)`.
+        before: `(n, 3)`; the sum with what is added is clipped to [0, 1].
+        after: `(n, 3)`.
+        cost: `(p, p)`, a quadratic form of the coefficients.
+        partitions: folds `(n,)` of the picture and, perhaps, of colours.
+
+    Returns:
+        coefficients `(p, 3)`, and `wrong` and `risk` as of `Fitted`.
+    """
+    change = after - before
+    parts = [[folds == fold for fold in np.unique(folds)] for folds in partitions if folds.min() < folds.max()]
+    moments = [[(features[part].T @ features[part], features[part].T @ change[part]) for part in p] for p in parts]
+    gram, cross = (sum(matrices) for matrices in zip(*moments[0], strict=True))
+
+    def wrong(strength: float, partition: int) -> Array:
         left = np.empty_like(change)
-        for part, rows, g, c, n in zip(parts, split, grams, crosses, counts, strict=True):
-            without = np.linalg.solve((gram - g) / (count - n) + strength * cost, (cross - c) / (count - n))
-            left[part] = np.clip(samples.before[part] + rows @ without, 0, 1) - samples.after[part]
+        for part, (g, c) in zip(parts[partition], moments[partition], strict=True):
+            count = len(change) - part.sum()
+            without = np.linalg.solve((gram - g) / count + strength * cost, (cross - c) / count)
+            left[part] = np.clip(before[part] + features[part] @ without, 0, 1) - after[part]
         return left
 
-    strength, residuals = weakest_worth_it(wrong)
-    coefficients = np.linalg.solve(gram / count + strength * cost, cross / count)
-    return Fitted(ColorTransform(terms, coefficients.astype(np.float32)), residuals)
-
-
-def weakest_worth_it(wrong: Callable[[float], Array]) -> tuple[float, Array]:
-    """Of `STRENGTHS`, from the strongest, the one that no weaker beats by `GAIN`, and what is wrong with it.
-
-    The search ends where three weaker ones in a row have not.
-    """
-    strength, best, since = STRENGTHS[0], wrong(STRENGTHS[0]), 0
-    for weaker in STRENGTHS[1:]:
-        found = wrong(weaker)
-        if np.square(found).mean() < np.square(best).mean() * (1 - GAIN):
-            strength, best, since = weaker, found, 0
+    residuals: Array = change
+    strength, least, since = 0.0, np.inf, 0
+    for weaker in STRENGTHS:
+        left, *unseen = (wrong(weaker, partition) for partition in range(len(parts)))
+        risk = float(np.average([np.square(e).mean() for e in (left, *unseen)], weights=[1, *[UNSEEN] * len(unseen)]))
+        if risk < least * (1 - GAIN):
+            strength, least, residuals, since = weaker, risk, left, 0
         elif (since := since + 1) == 3:
             break
-    return strength, best
+    return np.linalg.solve(gram / len(change) + strength * cost, cross / len(change)), residuals, least

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .color import ColorTransform
 from .finish import Finish
@@ -25,9 +27,9 @@ class Colors:
         """The picture `(h, w, 3)` with its colours changed."""
         return self.transform(picture, self.weight)
 
-    def rows(self, height: int, width: int) -> Rows:
-        """The same for the rows of a picture of this size."""
-        return self.transform.rows(height, width, self.weight)
+    def rows(self, picture: npt.NDArray[Any]) -> Rows:
+        """The same for the rows of a picture."""
+        return self.transform.rows(picture, self.weight)
 
 
 @dataclass(frozen=True, eq=False)

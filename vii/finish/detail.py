@@ -5,11 +5,9 @@ et al. 2017, "Deep bilateral learning for real-time image enhancement", section 
 residual: the part of what was made that no such transform explains.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
-from .tiles import Array, Integers, blurred, by_rows, centers, check_image, hats, resampling
+from .tiles import Array, Integers, blurred, by_rows, centers, check_image, enlarged, hats
 
 # ITU-R BT.709.
 LUMA = np.array((0.2126, 0.7152, 0.0722), np.float32)
@@ -53,19 +51,6 @@ def upsampled(photo: Array, made: Array) -> Array:
         return np.clip(made, 0, 1, dtype=np.float32)
     upward = enlarged(made, *photo.shape[:2])
     return by_rows(photo, lambda colors, start, stop: upward(start, stop))
-
-
-def enlarged(image: Array, height: int, width: int) -> Callable[[int, int], Array]:
-    """Rows of `(h, w, 3)` scaled up to this size by cubic convolution: start and stop -> `(3, rows * width)`."""
-    upward = resampling(len(image), height).astype(np.float32)
-    wide = np.einsum("xw,hwc->hcx", resampling(image.shape[1], width), image, optimize=True).astype(np.float32)
-
-    def rows(start: int, stop: int) -> Array:
-        used = np.flatnonzero(np.abs(upward[start:stop]).sum(0))
-        near = slice(used[0], used[-1] + 1)
-        return np.tensordot(upward[start:stop, near], wide[near], 1).swapaxes(0, 1).reshape(3, -1)
-
-    return rows
 
 
 def bilateral_grid(seen: Array, made: Array, cells: int = CELLS, bins: int = BINS, ridge: float = RIDGE) -> Array:

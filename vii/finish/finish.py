@@ -60,8 +60,9 @@ class Finish:
     def describe(self) -> str:
         """What the edit consists of, in one line."""
         if self.color is not None:
-            exact = "colours" if self.is_color_map else "colours and light by place"
-            return f"{exact}, no editor needed"
+            terms = getattr(self.color, "terms", None)
+            parts = ["sharpness"] * bool(terms and terms.radii) + ["light by place"] * bool(terms and terms.place)
+            return f"{' and '.join(['colours', *parts])}, no editor needed"
         if self.kind == "editor":
             return "tokens; the editor's result is scaled up"
         rest = "with detail from the photo"
@@ -95,7 +96,8 @@ class Finish:
         if self.residual is not None:
             found["residual"] = self.residual
         if isinstance(self.color, ColorTransform):
-            found["terms"] = asdict(self.color.terms) | {"axes": list(self.color.terms.axes)}
+            terms = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.color.terms).items()}
+            found["terms"] = {name: value for name, value in terms.items() if name != "radii" or value}
         if isinstance(self.color, Lut):
             found["domain"] = [list(self.color.low), list(self.color.high)]
         return found
@@ -119,7 +121,8 @@ class Finish:
             terms = {**fields.pop("terms")}
             if any(type(terms.get(name, 0)) is not int for name in ("degree", "knots", "place_knots")):
                 raise ValueError(f"expected whole numbers in the terms of a colour transform, got {terms}")
-            color = ColorTransform(Terms(**terms | {"axes": tuple(terms.get("axes", ()))}), tensors.pop("color"))
+            lists = {name: tuple(terms.get(name, ())) for name in ("axes", "radii")}
+            color = ColorTransform(Terms(**terms | lists), tensors.pop("color"))
         elif "domain" in fields:
             low, high = (tuple(map(float, end)) for end in fields.pop("domain"))
             color = Lut(tensors.pop("lut"), low, high)

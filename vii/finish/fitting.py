@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from .alignment import align
-from .color import SQUARE, Fitted, Samples, draw_samples, fit_color, weakest_worth_it
+from .color import SQUARE, Fitted, Samples, draw_samples, fit_color, ridge
 from .detail import transfer, upsampled
 from .finish import Finish
 from .terms import PLACES, Terms
@@ -19,12 +19,16 @@ MOST_PIXELS = 4_000_000
 RESIDUALS = {"detail": None, "detail and soft residual": 1 / 32, "detail and residual": 0.0}
 CORRECTED = "corrected detail"
 # A few knots to find the place that counts, then as many as a frame's edge needs.
-FEW_KNOTS, MANY_KNOTS = 33, 129
+FEWEST_KNOTS, FEW_KNOTS, MANY_KNOTS = 17, 33, 129
+# Of what is around a pixel: from what sharpens a photo to what is called clarity.
+RADII = tuple(2.0**-e for e in range(10, 4, -1))
 # In dB. What the pair says of the editor it says of every photo, for the editor has not seen the pair's answer; what is
 # fitted to the pair fits other photos less well, the more so the worse it fits and the more it can express.
 EXACT, EXACT_MARGIN = 35.0, -1.0
 COLOR_MARGIN, CORRECTION_MARGIN = 1.5, 3.0
-PLACE_OVER_COLOR, PLACE_OVER_EDITOR = 6.0, 3.0
+SHARPNESS_OVER_COLOR, PLACE_OVER_COLOR, PLACE_OVER_EDITOR = 3.0, 6.0, 6.0
+# What a plain transform of colours has got right like this needs nothing else.
+RIGHT = 50.0
 MAX_DB = 100.0
 
 
@@ -60,16 +64,17 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
     """Choose and fit the finish of an edit.
 
     Every candidate is scored at the pairs' own size: what the editor made, scaled up; detail transfer without, with the
-    soft part of and with all of its residual; the best of these with a linear correction; a colour transform; and one
-    that varies with the place. What is fitted to the pair is scored on parts left out: quarters scattered in blocks or,
-    where there are several pairs, each pair in turn.
+    soft part of and with all of its residual; the best of these with a linear correction; a colour transform; one that
+    looks at what is around a pixel as well; and one that varies with the place. What is fitted to the pair is scored on
+    parts left out: quarters scattered in blocks or, where there are several pairs, each pair in turn.
 
     The rule: the best of what the editor made, with its correction where that wins by `CORRECTION_MARGIN`. Instead of
     it a colour transform where that reaches `EXACT` and loses no more than a decibel, for it is exact and needs no
     editor, or wins by `COLOR_MARGIN` over what is not fitted to the pair and at all over what is; or where it does so
-    in the means of small squares, over which cancels what JPEG adds to a pair. Instead of both a transform that varies
-    by place where it beats the plain one by `PLACE_OVER_COLOR` and the editor by `PLACE_OVER_EDITOR`. Nothing is chosen
-    that did worse on the pairs than the editor's result scaled up.
+    in the means of small squares, over which cancels what JPEG adds to a pair; the one that looks around a pixel where
+    it beats the plain one by `SHARPNESS_OVER_COLOR`. Instead of all these a transform that varies by place where it
+    beats that by `PLACE_OVER_COLOR` and the editor by `PLACE_OVER_EDITOR`. Nothing is chosen that did worse on the
+    pairs than the editor's result scaled up.
 
     Args:
         examples: one or more; all with, or all without, what an editor made of them.
@@ -80,11 +85,12 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
     if not examples or len({example.made is None for example in examples}) > 1:
         raise ValueError("expected one or more examples, all with or all without what the editor made of them")
     laid = [_laid(example) for example in examples]
-    samples = draw_samples([(e.before, e.after) for e, _ in laid], [valid for _, valid in laid])
-    color = fit_color(samples)
-    by_place = _fit_place(samples, color)
-    wrong = {"color": color.wrong, "color by place": by_place.wrong}
-    made = Finish("color", color.transform)
+    samples = draw_samples([(e.before, e.after) for e, _ in laid], [valid for _, valid in laid], radii=RADII)
+    colors = {"color": fit_color(samples)}
+    colors["color and sharpness"] = _fit_sharpness(samples, colors["color"])
+    colors["color by place"] = _fit_place(samples, colors["color and sharpness"])
+    wrong = {name: fitted.wrong for name, fitted in colors.items()}
+    made = Finish("color", colors["color"].transform)
     if examples[0].made is not None:
         made, editors = _editors_best(laid, samples)
         wrong |= editors
@@ -95,23 +101,25 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
     ]
     best = max((errors[name] for name in rivals), default=-np.inf)
     finish = made
-    if errors["color"] >= errors.get("editor", -np.inf) and _color_wins(wrong, errors, rivals):
-        finish = Finish("color", color.transform)
-    if errors["color by place"] >= max(errors["color"] + PLACE_OVER_COLOR, best + PLACE_OVER_EDITOR):
-        finish = Finish("color", by_place.transform)
+    sharp = errors["color and sharpness"] >= errors["color"] + SHARPNESS_OVER_COLOR
+    name = "color and sharpness" if sharp else "color"
+    if errors[name] >= errors.get("editor", -np.inf) and _color_wins(name, wrong, errors, rivals):
+        finish = Finish("color", colors[name].transform)
+    if errors["color by place"] >= max(errors[name] + PLACE_OVER_COLOR, best + PLACE_OVER_EDITOR):
+        finish = Finish("color", colors["color by place"].transform)
     return replace(finish, errors=errors)
 
 
-def _color_wins(wrong: Mapping[str, Array], errors: Mapping[str, float], rivals: Sequence[str]) -> bool:
+def _color_wins(color: str, wrong: Mapping[str, Array], errors: Mapping[str, float], rivals: Sequence[str]) -> bool:
     margins = {name: 0.0 if name == CORRECTED else COLOR_MARGIN for name in rivals}
     best = max((errors[name] for name in rivals), default=-np.inf)
     enough = max((errors[name] + margin for name, margin in margins.items()), default=-np.inf)
-    if errors["color"] >= (best + EXACT_MARGIN if errors["color"] >= EXACT else enough):
+    if errors[color] >= (best + EXACT_MARGIN if errors[color] >= EXACT else enough):
         return True
     # What a JPEG file adds hides from the error at each pixel what a mean over a few pixels shows.
-    coarse = {name: _db(_squares(wrong[name])) for name in ("color", *rivals)}
+    coarse = {name: _db(_squares(wrong[name])) for name in (color, *rivals)}
     enough = max([EXACT, *(coarse[name] + margin for name, margin in margins.items())])
-    return errors["color"] >= best + EXACT_MARGIN and coarse["color"] >= enough
+    return errors[color] >= best + EXACT_MARGIN and coarse[color] >= enough
 
 
 def _squares(values: Array) -> Array:
@@ -129,15 +137,36 @@ def _laid(example: Example) -> tuple[Example, Mask]:
     return replace(example, before=before, after=after), valid
 
 
-def _fit_place(samples: Samples, color: Fitted) -> Fitted:
-    """The best transform that varies by place; with the plain one's terms and all knots only where that may win."""
+def _fit_sharpness(samples: Samples, color: Fitted) -> Fitted:
+    """The transform with what is around a pixel at the radius that counts, and at its neighbours where these help."""
+    if _db(color.wrong) >= RIGHT:
+        return color
+    one = min((fit_color(samples, [Terms(1, radii=(r,))]) for r in RADII), key=lambda fitted: fitted.error)
+    (radius,) = one.transform.terms.radii
+    near = tuple(r for r in RADII if radius / 2 <= r <= radius * 2)
     plain = color.transform.terms
-    coarse = [fit_color(samples, [Terms(1, place=place, place_knots=FEW_KNOTS)]) for place in PLACES]
-    best = min(coarse, key=lambda fitted: fitted.error)
+    stiff = dict.fromkeys((Terms(0), Terms(1), Terms(2), plain))
+    return fit_color(samples, [plain, *(replace(terms, radii=radii) for terms in stiff for radii in ((radius,), near))])
+
+
+def _fit_place(samples: Samples, color: Fitted) -> Fitted:
+    """The best transform that varies by place; with more terms, and all knots, only where that may win."""
+    plain = color.transform.terms
+    radii: list[tuple[float, ...]] = [(r,) for r in RADII[2:]] if plain.radii else []
+    scan = [
+        Terms(1, place=place, place_knots=FEWEST_KNOTS if r else FEW_KNOTS, radii=r)
+        for r in [(), *radii]
+        for place in PLACES
+    ]
+    best = min((fit_color(samples, [terms]) for terms in scan), key=lambda fitted: fitted.error)
     if _db(best.wrong) < _db(color.wrong) + PLACE_OVER_COLOR / 2:
         return best
-    place = best.transform.terms.place
-    finer = [replace(terms, place=place, place_knots=MANY_KNOTS) for terms in dict.fromkeys((Terms(1), plain))]
+    found = best.transform.terms
+    knots = FEW_KNOTS if found.radii else MANY_KNOTS
+    finer = [
+        replace(terms, place=found.place, place_knots=knots, radii=found.radii)
+        for terms in (Terms(1), replace(plain, radii=()) if plain.axes else Terms(3))
+    ]
     return min([best, *(fit_color(samples, [terms]) for terms in finer)], key=lambda fitted: fitted.error)
 
 
@@ -155,30 +184,12 @@ def _editors_best(laid: Sequence[tuple[Example, Mask]], samples: Samples) -> tup
     name = min(wrong, key=lambda name: float(np.square(wrong[name]).mean()))
     if name == "editor":
         return Finish("editor"), wrong
-    correction, corrected = _fit_correction(samples, wrong[name])
-    wins = _db(corrected) >= _db(wrong[name]) + CORRECTION_MARGIN
-    finish = Finish("detail", residual=RESIDUALS[name], correction=correction if wins else None)
-    return finish, wrong | {CORRECTED: corrected}
-
-
-def _fit_correction(samples: Samples, wrong: Array) -> tuple[Array, Array]:
-    """Ridge regression of what a transfer got wrong on 1, photo and result: `(7, 3)`, and what folds left out miss."""
-    result = samples.after + wrong
+    result = samples.after + wrong[name]
     features = np.concatenate([np.ones((len(result), 1)), samples.before, result], 1)
-
-    def solve(use: Mask, strength: float) -> Array:
-        a, b = features[use], -wrong[use]
-        return np.linalg.solve(a.T @ a / len(a) + strength * np.eye(7), a.T @ b / len(a))
-
-    def missed(strength: float) -> Array:
-        left = np.empty_like(wrong)
-        for fold in np.unique(samples.folds):
-            out = samples.folds == fold
-            left[out] = np.clip(result[out] + features[out] @ solve(~out, strength), 0, 1) - samples.after[out]
-        return left
-
-    strength, left = weakest_worth_it(missed)
-    return solve(np.ones(len(wrong), bool), strength).astype(np.float32), left
+    correction, corrected, _ = ridge(features, result, samples.after, np.eye(7), [samples.folds])
+    wins = _db(corrected) >= _db(wrong[name]) + CORRECTION_MARGIN
+    finish = Finish("detail", residual=RESIDUALS[name], correction=correction.astype(np.float32) if wins else None)
+    return finish, wrong | {CORRECTED: corrected}
 
 
 def _db(wrong: Array) -> float:

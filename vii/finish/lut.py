@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import ImageError, UsageError
 from ..files import mark, replacing
@@ -60,13 +62,18 @@ class Lut:
         """A colour alone decides what becomes of it: always."""
         return True
 
+    @property
+    def looks_around(self) -> bool:
+        """What is around a pixel never counts."""
+        return False
+
     def __call__(self, image: Array, weight: float = 1.0) -> Array:
         """`x + weight (T(x) - x)` of a picture `(h, w, 3)`, as float32 in [0, 1]; see `ColorTransform`."""
         check_image("image", image)
-        return by_rows(image, self.rows(image.shape[0], image.shape[1], weight))
+        return by_rows(image, self.rows(image, weight))
 
-    def rows(self, height: int, width: int, weight: float = 1.0) -> Rows:
-        """The same for the rows of a picture, whatever its size."""
+    def rows(self, picture: npt.NDArray[Any], weight: float = 1.0) -> Rows:
+        """The same for the rows of a picture, whichever."""
         n = len(self.table)
         columns = np.ascontiguousarray(self.table.reshape(-1, 3).T, np.float32)
         low, span = (

@@ -5,10 +5,12 @@ Colours are sRGB values in [0, 1]; polynomials are taken of `2 x - 1`, around mi
 
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from .tiles import Array, Rows, centers, hats
+from .tiles import Array, Rows, centers, hats, softened
 
 # What a curve runs along: a channel alone, or the brightness by ITU-R BT.601 or BT.709.
 AXES = {
@@ -21,21 +23,26 @@ AXES = {
 # What an edit may depend on besides colour: the row, the column, the distance from the middle (in shares of both
 # sides, so that rings are as long as the picture) and from the nearest border (in shares of each side, or in pixels).
 PLACES = ("down", "across", "middle", "border", "border in pixels")
-MAX_DEGREE, MAX_KNOTS = 4, 129
+MAX_DEGREE, MAX_KNOTS, MAX_RADII = 4, 129, 8
+# Of a gaussian around a pixel, as shares of the shorter side.
+LEAST_RADIUS, MOST_RADIUS = 1 / 2048, 1 / 4
 # Values that a curve is tabulated at: finer than 14 bits, so that 16-bit pictures show no steps.
 LEVELS = 16384
 
 
 @dataclass(frozen=True)
 class Terms:
-    """Products of up to `degree` channels, curves along axes, and affine functions of the colour that vary by place.
+    """Products of up to `degree` channels, curves along axes, what is around a pixel, and what varies by place.
 
     Attributes:
-        degree: 1 to `MAX_DEGREE`.
+        degree: 0, where there is no place, to `MAX_DEGREE`.
         axes: keys of `AXES`; a curve is linear between `knots` points at `linspace(0, 1, knots)`.
         knots: of each curve.
-        place: one of `PLACES`, or empty; the affine function is linear in the place between `place_knots` points.
+        place: one of `PLACES`, or empty; the linear function of the colour and of what is around it varies with the
+            place, linear between `place_knots` points.
         place_knots: of the place.
+        radii: for each the picture, blurred by a gaussian of this share of its shorter side, less the picture: a term
+            for each channel. Sharpening, local contrast and blur are linear in them.
     """
 
     degree: int
@@ -43,13 +50,18 @@ class Terms:
     knots: int = 0
     place: str = ""
     place_knots: int = 0
+    radii: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the ranges, for these may come from a file."""
-        if not 1 <= self.degree <= MAX_DEGREE or len(set(self.axes)) != len(self.axes) or set(self.axes) - set(AXES):
-            raise ValueError(f"expected a degree of 1 to {MAX_DEGREE} and axes of {', '.join(AXES)}, got {self}")
+        if not bool(self.place) <= self.degree <= MAX_DEGREE:
+            raise ValueError(f"expected a degree of 0, with a place 1, to {MAX_DEGREE}, got {self}")
+        if len(set(self.axes)) != len(self.axes) or set(self.axes) - set(AXES):
+            raise ValueError(f"expected axes of {', '.join(AXES)}, got {self}")
         if self.place not in ("", *PLACES):
             raise ValueError(f"expected a place of {', '.join(PLACES)}, or none, got {self.place!r}")
+        if len(self.radii) > MAX_RADII or not all(LEAST_RADIUS <= radius <= MOST_RADIUS for radius in self.radii):
+            raise ValueError(f"expected at most {MAX_RADII} radii of {LEAST_RADIUS} to {MOST_RADIUS}, got {self.radii}")
         for used, knots in ((self.axes, self.knots), (self.place, self.place_knots)):
             if not (2 <= knots <= MAX_KNOTS if used else knots == 0):
                 raise ValueError(
@@ -67,36 +79,62 @@ class Terms:
         return len(self.products)
 
     @property
-    def place_at(self) -> int:
-        """Number of the first coefficient that varies with the place."""
+    def around_at(self) -> int:
+        """Number of the first coefficient of what is around a pixel."""
         return self.curves_at + len(self.axes) * self.knots
 
-    def __len__(self) -> int:
-        return self.place_at + 4 * self.place_knots
+    @property
+    def place_at(self) -> int:
+        """Number of the first coefficient that varies with the place."""
+        return self.around_at + 3 * len(self.radii)
 
-    def matrix(self, colors: Array, places: Array | None = None) -> Array:
-        """Values of all terms `(n, len(self))`, float64, for colours `(n, 3)` and, where they count, places `(n,)`."""
+    @property
+    def local(self) -> int:
+        """How many functions have coefficients of their own at each point of the place."""
+        return 4 + 3 * len(self.radii)
+
+    def __len__(self) -> int:
+        return self.place_at + self.local * self.place_knots
+
+    def matrix(self, colors: Array, places: Array | None = None, around: Array | None = None) -> Array:
+        """Values of all terms `(n, len(self))`, float64, for colours `(n, 3)`.
+
+        Args:
+            colors: `(n, 3)` in [0, 1].
+            places: `(n,)`, needed where there is a place.
+            around: `(n, 3 len(radii))`, needed where there are radii: blurred colours less the colours.
+        """
         x = np.clip(np.asarray(colors, np.float64), 0, 1)
         columns = [_monomials(self.products, 2 * x.T - 1).T]
         for axis in self.axes:
             columns.append(hats(x @ np.array(AXES[axis]) * (self.knots - 1), self.knots))
+        local = columns[0][:, :4]
+        if self.radii:
+            assert around is not None
+            columns.append(around)
+            local = np.concatenate([local, around], 1)
         if self.place:
             assert places is not None
             near = hats(places * (self.place_knots - 1), self.place_knots)
-            columns.append((near[:, :, None] * columns[0][:, None, :4]).reshape(len(x), -1))
+            columns.append((near[:, :, None] * local[:, None]).reshape(len(x), -1))
         return np.concatenate(columns, 1)
 
-    def evaluator(self, coefficients: Array, height: int, width: int) -> Rows:
-        """The sum of the terms with coefficients `(len(self), 3)`, for the rows of a picture of this size."""
+    def evaluator(self, coefficients: Array, picture: npt.NDArray[Any]) -> Rows:
+        """The sum of the terms with coefficients `(len(self), 3)`, for the rows of a picture `(h, w, 3)`."""
+        height, width, _ = picture.shape
         polynomial = np.ascontiguousarray(coefficients[: self.curves_at].T, np.float32)
-        curves = coefficients[self.curves_at : self.place_at].reshape(len(self.axes), self.knots, 3)
+        curves = coefficients[self.curves_at : self.around_at].reshape(len(self.axes), self.knots, 3)
         tables = [
             (np.array(AXES[axis], np.float32), _table(curve, LEVELS))
             for axis, curve in zip(self.axes, curves, strict=True)
         ]
         by_place = (
-            _table(coefficients[self.place_at :].reshape(self.place_knots, 12), LEVELS // 4) if self.place else None
+            _table(coefficients[self.place_at :].reshape(self.place_knots, 3 * self.local), LEVELS // 4)
+            if self.place
+            else None
         )
+        around = np.ascontiguousarray(coefficients[self.around_at : self.place_at].T, np.float32)
+        soft = [softened(picture, radius) for radius in self.radii]
 
         def evaluate(colors: Array, start: int, stop: int) -> Array:
             x = np.clip(colors, 0, 1)
@@ -104,10 +142,15 @@ class Terms:
             result: Array = polynomial @ products
             for axis, table in tables:
                 _add(result, table, axis @ x)
+            values = products[:4]
+            if soft:
+                bands = np.concatenate([rows(start, stop) - x for rows in soft])
+                result += around @ bands
+                values = np.concatenate([values, bands])
             if by_place is not None:
-                local = np.zeros((12, x.shape[1]), np.float32)
+                local = np.zeros((3 * self.local, x.shape[1]), np.float32)
                 _add(local, by_place, place(self.place, height, width, start, stop).ravel())
-                result += (local.reshape(4, 3, -1) * products[:4, None]).sum(0)
+                result += (local.reshape(self.local, 3, -1) * values[:, None]).sum(0)
             return result
 
         return evaluate

@@ -16,6 +16,8 @@ Rows = Callable[[Array, int, int], Array]
 
 # Pixels worked on at once: what a core's own cache holds of all that is computed for each.
 TILE = 1 << 14
+# Pixels of standard deviation at which what is blurred is sampled well enough.
+KEPT = 2.0
 # Rows that are scaled at once.
 BAND = 16
 
@@ -101,24 +103,59 @@ def scaled(image: Array, height: int, width: int) -> Array:
 
 def _resampled(image: Array, target: int) -> Array:
     """`(n, m, 3)` -> `(target, m, 3)` float32, a few rows at a time, each from the few that it is made of."""
-    source, result = len(image), np.empty((target, *image.shape[1:]), np.float32)
-    reach = 2 * max(1.0, source / target)
+    result = np.empty((target, *image.shape[1:]), np.float32)
     for start in range(0, target, BAND):
         stop = min(start + BAND, target)
-        first, last = (centers(target)[at] * source for at in (start, stop - 1))
-        near = slice(max(0, int(first - reach)), int(last + reach) + 1)
-        result[start:stop] = np.tensordot(resampling(source, target, slice(start, stop), near), image[near], 1)
+        result[start:stop] = _some_rows(image, target, start, stop)
     return result
 
 
+def _some_rows(image: Array, target: int, start: int, stop: int) -> Array:
+    source = len(image)
+    reach = 2 * max(1.0, source / target)
+    first, last = ((at + 0.5) / target * source for at in (start, stop - 1))
+    near = slice(max(0, int(first - reach)), int(last + reach) + 1)
+    weights = resampling(source, target, slice(start, stop), near).astype(np.float32)
+    return np.tensordot(weights, image[near], 1)
+
+
+def enlarged(image: Array, height: int, width: int) -> Callable[[int, int], Array]:
+    """Rows of `(h, w, 3)` scaled up to this size by cubic convolution: start and stop -> `(3, rows * width)`."""
+    wide = np.ascontiguousarray(_resampled(image.swapaxes(0, 1), width).transpose(1, 2, 0))
+
+    def rows(start: int, stop: int) -> Array:
+        return _some_rows(wide, height, start, stop).swapaxes(0, 1).reshape(3, -1)
+
+    return rows
+
+
 def blurred(image: Array, sigma: float) -> Array:
-    """`(h, w, c)` blurred by a gaussian of so many pixels, the border repeated."""
+    """`(h, w, c)` float32 blurred by a gaussian of so many pixels, the border repeated."""
+    reach = int(3 * sigma + 0.5)
+    kernel = np.exp(-np.square(np.arange(-reach, reach + 1)) / (2 * sigma**2)).astype(np.float32)
+    image = np.asarray(image, np.float32)
     for axis in (0, 1):
-        size = image.shape[axis]
-        distance = np.arange(-int(3 * sigma + 0.5), int(3 * sigma + 0.5) + 1)
-        kernel = np.exp(-np.square(distance) / (2 * sigma**2))
-        matrix = np.zeros((size, size))
-        at = np.clip(np.arange(size)[:, None] + distance, 0, size - 1)
-        np.add.at(matrix, (np.arange(size)[:, None].repeat(len(distance), 1), at), kernel / kernel.sum())
-        image = np.moveaxis(np.tensordot(matrix, image, (1, axis)), 0, axis)
+        padded = np.pad(image, [(reach, reach) if at == axis else (0, 0) for at in range(3)], "edge").swapaxes(0, axis)
+        result = np.zeros_like(image.swapaxes(0, axis))
+        for start, share in enumerate(kernel / kernel.sum()):
+            result += share * padded[start : start + len(result)]
+        image = result.swapaxes(0, axis)
     return image
+
+
+def softened(picture: npt.NDArray[Any], radius: float) -> Callable[[int, int], Array]:
+    """Rows of a picture `(h, w, 3)` blurred by a gaussian: start and stop -> `(3, rows * width)` in [0, 1].
+
+    What is blurred is the picture at a size at which the gaussian's standard deviation is `KEPT` pixels, where it is
+    larger than that: memory depends on the radius and the width, not on the height, and the work not on the radius.
+
+    Args:
+        picture: as `by_rows` takes it.
+        radius: standard deviation as a share of the shorter side, so that an edit looks the same at every size.
+    """
+    height, width, _ = picture.shape
+    share = min(1.0, KEPT / (radius * min(height, width)))
+    small = scaled(picture, *(max(1, round(side * share)) for side in (height, width)))
+    if np.issubdtype(picture.dtype, np.integer):
+        small = small / np.float32(np.iinfo(picture.dtype).max)
+    return enlarged(blurred(small, radius * min(small.shape[:2])), height, width)

@@ -45,7 +45,7 @@ def color_map(edit: Edit) -> ColorTransform | Lut:
     """The colour map that an edit is; UsageError, with the reason, where it is none."""
     if edit.finish and edit.finish.color and edit.finish.is_color_map:
         return edit.finish.color
-    cause = "what the picture shows" if edit.needs_editor else "its place in the picture"
+    cause = "what the picture shows" if edit.needs_editor else "its place in the picture or on what is around it"
     raise UsageError(
         f"this edit is no colour map ({edit.consists_of}): what becomes of a colour depends on {cause}, which no "
         "look-up table can know"

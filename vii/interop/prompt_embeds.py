@@ -15,11 +15,12 @@ from torch import Tensor
 from ..edit import Edit
 from ..edit_file import MAX_BYTES
 from ..edit_format import MAX_NORM
-from ..editor import ENCODER_OUTPUT, INPUT_EMBEDDING, Editor
+from ..editor import ENCODER_OUTPUT, ENCODER_OUTPUT_OFFSET, INPUT_EMBEDDING, Editor
 from ..editors.clip_text import encoder_of, instruct
 from ..editors.stable_diffusion import space_of
 from ..errors import EditFileError, OutputError, UsageError
 from ..files import replacing
+from ..paths import read_small
 from ..space import digests
 
 # What the authors' test.py samples with; the guidance is also that inside their training loss.
@@ -39,15 +40,9 @@ def read_prompt_embeds(path: str | Path) -> Tensor:
     Raises:
         EditFileError: it is missing, too large, damaged, holds code, or anything but finite rows of that shape.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise EditFileError(f"{path}: no such file")
+    data = read_small(path, EditFileError, MAX_BYTES)
     try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise EditFileError(f"{size:,} bytes is too large for prompt embeddings (at most {MAX_BYTES:,})")
-        return _instruction_rows(_load_tensor(path.read_bytes()))
-    except OSError as error:
-        raise EditFileError(f"{path}: cannot be read ({error.strerror})") from None
+        return _instruction_rows(_load_tensor(data))
     except EditFileError as error:
         raise EditFileError(f"{path}: {error}") from None
 
@@ -150,7 +145,9 @@ def export_npz(edit: Edit, editor: Editor, path: str | Path, *, any_model: bool 
 
     `tokens (k, d)`, `start ()`, `init_text ()`, `base_model ()`, and for this editor `prompt_embeds (1, n, d)` and
     `negative_prompt_embeds (1, n, d)`, all float32 or text; of an editor that reads a pooled vector also
-    `pooled_prompt_embeds (1, p)` and `negative_pooled_prompt_embeds (1, p)`. For `any_model` see `Edit.check_space`.
+    `pooled_prompt_embeds (1, p)` and `negative_pooled_prompt_embeds (1, p)`. Of an editor whose text encoder sees the
+    photo there are no embeddings without one, but `offsets (n, d)`: what is added to the last n rows of any photo's.
+    For `any_model` see `Edit.check_space`.
 
     Raises EditorMismatch for an edit of another instruction space, OutputError where no `*.npz` can be written there.
     """
@@ -167,6 +164,8 @@ def export_npz(edit: Edit, editor: Editor, path: str | Path, *, any_model: bool 
         "base_model": np.array(edit.space.model),
     }
     told = {"": edit.instruction(editor.instruct(edit.init_text)), "negative_": editor.instruct("")}
+    if editor.space.kind == ENCODER_OUTPUT_OFFSET:
+        arrays["offsets"], told = told[""].rows.numpy(), {}
     for prefix, instruction in told.items():
         encoded = instruction.encoded()
         arrays[f"{prefix}prompt_embeds"] = encoded.rows[None].cpu().numpy()

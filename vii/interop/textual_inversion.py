@@ -47,11 +47,10 @@ def token_name(edit: Edit) -> str:
 
 
 def export_textual_inversion(edit: Edit, path: str | Path, kind: str, name: str | None = None) -> str:
-    """Write an edit as a textual inversion: safetensors, one tensor `(k, d)`, float32; returns what to write in a
-    prompt.
+    """Write an edit as a textual inversion, and return what to write in a prompt.
 
-    For diffusers the tensor is called as the placeholder, `name` or `token_name`; for the others `emb_params`, and the
-    file's name is what they call it by.
+    The file is safetensors with one tensor `(k, d)`, float32. For diffusers it is called as the placeholder, `name` or
+    `token_name`; for the others `emb_params`, and the file's name is what they call it by.
 
     Raises:
         UsageError: see `check_textual_inversion`; or a placeholder that cannot be one, or for a program that has none.

@@ -12,20 +12,21 @@ from ..editor import Editor, stack
 from ..images import Pair
 from ..instruction import Instruction
 from .settings import InversionSettings
-from .views import views
 
 # The highest noise level: `1 - u^p` and rounding would make 1 of it, which is no timestep.
 HIGHEST = 1 - 1e-6
 # The probe set's seed: far from seeds that people choose, so that no run trains on its own probes.
 PROBE_SEED = 0x7669_6900
+# Crops of a pair that are views of it, and the shortest side of one, as a share of the picture's.
+CROPS, LEAST = 6, 0.7
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples to judge an instruction on: b noise levels in [0, 1), and for each the index of an encoded view, and a
-    noise.
+    """Samples to judge an instruction on.
 
-    The noise has the shape of its view; views of two sizes may stand in one batch.
+    b noise levels in [0, 1), for each of them the index of an encoded view, and a noise of the shape of its view; views
+    of two sizes may stand in one batch.
     """
 
     t: Tensor
@@ -40,9 +41,7 @@ class Examples:
     """
 
     def __init__(self, editor: Editor, pairs: Sequence[Pair], augment: str = "none", seed: int = 0) -> None:
-        """Encode every view once, so that a step of learning costs the same whatever the augmentation; `seed` decides
-        them.
-        """
+        """Encode every view once, so that a step of learning costs the same whatever the augmentation."""
         generator = torch.Generator().manual_seed(seed)
         made = [views(pair, augment, generator) for pair in pairs]
         self.editor, self.views, self.pairs = editor, len(made[0]), len(made)
@@ -105,10 +104,21 @@ class Examples:
         order = torch.tensor([index for members in groups.values() for index in members])
         return torch.cat(parts)[order.argsort()]
 
-    def mean_loss(self, batch: Batch, instruction: Instruction, guidance: Any = None) -> float:
-        """The mean of `loss` over a batch, without gradient."""
+    def mean_loss(self, batch: Batch, instruction: Instruction, guidance: Any = None, at_once: int = 0) -> float:
+        """The mean of `loss` over a batch, without gradient.
+
+        Args:
+            batch: samples.
+            instruction: see `loss`.
+            guidance: see `loss`.
+            at_once: the most samples that go through the networks together; 0 for all.
+        """
+        count = len(batch.t)
+        parts = [slice(first, first + (at_once or count)) for first in range(0, count, at_once or count)]
         with torch.no_grad():
-            return self.loss(batch, instruction, guidance).mean().item()
+            instruction = instruction.encoded()
+            some = (Batch(batch.t[part], batch.which[part], batch.noise[part]) for part in parts)
+            return torch.cat([self.loss(one, instruction, guidance) for one in some]).mean().item()
 
     def _batch(self, t: Tensor, which: Tensor, generators: Callable[[int], torch.Generator]) -> Batch:
         """With the noise of every sample: of the shape of its view and, from a bank, of its timestep."""
@@ -122,3 +132,25 @@ class Examples:
 def noise_levels(u: Tensor, density: float) -> Tensor:
     """Levels `t (b,)` in [0, 1] from `u (b,)` in [0, 1]: `1 - u^p`, the even ones in their own order for p = 1."""
     return u if density == 1 else 1 - u**density
+
+
+def views(pair: Pair, augment: str, generator: torch.Generator) -> list[Pair]:
+    """The pair itself, first, and its other views as `InversionSettings.augment` has it.
+
+    Each crop keeps the aspect ratio and has sides of `LEAST` to 1 times the pair's.
+    """
+    if augment == "none":
+        return [pair]
+    made = [pair, Pair(pair.before.flip(2), pair.after.flip(2))]
+    if augment == "crop-flip":
+        made += [_crop(made[index % 2], generator) for index in range(CROPS)]
+    return made
+
+
+def _crop(pair: Pair, generator: torch.Generator) -> Pair:
+    height, width = pair.before.shape[1:]
+    share, down, right = torch.rand(3, generator=generator).tolist()
+    h, w = (round(side * (LEAST + (1 - LEAST) * share)) for side in (height, width))
+    top, left = round(down * (height - h)), round(right * (width - w))
+    window = (slice(None), slice(top, top + h), slice(left, left + w))
+    return Pair(pair.before[window], pair.after[window])

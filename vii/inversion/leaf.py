@@ -89,8 +89,6 @@ class Leaves:
         return [leaf.values for leaf in (self.tokens, self.pooled) if leaf is not None]
 
     def check_gradient(self, editor: str) -> None:
-        """Raise EditorError for a loss in which what is learned has no part; to be called after the first backward
-        pass.
-        """
+        """Raise EditorError for a loss in which what is learned has no part; for after the first backward pass."""
         if not all(values.grad is not None and values.grad.any() for values in self.parameters):
             raise EditorError(NO_GRADIENT.format(editor))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..captions import shorten, starting_texts
 from ..editor import Editor
@@ -33,8 +34,11 @@ def choose_start(
     seed: int,
     probe: Callable[[Instruction], float],
     watch: Callable[[str], None] | None = None,
+    source: Sequence[Any] = (),
 ) -> Start:
     """The text with the least loss on the probe set, of those that `settings.init` finds.
+
+    `source` are the encodings of the pictures "before", see `Editor.instruct`.
 
     Raises UsageError: `tokens = 0` and an empty text, a text that does not fit, or as `starting_texts`.
     """
@@ -55,7 +59,7 @@ def choose_start(
         )
         texts = [shorten(editor, text) for text in found]
     # All texts before the first probe: a large text encoder may have to leave the device for the networks.
-    instructions = [free(editor.instruct(text), settings) for text in texts]
+    instructions = [free(editor.instruct(text, source), settings) for text in texts]
     starts = [
         Start(text, instruction, probe(instruction), "" if text == whole else whole, len(texts))
         for text, whole, instruction in zip(texts, found, instructions, strict=True)

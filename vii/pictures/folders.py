@@ -20,8 +20,7 @@ HEIC = {".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF"}
 
 @dataclass(frozen=True)
 class Pictures:
-    """What some files and folders stand for: the pictures in the order asked for, and what of the folders is left out,
-    why.
+    """What some files and folders stand for: pictures in the order asked for, and what is left out of the folders, why.
 
     Hidden files and sidecars are no pictures and not counted. `within` gives, for pictures in sub-folders, the
     sub-folder, relative to the folder that was named.

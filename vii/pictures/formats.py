@@ -54,8 +54,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 @contextmanager
 def opened(path: str | Path, *, to_decode: bool = True) -> Iterator[Image.Image]:
-    """A picture whose header has been read and checked, its size too where it is `to_decode`, its pixels not yet
-    decoded.
+    """A picture whose header has been read and, where it is `to_decode`, its size checked; no pixel is decoded yet.
 
     Whatever an image library raises within the block becomes an ImageError of one line.
     """

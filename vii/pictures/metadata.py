@@ -41,8 +41,7 @@ def exif_bytes(picture: Image.Image) -> bytes:
 
 
 def written_exif(text: Mapping[str, str], kept: bytes = b"", *, location: bool = False) -> Image.Exif:
-    """The EXIF of a result: the program, `parameters` as UserComment, and what is carried over from a photo's EXIF
-    block.
+    """The EXIF of a result: the program, `parameters` as UserComment, and what is kept of a photo's EXIF block.
 
     The orientation is left out, for results are upright; so is the thumbnail, which shows the photo before the edit.
     The GPS directory goes along where the `location` is wanted.

@@ -168,11 +168,7 @@ def _eight(picture: Image.Image, profile: bytes, around: int | None, *, adobe: b
         note = "colours converted from Adobe RGB (named in EXIF) to sRGB"
     if alpha:
         rgb = Image.alpha_composite(Image.new("RGBA", rgb.size, "white"), Image.merge("RGBA", (*rgb.split(), alpha)))
-    return _array(_in_rgb(rgb)), alpha is not None, note
-
-
-def _in_rgb(picture: Image.Image) -> Image.Image:
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+    return _array(rgb if rgb.mode == "RGB" else rgb.convert("RGB")), alpha is not None, note
 
 
 def _array(picture: Image.Image) -> np.ndarray:

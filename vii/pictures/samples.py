@@ -77,7 +77,8 @@ def low_bytes(picture: Image.Image) -> None:
     for tile in _tiles(picture):
         raw, args = _rawmode(tile), tile[3]
         raw = "RGBA" if raw == GREY_ALPHA else raw[:-4] + LOW[raw[-4:]]
-        changed.append(_with_args(tile, raw if isinstance(args, str) else (raw, *args[1:])))
+        args = raw if isinstance(args, str) else (raw, *args[1:])
+        changed.append(tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args))
     picture.tile = changed  # type: ignore[attr-defined]
 
 
@@ -96,10 +97,6 @@ def combined(high: np.ndarray, low: np.ndarray, *, grey_alpha: bool) -> np.ndarr
 
 def _tiles(picture: Image.Image) -> list[Any]:
     return list(getattr(picture, "tile", ()))
-
-
-def _with_args(tile: Any, args: Any) -> Any:
-    return tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)
 
 
 def _rawmode(tile: Any) -> str:

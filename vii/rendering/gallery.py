@@ -13,8 +13,9 @@ from ..demo import demo_photos
 from ..edit_file import Edit
 from ..editor import Editor
 from ..errors import ImageError, ViiError
-from ..images import find_images, load_image, resize, spread
+from ..images import load_image, resize, spread
 from ..library import Entry
+from ..pictures import find_pictures
 from ..text import percent
 from .html import render
 from .sheets import at_most, contact_sheet, thumbnail_image
@@ -42,7 +43,7 @@ def gallery_photos(folder: str | Path | None, count: int) -> tuple[dict[str, Ten
     if folder is None:
         return demo_photos(), {}
     photos, problems = {}, {}
-    for path in spread(find_images([folder]), count):
+    for path in spread(find_pictures([folder]).paths, count):
         name = path.stem if path.stem not in photos else path.name
         try:
             photos[name] = at_most(load_image(path), WORKING_SIDE)

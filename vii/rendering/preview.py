@@ -21,6 +21,13 @@ def snapshot_steps(steps: int, count: int = SNAPSHOTS) -> list[int]:
     return sorted({index * steps // count for index in range(count)})
 
 
+def caption(edit: Edit, step: int | None = None) -> str:
+    """What is written above a picture of an edit after so many updates, or of the one that was kept."""
+    if step is None:
+        return f"best: step {edit.training['best_step']}"
+    return f"step {step}" if step else f"step 0: {edit.init_text or 'no words'}"
+
+
 class Preview:
     """The strip of one run, written anew at every snapshot, whole, so that it can be watched.
 
@@ -47,11 +54,11 @@ class Preview:
         """Add a picture if this is one of the steps to show."""
         if step.step in self.wanted:
             edit = step.best()  # without a finish, which would take as long again
-            self._add(f"step {step.step}" if step.step else f"step 0: {edit.init_text or 'no words'}", edit, step.step)
+            self._add(caption(edit, step.step), edit, step.step)
 
     def finish(self, edit: Edit, step: Step) -> None:
         """Add the result: the edit that was learned, after the last step."""
-        self._add(f"best: step {edit.training['best_step']}", edit, step.step)
+        self._add(caption(edit), edit, step.step)
 
     def _add(self, label: str, edit: Edit, step: int) -> None:
         self.row.append((label, apply(self.editor, edit, self.pair.before, seed=self.seed)))

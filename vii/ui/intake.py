@@ -26,9 +26,7 @@ class Intake:
 
     @contextmanager
     def room(self, length: int) -> Iterator[None]:
-        """Room for this many bytes while they arrive; the oldest uploads that nobody needs give way, or NoRoom is
-        raised.
-        """
+        """Room for this many bytes while they arrive; the oldest uploads that nobody needs give way, or NoRoom."""
         if length > MAX_BODY:
             raise NoRoom(f"an upload of {length:,} bytes, at most {MAX_BODY:,} are taken at once")
         self._make_room(length + self._coming)

@@ -16,7 +16,7 @@ from ..images import Pair
 from ..inversion import InversionSettings, Step, invert_steps, little_learned
 from ..inversion.recipes import load_recipe, recipe_names
 from ..library import Entry, add_edits, safe_name
-from ..rendering.preview import snapshot_steps
+from ..rendering.preview import caption, snapshot_steps
 from ..rendering.sheets import data_url, inside, thumbnail_of
 from ..settings import override
 from ..text import percent, printable
@@ -53,8 +53,9 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What came of it: the best edit on the probe set, a thumbnail of its pair for an owner who wants it in the file,
-    the last progress, and whether somebody ended it early.
+    """What came of it: the best edit on the probe set, and whether somebody ended it early.
+
+    The thumbnail is of the pair, for the file of an edit whose owner wants it there.
     """
 
     edit: Edit
@@ -81,8 +82,7 @@ class _Watch:
         self.started = self.started or now
         if step.step in self.wanted:
             edit = step.best()
-            label = f"step {step.step}" if step.step else f"step 0: {edit.init_text or 'no words'}"
-            self.draw(label, edit)
+            self.draw(caption(edit, step.step), edit)
         seconds = now - self.started
         pace = (seconds - self.drawing) / step.step if step.step > 1 else None
         left = None if pace is None else pace * (step.steps - step.step)
@@ -149,7 +149,7 @@ def learn(
     assert last is not None  # the loop yields its starting point before anything else
     edit = last.finished()
     if pictures:
-        watch.draw(f"best: step {edit.training['best_step']}", edit)
+        watch.draw(caption(edit), edit)
     final = dataclasses.replace(job.progress, pictures=tuple(watch.pictures), left=None)
     return Learned(edit, thumbnail_of(pair), final, stopped)
 

@@ -57,9 +57,7 @@ def stopped(studio: Studio, key: str | None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Controls:
-    """What every page with a job has: its buttons, how it is going (a sentence, and how far), which job it is, and a
-    timer.
-    """
+    """What every page with a job has: its buttons, how it is going (a sentence, and how far), its id, and a timer."""
 
     start: gr.Button
     stop: gr.Button

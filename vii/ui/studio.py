@@ -16,9 +16,7 @@ from .jobs import Job, Jobs
 
 
 class Studio:
-    """One running page: the editor, loaded by the first job that needs it, the queue, and a folder that is emptied at
-    the end.
-    """
+    """One running page: the editor, loaded by the first job that needs it, the queue, and a folder of its own."""
 
     def __init__(self, editor_name: str, load: Callable[[], Editor], folder: Path) -> None:
         self.editor_name, self.folder, self.jobs = editor_name, folder.resolve(), Jobs()

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from vii.edit_file import Edit, load_edit
-from vii.editor import ENCODER_OUTPUT
+from vii.editor import ENCODER_OUTPUT, ENCODER_OUTPUT_OFFSET
 from vii.errors import EditorMismatch, UsageError
 from vii.files import make_folder
-from vii.instruction import Instruction, join
+from vii.instruction import Instruction
 from vii.library import edit_files, library_folder
 
 FOLDER = "vii_edits"
 # ComfyUI's own syntax in a prompt, which a starting text does not have.
 EMBEDDING = "embedding:"
+# What ComfyUI calls the text encoder of FLUX.1.
+T5 = "t5xxl"
 
 
 class LoadViiEdit:
@@ -82,28 +84,36 @@ def conditioning(edit: Edit, clip: Any, text: str = "") -> list[Any]:
         clip: ComfyUI's CLIP object.
         text: words; as plain text, without ComfyUI's emphasis and embeddings.
     """
+    if edit.space.kind == ENCODER_OUTPUT_OFFSET:
+        raise UsageError("this edit is for an editor whose text encoder sees the photo, which this node does not know")
     if edit.space.kind != ENCODER_OUTPUT:
         raise UsageError(
             f"this edit is of kind {edit.space.kind}, before the text encoder, and needs no node: write it with 'vii "
             "export EDIT --format comfyui -o NAME.safetensors' to models/embeddings, and embedding:NAME in a prompt"
         )
-    start, encoded = _instruction(edit, clip, edit.init_text)
-    learned = edit.instruction(start)
+    encoded, _ = _encode(edit, clip, edit.init_text)
+    learned = edit.instruction(Instruction(encoded[0][0][0].float(), (edit.start, edit.start)))
     if text:
-        words, encoded = _instruction(edit, clip, text)
-        learned = join(learned, words)
-    # SD 1.x reads the rows and ignores the pooled vector beside them, which is that of the text.
-    return [[learned.rows[None].to(encoded[0][0]), dict(options)] for _, options in encoded]
+        words, read = _encode(edit, clip, text)
+        learned = learned.joined(Instruction(words[0][0][0].float(), _words(clip, read)))
+    # The pooled vector beside the rows, which SD 1.x ignores, is that of the starting text unless it was learned.
+    pooled = {"pooled_output": edit.pooled[None]} if len(edit.arrays()["pooled"]) else {}
+    return [[learned.rows[None].to(encoded[0][0]), options | pooled] for _, options in encoded]
 
 
-def _instruction(edit: Edit, clip: Any, text: str) -> tuple[Instruction, list[Any]]:
-    """The rows that ComfyUI's CLIP gives for a text, with those of its words free; and what it gave."""
+def _encode(edit: Edit, clip: Any, text: str) -> tuple[list[Any], Any]:
+    """What ComfyUI's CLIP gives for a text, and the tokens that it read."""
     if EMBEDDING in text:
         raise UsageError(f"'{text[:40]}': '{EMBEDDING}' would load another file; expected plain words")
     # Brackets would be taken for emphasis.
-    tokens = clip.tokenize(text.replace("(", "\\(").replace(")", "\\)"))
+    text = text.replace("(", "\\(").replace(")", "\\)")
+    wanted, tokens = (1, edit.space.length, edit.space.width), clip.tokenize(text)
+    if T5 in tokens:  # which ComfyUI pads to fewer rows than it was trained with, and all of them are seen
+        clip = clip.clone()
+        clip.set_tokenizer_option(f"{T5}_min_length", edit.space.length)
+        tokens = clip.tokenize(text)
     encoded = clip.encode_from_tokens_scheduled(tokens)
-    shape, wanted = tuple(encoded[0][0].shape), (1, edit.space.length, edit.space.width)
+    shape = tuple(encoded[0][0].shape)
     if shape[1] > wanted[1] and shape[2] == wanted[2]:
         raise UsageError(f"'{text[:40]}...': too long, there are {wanted[1] - 2} tokens at most")
     if shape != wanted:
@@ -111,9 +121,16 @@ def _instruction(edit: Edit, clip: Any, text: str) -> tuple[Instruction, list[An
             f"this edit was learned for '{edit.editor}' ({edit.space.model}), whose text embeddings are {wanted}; this "
             f"CLIP gives {shape}. Connect the CLIP of the checkpoint that it was learned with"
         )
+    return encoded, tokens
+
+
+def _words(clip: Any, tokens: Any) -> tuple[int, int]:
+    """Which tokens of a CLIP are those of the words."""
+    if not set(tokens) <= {"l", "g", "h"}:
+        raise UsageError("words are put after the tokens of edits for CLIP text encoders alone; leave the text empty")
     ids = [token for token, *_ in next(iter(tokens.values()))[0]]
     end = next(iter(clip.tokenize("").values()))[0][1][0]  # of the empty text: BOS, EOS, padding
-    return Instruction(encoded[0][0][0].float(), (1, ids.index(end, 1))), encoded
+    return 1, ids.index(end, 1)
 
 
 NODE_CLASS_MAPPINGS = {"LoadViiEdit": LoadViiEdit}

@@ -9,7 +9,7 @@ import jinja2
 
 from ...edit_file import SUFFIX, Edit
 from ...editor import INPUT_EMBEDDING
-from ...editors import EDITORS
+from ...editors import EDITORS, MODEL_LICENSES
 from ...editors.loading import EMBEDDED_MODEL, read_manifest
 from ...text import percent, printable
 
@@ -39,7 +39,6 @@ def model_card(repo: str, edits: Mapping[str, Edit], pictures: Sequence[tuple[st
     options += ', space="input"' if first.space.kind == INPUT_EMBEDDING else ""
     embedded = first.space.model == read_manifest(EMBEDDED_MODEL).name
     entry = EDITORS.get(first.editor)
-    ready = entry and first.space.encoder == ENCODER and (models or embedded)
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
@@ -54,7 +53,8 @@ def model_card(repo: str, edits: Mapping[str, Edit], pictures: Sequence[tuple[st
         file=f"{name}{SUFFIX}",
         options=options,
         own=not models and not embedded and first.space.model != first.editor,
-        pipeline=entry.pipeline(models) if entry and ready else "",
+        pipeline=entry.pipeline(models) if entry and (models or embedded) else "",
+        arrays="" if first.space.encoder == ENCODER else f"{name}.npz",
         facts=_facts,
         plain=_plain,
         short=_short,
@@ -100,6 +100,7 @@ def _facts(name: str, edit: Edit) -> dict[str, str]:
         "explained": percent(training.get("explained")),
         "editor": edit.editor,
         "base model": edit.space.model + (f" at {edit.space.revision}" if edit.space.revision else ""),
+        "licence of the base model": MODEL_LICENSES.get(edit.space.model, ""),
         "resolution": f"{edit.resolution} x {edit.resolution}",
         "tokens": f"{len(edit.tokens)} x {edit.space.width}",
         "recommended settings": ", ".join(f"{key} {value}" for key, value in edit.settings.items()),

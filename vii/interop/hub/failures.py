@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...errors import HubError, ViiError
-from ...text import printable
+from ...text import first_line
 
 PROXY = "a SOCKS proxy (HTTPS_PROXY, ALL_PROXY) needs a package that is not there: pip install 'httpx[socks]'"
 LOG_IN = "log in with 'hf auth login', or set HF_TOKEN"
@@ -37,11 +37,11 @@ def one_line(repo: str, what: str) -> Iterator[None]:
     except ViiError:
         raise
     except ImportError as error:
-        raise HubError(f"{repo}: {what} failed ({_reason(error)}); {PROXY}") from None
+        raise HubError(f"{repo}: {what} failed ({first_line(error)}); {PROXY}") from None
     except (OSError, ValueError, RuntimeError, errors.HfHubHTTPError.__bases__[0]) as error:
-        raise HubError(f"{repo}: {what} failed, for the Hub cannot be reached or read ({_reason(error)})") from None
+        raise HubError(f"{repo}: {what} failed, for the Hub cannot be reached or read ({first_line(error)})") from None
     except Exception as error:  # the library takes the Hub at its word, and trips over an answer of another shape
-        told = f"{type(error).__name__}: {_reason(error)}"
+        told = f"{type(error).__name__}: {first_line(error)}"
         raise HubError(f"{repo}: {what} failed, for the Hub's answer is not what it should be ({told})") from None
     finally:
         utils.logging.set_verbosity(level)
@@ -55,9 +55,4 @@ def _refusal(error: Any, what: str) -> str:
         return f"the Hub refuses the {what}: the token is not valid, or may not do this; {LOG_IN}"
     if status in (409, 412):
         return f"somebody else changed it during the {what}; try again"
-    return f"the Hub answers with an error, {status} ({_reason(error)}); try again later"
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return printable(lines[0][:300]) if lines else type(error).__name__
+    return f"the Hub answers with an error, {status} ({first_line(error)}); try again later"

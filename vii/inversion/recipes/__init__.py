@@ -11,6 +11,7 @@ from ...captions.blip import DEFAULT_MODEL as BLIP
 from ...captions.lavis import DEFAULT_MODEL as LAVIS
 from ...editors.loading import DEFAULT_CLIP as CLIP
 from ...errors import RecipeError, UsageError, unknown_name
+from ...paths import is_file, read_small
 from ...settings import assignable, override
 from ...text import printable
 from .. import InversionSettings
@@ -80,16 +81,11 @@ def _read(name: str | Path, above: tuple[Path, ...]) -> Recipe:
     path = Path(name) if str(name).endswith(".toml") else FOLDER / f"{name}.toml"
     if "\0" in str(path):
         raise RecipeError(f"{str(name)!r} is no name of a recipe: it holds a NUL character")
-    if not os.path.isfile(path):  # which never raises
-        if str(name).endswith(".toml"):
-            raise RecipeError(f"{path}: no such recipe file")
+    if not str(name).endswith(".toml") and not is_file(path):
         raise RecipeError(unknown_name("recipe", str(name), recipe_names()) + ", or a path that ends in .toml")
+    data = read_small(path, RecipeError, MAX_BYTES, "recipe file")
     try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise RecipeError(f"{path}: {size:,} bytes is too large for a recipe (at most {MAX_BYTES:,})")
-        content = strict.loads_toml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
+        content = strict.loads_toml(data.decode())
     except ValueError as error:
         raise RecipeError(f"{path}: not valid TOML ({printable(str(error)[:200])})") from None
     for key, value in content.items():
