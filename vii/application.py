@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -39,11 +38,9 @@ class Application:
         editor: that edits; None where there is none.
         edits: with their weights.
         settings: the editor's settings that are sampled with.
-        warnings: what the first edit's file recommends and is not done, a sentence each, because it is beyond what the
-            editor takes: files are somebody else's.
+        warnings: what the first edit's file recommends beyond what the editor takes, and is not done; a sentence each.
         sampled: of the edits those that the editor is given, with the weights of their branches.
-        branches: instructions, encoded, and their weights; each is its own guidance branch. Empty where colour
-            transforms are all that there is to do.
+        branches: instructions, encoded, and their weights, a guidance branch each; none for colour transforms alone.
         reuse_noise: whether the noises of training are used.
         batch: photos that are worth sending through the networks at once.
     """
@@ -135,9 +132,9 @@ class Application:
     ) -> Iterator[Tensor]:
         """Edit photos, those of one working size together; each is taken from `photos` no earlier than it is needed.
 
-        A photo's picture is that of `self(photo, mask)` but for the rounding of sums in the networks, which depends on
-        the size of the batch, and on nothing else of it: with the embedded editor one 8-bit value in ten thousand
-        differs, by 1. A batch for which a GPU has too little memory is halved.
+        A photo's picture is that of `self(photo, mask)` but for the rounding of sums in the networks, by the size of
+        the batch alone: with the embedded editor one 8-bit value in ten thousand differs, by 1. A batch for which a GPU
+        has too little memory is halved.
 
         Args:
             photos: see `__call__`; or `Done`, for photos that only take their place in a batch.
@@ -146,8 +143,7 @@ class Application:
             steady: for the frames of one clip, what holds the results of an editor near each other.
 
         Yields:
-            pictures in the photos' order; an empty one `(3, 0, 0)` for what is `Done`. Where `photos` fails, or one of
-            them cannot be taken, those before it are given first.
+            pictures in the photos' order, `(3, 0, 0)` for what is `Done`; those before a failure are given first.
 
         Raises:
             UsageError: see `__call__`.
@@ -156,8 +152,8 @@ class Application:
             raise UsageError(f"batch must be a whole number of at least 1, got {batch!r}")
         if mask is not None and not callable(mask):
             check_region(mask)
-        edit = functools.partial(self._edit, steady=steady)
-        return in_batches(iter(photos), lambda photo: self._taken(photo, mask), edit, batch or self.batch)
+        prepare, edit = (lambda photo: self._taken(photo, mask)), (lambda group: self._edit(group, steady))
+        return in_batches(iter(photos), prepare, edit, batch or self.batch)
 
     def record(self, picture: Tensor, mask: Where = None, *, names: Sequence[str] | None = None) -> dict[str, Any]:
         """How a picture was made, as plain values that JSON can hold; see "What a result says" in docs/formats.md.
@@ -267,8 +263,8 @@ class Application:
         if run is not None and made is not None:
             seen = resize(picture, *made.shape[-2:])
             whole = picture if self.size == "photo" else seen
-            steadied = _array(made) if steady is None else steady(_array(seen), _array(made))
-            picture = _tensor(run(_array(whole), _array(seen), steadied))
+            shown, what = _array(seen), _array(made)
+            picture = _tensor(run(_array(whole), shown, steady(shown, what) if steady else what))
         elif self.size == "editor" and self.editor is not None:
             picture = fit(picture, self.editor.resolution, MULTIPLE)
         result = _colored(picture, self._steps.after)
