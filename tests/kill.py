@@ -4,7 +4,7 @@
 killed (SIGKILL) somewhere between its first and its last moment. Nothing that lies there then may be half-written; the
 same command is run to its end, and must leave what a run that nobody killed leaves: the same files, the same bytes,
 nothing else. `vii learn` is stopped by SIGINT, SIGTERM and SIGHUP too, while it learns: the best so far must be there,
-and the exit code 128 and the number of the signal.
+and the exit code 128 and the number of the signal; or 0, and all that a run leaves which nobody stopped.
 
 Before that one `vii apply --resume` on many photos is killed again and again, and goes on each time: in the end there
 must be the files of a run that nobody killed, and none that was whole may have been written a second time.
@@ -213,7 +213,7 @@ def going_on(scene: Scene, photos: int, kills: int, chance: random.Random) -> st
     return "" if scene.contents() == expected else "the files are not those of an undisturbed run"
 
 
-def stopped(scene: Scene, number: int, seconds: float) -> str:
+def stopped(scene: Scene, number: int, seconds: float, expected: dict[str, str]) -> str:
     """Stop learning so many seconds after its first step; what is wrong, or nothing."""
     scene.clear()
     process, pipe = start(scene.learning)
@@ -225,7 +225,7 @@ def stopped(scene: Scene, number: int, seconds: float) -> str:
         pass
     os.close(pipe)
     code = wait(process)
-    if code not in (128 + number, 0):  # 0: it had just finished
+    if code != 128 + number and (code or scene.contents() != expected):  # 0: it had finished just before
         return f"exit code {code}"
     if list(scene.contents()) != ["learned.safetensors"] or scene.half_written():
         return f"left behind: {list(scene.contents())}"
@@ -257,6 +257,9 @@ def run() -> int:
             code, lasts[name] = finish(command)
             assert code == 0, f"{name} itself ends with {code}"
             expected[name] = scene.contents()
+        scene.clear()
+        assert finish(scene.learning)[0] == 0
+        learned = scene.contents()
         rounds = [*(list(scene.commands) * options.rounds)[: options.rounds], *STOPPING * (options.rounds // 9)]
         for what in rounds:
             if isinstance(what, str):
@@ -264,7 +267,7 @@ def run() -> int:
                 name, wrong = what, killed(scene, what, moment, expected[what])
             else:
                 moment = chance.uniform(0, 0.5)
-                name, wrong = signal.Signals(what).name, stopped(scene, what, moment)
+                name, wrong = signal.Signals(what).name, stopped(scene, what, moment, learned)
             tried[name] += 1
             if wrong:
                 findings += 1

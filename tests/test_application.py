@@ -114,6 +114,13 @@ def test_what_a_file_recommends_beyond_the_limits_is_said_and_what_the_caller_as
     assert not Application(tiny, dataclasses.replace(edits[0], settings={name: value}), **{name: good}).warnings
 
 
+def test_many_steps_are_the_users_own_word(tiny, edits):
+    edit = dataclasses.replace(edits[0], settings={"num_inference_steps": 101})
+    assert "by itself gets at most 100" in Application(tiny, edit).warnings[0]
+    assert Application(tiny, edit, num_inference_steps=101).settings.num_inference_steps == 101
+    assert not Application(tiny, dataclasses.replace(edit, settings={"num_inference_steps": 100})).warnings
+
+
 def test_an_unknown_setting_of_a_file_is_no_setting_of_this_editor(tiny, edits):
     plan = Application(tiny, dataclasses.replace(edits[0], settings={"unknown": 1}))
     assert (plan.settings, plan.warnings) == (tiny.settings, ())

@@ -368,8 +368,14 @@ def test_bad_input_to_show(tmp_path, photo_file, toy_file):
     assert "holds no picture" in refused("show", toy_file, "--thumbnail", tmp_path / "t.png")
 
 
+@pytest.mark.parametrize("option", ["--mask", "--box", "--model", "--editor", "-o"])
+def test_an_empty_name_is_no_option_left_out(tmp_path, photo_file, toy_file, option):
+    assert "got an empty text" in refused("apply", toy_file, photo_file, "-o", tmp_path / "o.png", option, "")
+    assert "got an empty text" in refused("learn", "-o", tmp_path / "e.safetensors", "--pairs", "")
+
+
 def test_lists():
-    editors = {"controlnet", "embedded", "ip2p", "klein", "kontext", "toy"}
+    editors = {"controlnet", "embedded", "ip2p", "klein", "kontext", "qwen", "toy"}
     assert set(json.loads(run("editors", "--json")[0])) == editors
     assert set(json.loads(run("recipes", "--json")[0])) == {"default", "visii"}
     assert "embedded" in run("editors")[0]

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 from conftest import picture, weights_of
-from tiny_flows import klein_pipeline, kontext_pipeline
+from tiny_flows import klein_pipeline, kontext_pipeline, qwen_pipeline
 from tiny_sdxl import sdxl_pipeline
 
 import vii
@@ -15,7 +15,7 @@ from vii.editors import EDITORS
 from vii.editors.devices import pick_dtype
 from vii.errors import EditorError, UsageError
 
-NAMES = ["toy", "tiny", "tiny_controlnet", "embedded", "tiny_klein", "tiny_kontext", "tiny_sdxl"]
+NAMES = ["toy", "tiny", "tiny_controlnet", "embedded", "tiny_klein", "tiny_kontext", "tiny_qwen", "tiny_sdxl"]
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,11 @@ def tiny_klein(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tiny_kontext(tmp_path_factory):
     return tiny("kontext", kontext_pipeline(), tmp_path_factory.mktemp("kontext"))
+
+
+@pytest.fixture(scope="module")
+def tiny_qwen(tmp_path_factory):
+    return tiny("qwen", qwen_pipeline(), tmp_path_factory.mktemp("qwen"))
 
 
 @pytest.fixture(scope="module")
@@ -121,14 +126,16 @@ def test_the_rows_are_where_the_networks_run(editor):
 
 def test_space_describes_the_rows(editor):
     rows = editor.instruct("red").rows
-    assert rows.shape == (editor.space.length, editor.space.width)
-    assert editor.space.kind == "encoder_output"
+    offsets = editor.space.kind == "encoder_output_offset"  # of which there are as many as a text has tokens
+    assert rows.shape[1] == editor.space.width
+    assert (len(rows) < editor.space.length) if offsets else (len(rows) == editor.space.length)
+    assert offsets or editor.space.kind == "encoder_output"
     assert editor.space.fingerprint
 
 
 def test_every_editor_of_the_table_is_tested():
     # Those above that are called "tiny" are these editors on small weights.
-    assert set(EDITORS) == {"toy", "embedded", "ip2p", "controlnet", "klein", "kontext", "sdxl"}
+    assert set(EDITORS) == {"toy", "embedded", "ip2p", "controlnet", "klein", "kontext", "qwen", "sdxl"}
 
 
 def test_unknown_editors_and_options():

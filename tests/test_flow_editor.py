@@ -41,7 +41,8 @@ def test_rows_are_those_of_the_pipeline(tiny, text, monkeypatch):
         photo = tiny.pipeline.image_processor.resize(photo, 384, 384)
     expected = tiny.family.rows(tiny.pipeline, text, photo)
     told = tiny.family.told(tiny.editor, tiny.editor.instruct(text), image)
-    torch.testing.assert_close(told, expected, rtol=1e-4, atol=5e-5)  # T5 does not scale its attention
+    tolerance = 5e-5 if tiny.family.editor == "kontext" else 2e-6  # T5 does not scale its attention
+    torch.testing.assert_close(told, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("shape", SIZES)
@@ -52,7 +53,8 @@ def test_a_sampled_picture_is_that_of_the_pipeline(tiny, shape, monkeypatch):
     ours = editor.edit(image, [(editor.instruct(TEXT), 1.0)], settings, Noise(7))
     theirs = tiny.family.picture(tiny.pipeline, editor, photo, image, 7, monkeypatch)
     assert ours.shape == (1, 3, height, width)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    # Another photo changes pictures of these models by 5e-5 or more, other words and guidance by 2e-4 or more.
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=3e-6)
     assert editor.num_branches([1.0], settings) == (1 if tiny.family.folder == "FLUX.2-dev" else 2)
 
 

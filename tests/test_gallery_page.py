@@ -9,7 +9,7 @@ import re
 
 import pytest
 import torch
-from conftest import picture
+from conftest import picture, strange_file
 from pages import Page
 from PIL import Image
 from test_cli import refused, run
@@ -158,15 +158,21 @@ def test_what_an_edit_file_says_stays_text(tmp_path, toy_edit, photos):
         training={"explained": [evil]},
     )
     vii.save_edit(edit, folder / "-o $(touch x)'<b>.safetensors")
+    for index, thumbnail in enumerate(["https://example.org/track.gif", DATA_URL + evil, "javascript:alert(1)"]):
+        for version in ("1", "2"):  # the first is shown without its picture, the second refused
+            fields = {"modelspec__thumbnail": thumbnail, "vii__format_version": version}
+            strange_file(toy_edit, folder / f"picture{version}{index}.safetensors", **fields)
     for index, explained in enumerate([10**39, "1e999", True, None]):
         vii.save_edit(dataclasses.replace(toy_edit, training={"explained": explained}), folder / f"{index}.safetensors")
     run("gallery", folder, "-o", tmp_path / "out", "--photos", photos)
     source = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     page = Page(source)
+    assert source.count("thumbnail must be a data: URL") == 3
     assert page.open == []
     assert not page.of("script")
     assert not page.of("b")
     assert all(image["src"].startswith(DATA_URL) and "onerror" not in image for image in page.of("img"))
+    assert "example.org" not in source
     assert "x" * 1000 not in source
     command = """vii apply './-o $(touch x)'"'"'<b>.safetensors' photo.jpg"""
     assert command in html.unescape(source)

@@ -13,6 +13,7 @@ import vii
 from vii.errors import ImageError, OutputError, UsageError
 from vii.images import as_image
 from vii.pictures import find_pictures
+from vii.region import check_region
 from vii.sizes import fitted_size
 
 
@@ -151,7 +152,7 @@ def test_pair_of_two_shapes_is_refused(tmp_path):
         (torch.zeros(60, 90, 3), r"before: expected a float tensor .*\(60, 90, 3\).* give image\.permute\(2, 0, 1\)"),
         (torch.zeros(60, 90), r"got \(60, 90\) of float32"),
         (torch.zeros(1, 60, 90), r"got \(1, 60, 90\)"),
-        (torch.zeros(3, 60, 90, dtype=torch.uint8), r"got uint8; give image\.float\(\) / 255"),
+        (torch.zeros(3, 60, 90, dtype=torch.int64), r"got int64; give image\.float\(\) / 255"),
         (torch.full((3, 60, 90), 128.0), r"got 128 to 128; divide it by 255"),
         (torch.full((3, 60, 90), -1.0), r"expected values in \[0, 1\], got -1 to -1"),
         (torch.full((3, 60, 90), float("nan")), r"expected values in \[0, 1\], got nan"),
@@ -211,3 +212,23 @@ def test_what_is_no_picture_is_refused_in_one_sentence(held, match):
     with pytest.raises(UsageError, match=match) as refused:
         as_image(held, "photo")
     assert str(refused.value).startswith("photo: ")
+
+
+def test_pairs_are_given_as_people_hold_pictures():
+    array = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    wanted = torch.from_numpy(array).permute(2, 0, 1) / 255
+    for held in (array, Image.fromarray(array), torch.from_numpy(array).permute(2, 0, 1), wanted.double()):
+        pair = vii.Pair(held, wanted)
+        assert pair.before.dtype == torch.float32
+        assert torch.allclose(pair.before, wanted)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 255.0, -3.0])
+def test_what_is_no_picture_is_not_written(tmp_path, value):
+    image = picture(1, 20, 20)
+    image[1, 2, 3] = value
+    with pytest.raises(UsageError, match=r"expected values in \[0, 1\]"):
+        vii.save_image(image, tmp_path / "a.png")
+    with pytest.raises(UsageError, match="mask: expected values"):
+        check_region(image[1])
+    assert not list(tmp_path.iterdir())

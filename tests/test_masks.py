@@ -70,6 +70,10 @@ def test_floats_and_twelve_bits_are_scaled_by_their_range(tmp_path):
     [
         (Image.fromarray(np.zeros((40, 40), np.uint8)), "60 x 40: a mask must show the photo's frame"),
         (rgba(0, SHAPE * 255), "black wherever it is not transparent; paint white"),
+        (
+            Image.fromarray(np.stack([SHAPE * 0, SHAPE * 0, SHAPE * 255], -1).astype(np.uint8)),
+            "has colours; paint white",
+        ),
         (Image.fromarray(SHAPE.astype(np.uint8) * 3), "brightest level is 3 of 255; paint white"),
     ],
 )

@@ -52,6 +52,11 @@ def test_nothing_that_is_no_json_is_written(value):
         strict.dumps(value)
 
 
+def test_figures_that_could_not_be_measured_are_null():
+    found = {"a": [1, float("nan"), True], "b": ({"c": float("-inf")}, "NaN"), "d": 1e308}
+    assert strict.dumps(strict.finite(found)) == '{"a": [1, null, true], "b": [{"c": null}, "NaN"], "d": 1e+308}'
+
+
 @pytest.mark.parametrize(
     "text",
     ["a = " + "1" * 5000, "a = " + "1" * 50, "a = " + "[" * 5000, "a",

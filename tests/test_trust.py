@@ -15,7 +15,7 @@ from test_hub import hub  # noqa: F401 (a fixture)
 
 import vii
 from vii.cli import main
-from vii.editors import EDITORS
+from vii.editors import EDITORS, trust
 from vii.editors.loading import EMBEDDED_MODEL, read_manifest
 from vii.editors.trust import options_for
 from vii.errors import EditorError, HubError, ModelNotNamed, RecipeError, ViiError
@@ -165,16 +165,27 @@ def test_a_snapshot_of_the_hub_may_link_to_its_blobs(tmp_path):
 
 
 def test_whose_model_is_taken(edit, tmp_path, monkeypatch):
-    def named(by_the_edit, editor="ip2p", **options):
+    def named(by_the_edit, by_editor="ip2p", **options):
         space = dataclasses.replace(edit.space, model=by_the_edit, revision="r" * 40)
-        return options_for(dataclasses.replace(edit, space=space, editor=editor), options)
+        allowed = options.pop("allow_download", False)
+        edit_ = dataclasses.replace(edit, space=space, editor=by_editor)
+        return options_for(edit_, options, allow_download=allowed)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     own = {name: EDITORS[name].model for name in ("ip2p", "controlnet", "embedded", "toy")}
     assert own["embedded"] == read_manifest(EMBEDDED_MODEL).name
     for name, model in own.items():  # its own, at no revision of a stranger's choice
-        assert named(model, name) == {"editor": name}
+        assert named(model, name, editor=name) == {"editor": name}
+        assert named(model, name, allow_download=True) == {"editor": name}
+        if name in ("embedded", "toy"):
+            assert named(model, name) == {"editor": name}
+            continue
+        with pytest.raises(ModelNotNamed, match="not on this machine"):
+            named(model, name)
+        with monkeypatch.context() as cached:
+            cached.setattr(trust, "is_cached", lambda model, revision: revision is None)
+            assert named(model, name) == {"editor": name, "download": False}
     assert named("mallory/model", model="mine") == {"editor": "ip2p", "model": "mine"}
     assert options_for(edit, {"editor": "embedded"}) == {"editor": "embedded"}
     assert options_for(None, {"clip": "x"}) == {"clip": "x"}

@@ -15,7 +15,7 @@ from .arrangement import SIZES, arrangement, chained, check_choice
 from .batching import NOTHING, HeldPhoto, batch_for, in_batches
 from .diffusion import Noise, banked_noise
 from .edit_list import Edits, check_together, weighted_edits
-from .editor import Editor, stack
+from .editor import Editor, check_editor, stack
 from .errors import UsageError
 from .finish import Colors
 from .finish.steady import Steady
@@ -27,6 +27,8 @@ from .region import Region, check_box, check_region, composite
 from .settings import check_seed, override
 from .sizes import MULTIPLE, Done
 
+# Sampling steps, each a run of the networks, that somebody else's file may ask for; its user may ask for more.
+MAX_UNASKED_STEPS = 100
 # The same region for every photo, or what gives one for a photo `(3, h, w)`.
 Where = Region | Callable[[Tensor], Region] | None
 
@@ -96,6 +98,8 @@ class Application:
         self.sampled = [(self.edits[number][0], weight) for number, weight in run.branches] if run else []
         if editor is None and (run or size == "editor"):
             raise UsageError("expected an editor: words, size 'editor' and edits that have tokens need one")
+        if editor is not None:
+            check_editor(editor)
         check_together([edit for edit, _ in self.sampled])
         self.settings: Any = None
         self.warnings: tuple[str, ...] = ()
@@ -196,6 +200,8 @@ class Application:
         for name, value in recommended.items():
             if name in known and given.get(name) is None:
                 try:
+                    if name == "num_inference_steps" and isinstance(value, int) and value > MAX_UNASKED_STEPS:
+                        raise UsageError(f"an edit by itself gets at most {MAX_UNASKED_STEPS}")
                     chosen = override(chosen, **{name: value})
                 except UsageError as error:
                     refused.append(f"the edit recommends {name} {value!r:.40}, which is not done: {error!s:.160}")

@@ -39,7 +39,10 @@ class _Rows:
         return torch.from_numpy(edit.arrays()[self.name])
 
     def __set__(self, edit: Any, value: Any) -> None:
-        edit.__dict__[f"_{self.name}"] = as_array(value)
+        array = as_array(value)
+        if not np.isfinite(array).all():
+            raise UsageError(f"{self.name} hold values that are not finite")
+        edit.__dict__[f"_{self.name}"] = array
 
 
 def as_array(value: Any) -> Array:

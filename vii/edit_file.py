@@ -6,7 +6,6 @@ Nothing here needs torch: an edit that is a colour transform alone is read and a
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -102,7 +101,7 @@ def _metadata(edit: Edit) -> dict[str, str]:
         "vii.format_version": str(FORMAT_VERSION),
         **(learned if edit.num_tokens else {}),
         "vii.finish": strict.dumps(edit.finish.fields()) if edit.finish else "",
-        "vii.training": strict.dumps(_finite(dict(edit.training))),
+        "vii.training": strict.dumps(strict.finite(edit.training)),
         "vii.pairs": strict.dumps(list(edit.pairs)),
         "vii.tags": strict.dumps(list(edit.tags)),
         "modelspec.sai_model_spec": "1.0.1",
@@ -117,15 +116,6 @@ def _metadata(edit: Edit) -> dict[str, str]:
         "modelspec.thumbnail": edit.thumbnail,
     }
     return {key: value for key, value in metadata.items() if value}
-
-
-def _finite(value: Any) -> Any:
-    """A training record as JSON can hold it: a loss that overflowed is no reason to lose what was learned."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def load_edit(path: str | Path) -> Edit:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .diffusion import Noise
+from .errors import UsageError
 from .instruction import Instruction
 from .space import ENCODER_OUTPUT, ENCODER_OUTPUT_OFFSET, INPUT_EMBEDDING, SPACES, Space
 
@@ -34,6 +35,16 @@ class Encoding(Protocol):
     @property
     def noise_shape(self) -> tuple[int, ...]:
         """Shape of one sample of noise for this picture, without the batch."""
+
+
+def check_editor(editor: object) -> None:
+    """Refuse what is no editor, such as the name of one.
+
+    Raises:
+        UsageError: it has no instruction space.
+    """
+    if not hasattr(editor, "space"):
+        raise UsageError(f"expected an editor, as vii.load_editor gives, got {type(editor).__name__}")
 
 
 def stack(encodings: Sequence[Encoding]) -> Any:

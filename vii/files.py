@@ -163,8 +163,8 @@ def check_writable(path: str | Path, advice: str = ADVICE) -> str:
 def make_folder(path: str | Path, advice: str = ADVICE) -> None:
     """Make a folder and its parents, or use the one that is there; OutputError where it cannot be written to."""
     path = Path(path)
-    if what_is(path) == "file":
-        raise OutputError(f"{path}: expected a folder, this is a file; {advice}")
+    if (found := what_is(path)) not in ("", "folder"):
+        raise OutputError(f"{path}: expected a folder, this is {'a file' if found == 'file' else found}; {advice}")
     try:
         path.mkdir(parents=True, exist_ok=True)
         handle, temporary = _temporary(path)

@@ -21,6 +21,8 @@ from .sizes import fitted_size
 
 # Beyond [0, 1] by rounding alone.
 MARGIN = 1e-3
+# Overshoot of somebody's arithmetic is clipped where a picture is written.
+CLIPPED = 2.0
 Item = TypeVar("Item")
 
 
@@ -48,10 +50,12 @@ def from_array(pixels: np.ndarray) -> Tensor:
 
 
 def to_array(image: Tensor, bits: int = 8) -> np.ndarray:
-    """`(3, h, w)` in [0, 1] (values outside are clipped) -> `(h, w, 3)` uint8, or uint16 for 16 bits."""
+    """`(3, h, w)` in [0, 1] (values beyond by up to 1 are clipped) -> `(h, w, 3)` uint8, or uint16 for 16 bits."""
     if bits not in (8, 16):
         raise UsageError(f"bits: expected 8 or 16 a channel, got {bits!r}")
     check_image(image, "image")
+    if image.numel() and not image.detach().abs().max() <= CLIPPED:  # neither NaN nor 0 to 255 is meant so
+        check_range(image, "image")
     pixels = np.empty((*image.shape[1:], 3), np.uint8 if bits == 8 else np.uint16)
     for index, channel in enumerate(image.detach()):
         pixels[..., index] = channel.float().cpu().clamp(0, 1).mul(2**bits - 1).round().numpy()
@@ -109,7 +113,12 @@ def check_image(image: Tensor, name: str) -> None:
         raise UsageError(f"{name}: expected a float tensor (3, h, w) in [0, 1], got {kind}; give image.float() / 255")
 
 
-def _check_range(image: Tensor, name: str) -> None:
+def check_range(image: Tensor, name: str) -> None:
+    """Refuse values that are not finite or not in [0, 1], but for rounding.
+
+    Raises:
+        UsageError: with what arrived.
+    """
     if not image.numel():
         raise UsageError(f"{name}: expected an image, got one of no pixels, {tuple(image.shape)}")
     low, high = (float(value) for value in image.detach().aminmax())
@@ -146,7 +155,7 @@ def limited(image: Tensor, side: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """One example of an edit: the same frame before and after, both `(3, h, w)` in [0, 1]."""
+    """One example of an edit: the same frame before and after, both `(3, h, w)` in [0, 1], as `as_image` makes them."""
 
     before: Tensor
     after: Tensor
@@ -154,8 +163,7 @@ class Pair:
     def __post_init__(self) -> None:
         """Check that both are images of one size."""
         for name, image in (("before", self.before), ("after", self.after)):
-            check_image(image, name)
-            _check_range(image, name)
+            object.__setattr__(self, name, as_image(image, name))
         if self.before.shape != self.after.shape:
             sizes = [f"{image.shape[2]} x {image.shape[1]}" for image in (self.before, self.after)]
             raise ImageError(
@@ -216,7 +224,7 @@ def as_image(value: object, name: str = "image") -> Tensor:
     if value.dtype == torch.uint8:
         value = value.float() / 255
     check_image(value, name)
-    _check_range(value, name)
+    check_range(value, name)
     return value.float()
 
 

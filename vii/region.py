@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .errors import UsageError
-from .images import resize
+from .images import check_range, resize
 
 Box = tuple[int, int, int, int]
 # A mask `(h, w)` or `(1, h, w)` in [0, 1], scaled to the photo, or a box `x, y, w, h` in pixels of the photo.
@@ -12,13 +12,15 @@ Region = Tensor | Box
 
 
 def check_region(region: object) -> None:
-    """Raise UsageError for what is neither a mask nor a box."""
+    """Raise UsageError for what is neither a mask in [0, 1] nor a box."""
     if isinstance(region, tuple):
         if len(region) != 4 or any(type(number) is not int for number in region):
             raise UsageError(f"a box is four whole numbers of pixels (x, y, w, h), got {region!r:.60}")
     elif not isinstance(region, Tensor) or region.ndim not in (2, 3) or region.shape[:-2] not in ((), (1,)):
         got = tuple(region.shape) if isinstance(region, Tensor) else type(region).__name__
         raise UsageError(f"expected a mask, a tensor (h, w) or (1, h, w) in [0, 1], or a box (x, y, w, h), got {got}")
+    else:
+        check_range(region.float(), "mask")
 
 
 def check_box(box: Box, height: int, width: int) -> None:

@@ -1,6 +1,7 @@
 """Settings are frozen dataclasses; this fills them from files and options, refusing what they do not know."""
 
 import dataclasses
+import numbers
 import types
 import typing
 from typing import TypeVar
@@ -127,9 +128,10 @@ def check(settings: typing.Any) -> None:
 
 def check_seed(seed: object) -> int:
     """The seed, where it is a whole number in [0, 2**63), which every generator takes; else UsageError."""
-    if type(seed) is not int or not 0 <= seed < 2**63:
+    whole = int(seed) if isinstance(seed, numbers.Integral) and not isinstance(seed, bool) else -1
+    if not 0 <= whole < 2**63:
         raise UsageError(f"the seed must be a whole number from 0 to 2**63 - 1, got {_short(seed)}")
-    return seed
+    return whole
 
 
 def labels(settings: object) -> dict[str, str]:

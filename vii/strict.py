@@ -8,6 +8,7 @@ import json
 import math
 import re
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 MAX_DEPTH = 64
@@ -21,6 +22,15 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 def dumps(value: Any, *, indent: int | None = None, sort_keys: bool = True) -> str:
     """Plain values -> JSON which any parser takes; ValueError for a number that is not finite."""
     return json.dumps(value, sort_keys=sort_keys, allow_nan=False, indent=indent)
+
+
+def finite(value: Any) -> Any:
+    """Plain values with None for numbers that are not finite: figures that could not be measured, on their way out."""
+    if isinstance(value, Mapping):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def loads(text: str | bytes) -> Any:

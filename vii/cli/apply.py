@@ -31,7 +31,9 @@ from .served import outcomes_of
 from .terminal import STARTED, fail, say, say_json, warn
 
 # Pickles are named as edits too, so that they meet the refusal that explains why and not "not a picture".
-EDIT_ARGUMENT = re.compile(r"(?P<path>.+\.(?:safetensors|pt|pth|bin|ckpt|pkl))(?::(?P<weight>[^:/\\]*))?", re.DOTALL)
+EDIT_ARGUMENT = re.compile(
+    r"(?i)(?P<path>.+\.(?:safetensors|pt|pth|bin|ckpt|pkl))(?::(?P<weight>[^:/\\]*))?", re.DOTALL
+)
 # What has nothing to say where no editor runs.
 PASSED_ON = ("text", "join_text", "seed", "reuse_noise", "finish", "size", "any_model")
 OF_EDITORS = ("join_text", "seed", "reuse_noise", "any_model", "batch", "assignments")

@@ -1,6 +1,5 @@
 """`vii bench`: how good recipes are, on edits with a known right answer."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -25,9 +24,10 @@ from ..evaluation.statistics import conclusions
 from ..evaluation.tasks import choose, read_photos, shipped_tasks, within
 from ..files import MARK, make_folder, write
 from ..inversion.recipes import load_recipe
+from ..strict import dumps, finite
 from .common import editor_options, json_option, load_editor, outputs_of, overwrite_option, space_option
 from .progress import progress
-from .terminal import say
+from .terminal import say, say_json
 
 # What --quick takes of each half of the edits, and how many photos to test on.
 FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
@@ -158,7 +158,7 @@ def bench(
         "scores": [score.plain() for score in scores],
     }
     files = {
-        report: json.dumps(record, indent=1),
+        report: dumps(finite(record), indent=1, sort_keys=False),
         html: page(
             "Editing by example, measured",
             facts,
@@ -190,6 +190,6 @@ def _speed(
     editing = editing_paces(editor, photos, rounds=updates)
     if as_json:
         paces = [*learning, *editing]
-        say(json.dumps([asdict(pace) | {"samples_per_second": pace.samples_per_second} for pace in paces]))
+        say_json([asdict(pace) | {"samples_per_second": pace.samples_per_second} for pace in paces])
     else:
         say(f"{table(learning, 'learning').markdown()}\n\n{table(editing, 'editing').markdown()}")

@@ -74,9 +74,9 @@ def editor_of(edit: "Edit | None", options: dict[str, Any]) -> dict[str, Any]:
         raise EditorError(f"{error.reason} with --model {error.model}") from None
 
 
-def outputs_of(overwrite: bool, consent: str = "--overwrite") -> Outputs:
-    """What a command writes, with errors that speak of its options; `consent` is the one that sets `overwrite`."""
-    return Outputs(overwrite=overwrite, advice="choose another place with -o", consent=consent)
+def outputs_of(overwrite: bool, consent: str = "--overwrite", place: str = "-o") -> Outputs:
+    """What a command writes, with errors that speak of its options: `consent` sets `overwrite`, `place` the path."""
+    return Outputs(overwrite=overwrite, advice=f"choose another place with {place}", consent=consent)
 
 
 def edit_path(output: str, outputs: Outputs) -> Path:

@@ -1,6 +1,5 @@
 """`vii eval`: how well an edit carries over to other photos, with or without a right answer."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ..evaluation.metric_models import load_metric_models
 from ..files import make_folder, write
 from ..images import save_image
 from ..library import find_edit
+from ..strict import dumps, finite
 from .common import editor_of, editor_options, json_option, load_editor, outputs_of, overwrite_option, space_option
 from .progress import progress
 from .terminal import fail, say
@@ -98,7 +98,7 @@ def evaluate(
     }
     files = {
         table: report.paper_csv(scores, models, __version__),
-        results: json.dumps(report.paper_record(scores, models, facts), indent=1),
+        results: dumps(finite(report.paper_record(scores, models, facts)), indent=1, sort_keys=False),
     }
     for place, text in files.items():
         write(place, text)

@@ -16,6 +16,15 @@ from .signals import Stopped, stoppable
 from .terminal import fail, in_options, tolerate_encodings
 
 DEBUG = "VII_DEBUG"
+# How the help calls the values that may be empty; all others name something.
+TEXTS = ("TEXT", "WORDS")
+
+
+def _refuse_nothing(_: click.Context, option: click.Parameter, value: Any) -> Any:
+    """An empty name, as of a shell's variable that is not set, is no option left out."""
+    if value == "" or (isinstance(value, tuple) and "" in value):
+        raise click.BadParameter("expected something, got an empty text", param=option)
+    return value
 
 
 class Commands(click.Group):
@@ -35,6 +44,9 @@ class Commands(click.Group):
         """Import a command."""
         module, _, function = self.table[name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(f".{module}", __package__), function)
+        for option in command.params:
+            if isinstance(option, click.Option) and option.metavar and not option.metavar.startswith(TEXTS):
+                option.callback = option.callback or _refuse_nothing
         return command
 
     def resolve_command(

@@ -45,7 +45,7 @@ def _edit(file: str, thumbnail: str | None, overwrite: bool) -> dict[str, Any]:
     if pulled_from := origin(path):
         description["pulled_from"] = pulled_from
     if thumbnail:
-        outputs = outputs_of(overwrite)
+        outputs = outputs_of(overwrite, place="--thumbnail")
         outputs.reads(path)
         from ..rendering.sheets import save_thumbnail
 

@@ -5,7 +5,6 @@ terminal as a control sequence, and no letter can stop a command whose work is d
 """
 
 import contextlib
-import json
 import re
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import click
 
+from ..strict import dumps, finite
 from ..text import printable
 
 # Commands import the heavy libraries after this: loading them counts as start-up.
@@ -36,8 +36,8 @@ def say(text: object = "", *, err: bool = False) -> None:
 
 
 def say_json(value: Any) -> None:
-    """Print a value to stdout as strict JSON in one line, letters beyond ASCII escaped."""
-    click.echo(json.dumps(value, allow_nan=False))
+    """Print a value to stdout as strict JSON in one line, letters beyond ASCII escaped, null for NaN and infinities."""
+    click.echo(dumps(finite(value), sort_keys=False))
 
 
 def tell(as_json: bool, value: Any, text: object) -> None:

@@ -224,7 +224,7 @@ def load_editor(
         UsageError: an option that this editor does not have, or an unknown space.
     """
     if name not in EDITORS:
-        raise EditorError(unknown_name("editor", name, EDITORS))
+        raise EditorError(unknown_name("editor", str(name), EDITORS))
     given = {key: value for key, value in options.items() if value is not None}
     if (kind := space_kind(space)) != ENCODER_OUTPUT:  # which every editor has
         given["space"] = kind

@@ -23,13 +23,14 @@ def pick_device(device: str | None) -> torch.device:
         raise UsageError(f"the device '{device}' cannot be used ({str(error).splitlines()[0]})") from None
 
 
-def pick_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
+def pick_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
     """A precision by name, or the fastest that is safe on the device."""
     if dtype is None:
         return torch.bfloat16 if computes_in_bfloat16(device) else torch.float32
-    if dtype not in DTYPES:
-        raise UsageError(unknown_name("dtype", dtype, DTYPES))
-    return DTYPES[dtype]
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise UsageError(unknown_name("dtype", name, DTYPES))
+    return DTYPES[name]
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:

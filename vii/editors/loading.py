@@ -23,6 +23,7 @@ DEFAULT_CLIP = "openai/clip-vit-large-patch14"
 # What model_index.json may name besides classes of the two libraries: a part that is not loaded.
 UNUSED_PARTS = {"safety_checker": "stable_diffusion"}
 COMMIT = re.compile(r"[0-9a-f]{40}")
+HUB_ID = re.compile(r"(?!.*\.(safetensors|ckpt|pth?|bin)$)\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 DEFAULT_PHRASES = Path(__file__).parent.parent / "captions" / "instructions.txt"
 
 
@@ -65,6 +66,8 @@ def fetch(repository: str, revision: str | None, wanted: Sequence[str], what: st
     """
     from huggingface_hub import snapshot_download
 
+    if not HUB_ID.fullmatch(repository):
+        raise EditorError(f"{printable(repository)}: no such folder, and no name of a {what} on the Hub either")
     try:
         with quiet():
             folder = snapshot_download(

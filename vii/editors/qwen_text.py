@@ -66,23 +66,23 @@ class Offsets(Instruction):
 
     Attributes:
         words: the tokens of the text; `rows` has a row for each, then those of the end of the turn.
-        separator: tokens that stand between these words and others.
+        following: the tokens of the text where it stands behind another, and after a comma.
     """
 
     words: tuple[int, ...]
-    separator: tuple[int, ...]
+    following: tuple[int, ...]
 
     def with_length(self, k: int) -> Instruction:
         """See `Instruction`; a short text has fewer rows than `k`, and no padding to learn more in: then it is all."""
         return super().with_length(min(k, len(self.rows)))
 
     def joined(self, words: Self) -> Self:
-        """See `Instruction`: the two texts one after the other, each with its offsets."""
-        own, between = len(self.words), self.rows.new_zeros(len(self.separator), self.rows.shape[1])
-        rows = torch.cat([self.rows[:own], between, words.rows[: len(words.words)], self.rows[own:]])
+        """See `Instruction`: the two texts one after the other, each offset with its word or the end of the turn."""
+        own, more = len(self.words), self.rows.new_zeros(len(words.following), self.rows.shape[1])
+        rows = torch.cat([self.rows[:own], more, self.rows[own:]])
         if len(rows) > LENGTH:
             raise UsageError(f"edit and text are {len(rows)} tokens together, this editor takes {LENGTH}")
-        return replace(self, rows=rows, words=(*self.words, *self.separator, *words.words), room=(0, len(rows)))
+        return replace(self, rows=rows, words=(*self.words, *words.following), room=(0, len(rows)))
 
 
 class PhotoReader:
@@ -119,19 +119,19 @@ class PhotoReader:
             room = LENGTH - len(end)
             raise UsageError(f"the text is {len(words)} tokens long, this editor takes {room}: '{text[:40]}...'")
         return Offsets(
-            torch.zeros(n, self.width),
+            torch.zeros(n, self.width, device=self.turns.device),
             (0, len(words)),
             spread=self.spread,
             room=(0, n),
             words=tuple(words),
-            separator=tuple(self.tokens(SEPARATOR)),
+            following=tuple(self.tokens(SEPARATOR + text)),
         )
 
     @cached_property
     def spread(self) -> Tensor:
         """`(d,)`, see `Instruction.spread`: of words without a photo."""
         texts = [self.tokens(text) for text in SPREAD_TEXTS]
-        return spread_of([self._rows([*self.tokens(SYSTEM), *words])[-len(words) :].cpu() for words in texts])
+        return spread_of([self._rows([*self.tokens(SYSTEM), *words])[-len(words) :] for words in texts])
 
     def see(self, picture: Tensor) -> dict[str, Tensor]:
         """A picture `(3, h, w)` in [0, 1] at the editor's size -> the fields of its `SeenEncoding` but the latents."""
@@ -156,11 +156,11 @@ class PhotoReader:
             self.readings.popitem(last=False)
 
     def rows(self, image: SeenEncoding, told: Offsets) -> Tensor:
-        """What the networks read, `(b, n, d)` float32 on the CPU, for photos of one size: with the offsets added."""
+        """What the networks read, `(b, n, d)` float32, for photos of one size: with the offsets added."""
         self.look(image, told)
-        rows = torch.stack([self.readings[digest, told.words] for digest in image.digest.tolist()]).float()
-        photo = rows.shape[1] - len(told.rows)
-        return torch.cat([rows[:, :photo], rows[:, photo:] + told.rows.cpu()], dim=1)
+        rows = torch.stack([self.readings[digest, told.words] for digest in image.digest.tolist()])
+        rows, photo = rows.to(told.rows), rows.shape[1] - len(told.rows)
+        return torch.cat([rows[:, :photo], rows[:, photo:] + told.rows], dim=1)
 
     def _seen(self, patches: Tensor, shape: Tensor, words: Sequence[int]) -> Tensor:
         """Rows `(n, d)` of one photo, of the words and of the end of the turn, on the CPU."""

@@ -63,8 +63,10 @@ def options_for(edit: Edit | None, options: Mapping[str, Any], *, allow_download
     said["editor"] = edit.editor
     own = EDITORS[edit.editor].model if edit.editor in EDITORS else ""
     model, revision = edit.space.model, edit.space.revision or None
-    if said.get("model") or said.get("controlnet") or model == own:
+    if said.get("model") or said.get("controlnet") or (model == own and ("/" not in own or allow_download)):
         return said
+    if model == own and is_cached(own, None):  # its own, at no revision of a stranger's choice
+        return said | {"download": False}
     if not own and "/" not in model:  # an editor of somebody's own, which knows its model
         return said
     if not NAME.fullmatch(model):

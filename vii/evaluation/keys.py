@@ -5,12 +5,12 @@ import functools
 import hashlib
 import importlib.metadata
 import inspect
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..editor import Editor
+from ..strict import dumps
 
 PACKAGE = Path(__file__).parent.parent
 # What only shows results, or is of use to people; every other module may change a picture or a figure.
@@ -22,7 +22,7 @@ PACKAGES = ("torch", "diffusers", "transformers")
 
 def key(content: Mapping[str, Any]) -> str:
     """Hex digest of values that JSON can hold."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(dumps(content).encode()).hexdigest()
 
 
 def conditions_of(editor: Editor, conditions: Mapping[str, str | None] | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..files import MARK
 from ..images import load_image, spread
 from ..rendering.sheets import contact_sheet
+from ..strict import finite
 from .methods import COLOR_MAP, TOKENS
 from .metric_models import MetricModels
 from .metric_table import BENCHMARK, FULL_PSNR, PAPER, PSNR, Metric
@@ -181,7 +182,7 @@ def _measured(scores: Sequence[Score]) -> list[Metric]:
 def _plain(score: Score, measured: Sequence[Metric]) -> dict[str, Any]:
     place = {"task": score.task, "method": score.method, "photo": score.photo, "result": score.picture or None}
     values = {name: score.values.get(name) for name in ("explained", *(metric.name for metric in measured))}
-    return {**place, **values}
+    return dict(finite({**place, **values}))
 
 
 def _mean_text(mean: Mean | None, digits: int) -> str:

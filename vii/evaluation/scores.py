@@ -1,7 +1,6 @@
 """Scores, and the file that keeps them: what was measured once under the same conditions is not measured again."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from ..errors import OutputError
 from ..files import MARK, write
+from ..strict import dumps, finite, loads
 
 # Raised when the file changes its form.
 VERSION = 4
@@ -74,7 +74,7 @@ class Scores:
             "version": VERSION,
             "rows": {key: dataclasses.asdict(row) for key, row in self._rows.items()},
         }
-        write(self.path, json.dumps(content, indent=1))
+        write(self.path, dumps(finite(content), indent=1, sort_keys=False))
 
     def pictures(self, key: str, count: int) -> Sequence[Path]:
         """Where the first results of a score lie as PNG files."""
@@ -83,7 +83,7 @@ class Scores:
 
 def _read(path: Path) -> dict[str, Score]:
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = loads(path.read_bytes())
         if not isinstance(content, Mapping) or content.get("version") != VERSION:
             raise ValueError(f"expected version {VERSION} of the scores")
         rows = content["rows"].items()

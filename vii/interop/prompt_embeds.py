@@ -165,7 +165,7 @@ def export_npz(edit: Edit, editor: Editor, path: str | Path, *, any_model: bool 
     }
     told = {"": edit.instruction(editor.instruct(edit.init_text)), "negative_": editor.instruct("")}
     if editor.space.kind == ENCODER_OUTPUT_OFFSET:
-        arrays["offsets"], told = told[""].rows.numpy(), {}
+        arrays["offsets"], told = told[""].rows.cpu().numpy(), {}
     for prefix, instruction in told.items():
         encoded = instruction.encoded()
         arrays[f"{prefix}prompt_embeds"] = encoded.rows[None].cpu().numpy()

@@ -29,9 +29,8 @@ def check_textual_inversion(edit: Edit, kind: str) -> None:
         raise UsageError(
             f"{kind} holds rows of a text encoder's input embeddings, and this edit's belong to the "
             f"{edit.space.kind.replace('_', ' ')} of {edit.space.encoder}: {TEXTUAL_INVERSION[kind]} would take them, "
-            "for the width is the same, and draw something else. Export it with `kind=npz`, whose prompt_embeds go "
-            "where the text encoder's output goes, use vii.interop.prompt_embeds, or learn the edit again with "
-            "`space='input'`"
+            "for the width is the same, and draw something else. Export it with `kind=npz`, whose arrays belong where "
+            "the text encoder's output goes, or learn the edit again with `space='input'` where the editor has that"
         )
     if edit.start != 1:
         raise UsageError(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..edit_file import Edit
-from ..editor import Editor, RowSpace
+from ..editor import Editor, RowSpace, check_editor
 from ..errors import UsageError
 from ..images import Pair
 from ..instruction import Instruction
@@ -102,9 +102,12 @@ def invert_steps(
     Arguments are checked at once; whatever takes time is done when the first step is asked for.
     """
     settings = settings or InversionSettings()
-    if not pairs:
-        raise UsageError("expected at least one before/after pair")
-    check_seed(seed)
+    check_editor(editor)
+    if not isinstance(settings, InversionSettings):
+        raise UsageError(f"expected settings, as vii.load_recipe gives, got {type(settings).__name__}")
+    if isinstance(pairs, Pair) or not pairs:
+        raise UsageError("expected a list of at least one before/after pair")
+    seed = check_seed(seed)
     # Refuses what there is no room for, and what there is not.
     Leaves.of(free(editor.instruct(settings.init_text), settings), settings.learn_pooled)
     return _steps(editor, tuple(pairs), settings, sampling_settings(editor, settings), seed, watch)

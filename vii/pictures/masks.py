@@ -13,6 +13,8 @@ from .reading import UPRIGHT, decode, orientation
 ASPECT_TOLERANCE = 0.02
 # A mask drawn in white has nearly white somewhere; one whose brightest level is below this of 255 holds labels.
 DIMMEST = 16 / 255
+# Channels that differ by more are a colour, of somebody's brush or a label, and do not say how much to edit.
+COLOURED = 64
 # ITU-R BT.601, as Pillow has it.
 LUMA = (0.299, 0.587, 0.114)
 
@@ -72,6 +74,8 @@ def _levels(path: Path, picture: Image.Image) -> tuple[np.ndarray, bool]:
         full = 1
     levels = grey.astype(np.float32) / full
     if levels.ndim == 3:
+        if (np.ptp(grey, axis=-1) * (1 if alpha is None else alpha)).max() > COLOURED:
+            raise ImageError(f"{path}: the mask has colours; paint white where to edit, and black elsewhere")
         levels = levels @ np.array(LUMA, np.float32)
     if alpha is None or (alpha == 1).all() or (picture.format == "BMP" and not alpha.any()):
         return levels, False

@@ -1,6 +1,6 @@
-"""PNG where Pillow does not reach: text of any size that is of no interest, and 16 bits a channel.
+"""PNG where Pillow does not reach: text of any size that is of no interest, strips, and 16 bits a channel.
 
-Chunks as in the specification (W3C PNG, third edition), sections 5 and 11.
+Chunks as in the specification (W3C PNG, third edition), sections 5, 9 and 11.
 """
 
 import io
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 import numpy as np
+from PIL import Image, PngImagePlugin
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
@@ -76,6 +77,77 @@ def _unpacked(file: IO[bytes], kind: bytes, start: int, length: int) -> int:
         return len(zlib.decompressobj().decompress(rest, MAX_TEXT + 1))
     except zlib.error:
         return MAX_TEXT + 1
+
+
+def find_exif(picture: Image.Image) -> None:
+    """Let Pillow know a PNG's EXIF, for which it would decode the whole picture."""
+    file: IO[bytes] = picture.fp  # type: ignore[attr-defined]
+    for kind, start, length in chunks(file):
+        if kind == b"eXIf" and length <= MAX_TEXT:
+            file.seek(start)
+            picture.info["exif"] = b"Exif\0\0" + file.read(length)
+    if "Raw profile type exif" not in picture.info:
+        picture.info.setdefault("exif", b"")
+
+
+def can_be_read_in_strips(file: IO[bytes]) -> bool:
+    """Whether `strips` can read it: 8 bits a sample, neither interlaced nor animated."""
+    file.seek(len(SIGNATURE) + 8)
+    head = file.read(13)
+    return head[8:9] == b"\x08" and head[12:] == b"\0" and all(kind != b"acTL" for kind, _, _ in chunks(file))
+
+
+def strips(file: IO[bytes], rows: int) -> Iterator[Image.Image]:
+    """The picture of a PNG, so many rows at a time and from the top, so that it is never held whole.
+
+    Pillow decodes each strip as a PNG of its own. Its first row is the last one of the strip before, unfiltered: what
+    the filters of a row refer to is the row above (section 9).
+
+    Raises:
+        OSError: it is cut off, or damaged.
+    """
+    found = list(chunks(file))
+    head, before = b"", []
+    for kind, start, length in found:
+        if kind in (b"IHDR", b"PLTE", b"tRNS"):
+            file.seek(start)
+            before.append((kind, file.read(length)))
+    (_, head), *palette = before
+    width, height = struct.unpack_from(">II", head)
+    stride = 1 + width * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[head[9]]
+    packed = _inflated(file, [(start, length) for kind, start, length in found if kind == b"IDAT"])
+    data, above = bytearray(), b""
+    for top in range(0, height, rows):
+        count = min(rows, height - top)
+        while len(data) < count * stride:
+            if not (more := next(packed, b"")):
+                raise OSError("image file is truncated")
+            data += more
+        strip = io.BytesIO()
+        strip.write(SIGNATURE)
+        _chunk(strip, b"IHDR", struct.pack(">II", width, count + bool(above)) + head[8:])
+        for kind, content in palette:
+            _chunk(strip, kind, content)
+        _chunk(strip, b"IDAT", zlib.compress(above + data[: count * stride], 0))
+        _chunk(strip, b"IEND", b"")
+        strip.seek(0)
+        picture: Image.Image = PngImagePlugin.PngImageFile(strip)
+        picture.load()
+        shift, above = bool(above), b"\0" + picture.crop((0, picture.height - 1, width, picture.height)).tobytes()
+        del data[: count * stride]
+        yield picture.crop((0, 1, width, picture.height)) if shift else picture
+
+
+def _inflated(file: IO[bytes], places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """What was packed into these parts of a file, `BAND` bytes at most at a time."""
+    unpacker = zlib.decompressobj()
+    for start, length in places:
+        for offset in range(start, start + length, BAND):
+            file.seek(offset)
+            rest = file.read(min(BAND, start + length - offset))
+            while rest and (data := unpacker.decompress(rest, BAND)):
+                yield data
+                rest = unpacker.unconsumed_tail
 
 
 def write_deep(file: IO[bytes], pixels: np.ndarray, extra: Sequence[tuple[bytes, bytes]]) -> None:

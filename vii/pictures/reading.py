@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ImageError
-from . import colour, samples
+from . import colour, png, samples
 from .formats import opened
 from .metadata import ORIENTATION, exif_bytes, texts_of
 
@@ -61,7 +61,8 @@ def read_picture(path: str | Path, *, around: int | None = None) -> Picture:
         path: of a file in one of `FORMATS`.
         around: a number of pixels that are enough: a larger photo is decoded reduced by a whole number, to no fewer
             than that many. JPEGs are decoded small to begin with, by up to 8, in a fraction of the time and memory.
-            Ask for at least four times the pixels that an editor works on. None: all of them.
+            PNGs of 8 bits a channel are decoded in strips, so that they never take their whole size; other formats
+            do. Ask for at least four times the pixels that an editor works on. None: all of them.
 
     Raises:
         ImageError: see `vii.pictures.formats.opened`; or samples whose black and white are not known.
@@ -71,16 +72,23 @@ def read_picture(path: str | Path, *, around: int | None = None) -> Picture:
         samples.check_samples(path, picture)
         # Before EXIF, for which Pillow decodes a PNG to its end.
         deep, wide = samples.is_deep(picture), samples.is_wide(picture)
-        kind, exif, turn = str(picture.format), exif_bytes(picture), orientation(picture)
+        kind = str(picture.format)
+        factor = _factor(*_stored_size(picture), around)
+        striped = kind == "PNG" and factor > 1 and not (deep or wide) and png.can_be_read_in_strips(picture.fp)  # type: ignore[attr-defined]
+        if striped:
+            png.find_exif(picture)
+        exif, turn = exif_bytes(picture), orientation(picture)
         profile = picture.info.get("icc_profile") or b""
         whole = _stored_size(picture)
         if around and kind in ("JPEG", "MPO"):
             _draft(picture, around)
-        decoded = decode(picture)
+        decoded = _decoded_in_strips(picture, factor) if striped else decode(picture)
         if deep or wide:
             result = _deep(path, decoded, picture.info.get("transparency"), profile, around, deep=deep)
         else:
-            result = _eight(decoded, profile, around, adobe=not profile and _names_adobe_rgb(picture))
+            result = _eight(
+                decoded, profile, None if striped else around, adobe=not profile and _names_adobe_rgb(picture)
+            )
     pixels, alpha, note = result
     if turn in UPRIGHT:
         pixels = UPRIGHT[turn](pixels)
@@ -129,6 +137,20 @@ def decode(picture: Image.Image) -> Image.Image:
         picture.im = Image.core.new(picture.mode, whole)  # type: ignore[attr-defined]
     picture.load()
     return picture if picture.im.size == picture.size else picture.copy()
+
+
+def _decoded_in_strips(picture: Image.Image, factor: int) -> Image.Image:
+    """A PNG of 8 bits a sample, reduced by a whole number, in mode L, RGB or RGBA."""
+    rows, result = factor * max(1, BAND // factor), None
+    for number, strip in enumerate(png.strips(picture.fp, rows)):  # type: ignore[attr-defined]
+        colours, alpha = samples.split_alpha(strip)
+        if alpha:
+            colours.putalpha(alpha)
+        small = colours.reduce(factor)
+        result = result or Image.new(small.mode, (small.width, -(-picture.height // factor)))
+        result.paste(small, (0, number * rows // factor))
+    assert result is not None
+    return result
 
 
 def _stored_size(picture: Image.Image) -> tuple[int, int]:

@@ -77,10 +77,11 @@ def write_picture(
             _write_deep_tiff(pixels, temporary, text, profile, exif)
         else:
             options: dict[str, Any] = {"icc_profile": profile or colour.srgb_profile(), "exif": exif}
-            if packet := written_xmp(text):
+            if (packet := written_xmp(text)) and kind == "TIFF":
+                exif[TAG_XMP] = packet
+            elif packet:
                 options["xmp"] = packet
             if kind == "TIFF":
-                exif[TAG_XMP] = options.pop("xmp", b"")
                 # Pillow writes the directories within EXIF under a key of their own, and not when it compresses.
                 if kept:
                     exif.update({tag: dict(exif.get_ifd(tag)) for tag in (EXIF_IFD, GPS_IFD) if exif.get_ifd(tag)})

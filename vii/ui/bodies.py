@@ -1,9 +1,10 @@
 """What may stand in the requests of the page: no file but those that it was given, and no address to fetch."""
 
-import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
+
+from ..strict import loads
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -12,7 +13,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_JSON = 4_000_000
-MAX_DEPTH = 60
 
 
 class BodyRefused(Exception):  # noqa: N818 (an answer rather than a fault)
@@ -40,18 +40,16 @@ def check_files(body: bytes, folder: Path) -> None:
     if not body:
         return
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        raise BodyRefused("refused: the body of this request is not JSON") from None
-    _check(found, folder, 0)
+        found = loads(body)
+    except ValueError as error:
+        raise BodyRefused(f"refused: the body of this request is no JSON of a page ({error})") from None
+    _check(found, folder)
 
 
-def _check(value: Any, folder: Path, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise BodyRefused("refused: the body of this request is nested too deeply")
+def _check(value: Any, folder: Path) -> None:
     if isinstance(value, list):
         for item in value:
-            _check(item, folder, depth + 1)
+            _check(item, folder)
     if isinstance(value, dict):
         path = value.get("path")
         if path is not None and "meta" in value and not (isinstance(path, str) and inside(path, folder)):
@@ -60,7 +58,7 @@ def _check(value: Any, folder: Path, depth: int) -> None:
         if path is None and "meta" in value and value.get("url"):
             raise BodyRefused("refused: an address in the place of a file")
         for item in value.values():
-            _check(item, folder, depth + 1)
+            _check(item, folder)
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
