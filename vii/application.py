@@ -19,8 +19,8 @@ from .editor import Editor, check_editor, stack
 from .errors import UsageError
 from .finish import Colors
 from .finish.steady import Steady
-from .finish.tiles import Array, by_rows
-from .images import as_image, fit, resize
+from .finish.tiles import by_rows
+from .images import as_image, channels_first, channels_last, fit, resize
 from .instruction import Instruction
 from .record import chunks, record
 from .region import Region, check_box, check_region, composite
@@ -269,8 +269,8 @@ class Application:
         if run is not None and made is not None:
             seen = resize(picture, *made.shape[-2:])
             whole = picture if self.size == "photo" else seen
-            shown, what = _array(seen), _array(made)
-            picture = _tensor(run(_array(whole), shown, steady(shown, what) if steady else what))
+            shown, what = channels_last(seen), channels_last(made)
+            picture = channels_first(run(channels_last(whole), shown, steady(shown, what) if steady else what))
         elif self.size == "editor" and self.editor is not None:
             picture = fit(picture, self.editor.resolution, MULTIPLE)
         result = _colored(picture, self._steps.after)
@@ -292,15 +292,4 @@ def apply(editor: Editor | None, edits: Edits, image: Any, *, mask: Region | Non
 
 def _colored(image: Tensor, steps: Sequence[Colors]) -> Tensor:
     """`(3, h, w)` through colour transforms; the image itself where there are none."""
-    return _tensor(by_rows(_array(image), chained(steps, _array(image)))) if steps else image
-
-
-def _array(image: Tensor) -> Array:
-    """`(3, h, w)` -> `(h, w, 3)`, on the same memory where that is possible."""
-    array: Array = image.detach().permute(1, 2, 0).float().cpu().numpy()
-    return array
-
-
-def _tensor(image: Array) -> Tensor:
-    """`(h, w, 3)` -> `(3, h, w)`; without a copy of what came of an `_array`."""
-    return torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    return channels_first(by_rows(channels_last(image), chained(steps, channels_last(image)))) if steps else image
