@@ -20,6 +20,7 @@ LAYERS = [
         "errors",
         "background",
         "libraries",
+        "light_imports",
         "plugins",
         "text",
         "space",
@@ -34,10 +35,12 @@ LAYERS = [
     {"pictures.reading", "pictures.folders"},
     {"pictures.masks", "pictures.writing"},
     {"pictures"},
-    {"images", "instruction", "diffusion", "losses"},
+    {"images", "instruction", "diffusion", "losses", "clips.coding"},
+    {"clips.files"},
+    {"clips"},
     {"finish.tiles"},
     {"finish.terms", "finish.detail", "finish.lut"},
-    {"finish.color", "finish.alignment"},
+    {"finish.color", "finish.alignment", "finish.steady"},
     {"finish.finish"},
     {"finish.combining", "finish.fitting"},
     {"finish"},
@@ -55,6 +58,7 @@ LAYERS = [
     {"editors"},
     {"editors.trust", "runs.jobs"},
     {"runs", "runs.plans"},
+    {"runs.clips"},
     {"captions.lavis_worker", "captions.blip", "captions.pez"},
     {"captions.lavis"},
     {"captions.starting"},
@@ -81,7 +85,7 @@ LAYERS = [
     {"interop.hub.transfer"},
     {"interop.hub", "interop.comfyui"},
     {"doctor"},
-    {"evaluation.metrics", "evaluation.synthetic.pixels"},
+    {"evaluation.metrics", "evaluation.flicker", "evaluation.synthetic.pixels"},
     {"evaluation.synthetic.family"},
     {
         "evaluation.synthetic.words",
@@ -117,12 +121,15 @@ LAYERS = [
     {"ui.learn_page", "ui.apply_page", "ui.library_page"},
     {"ui.app"},
     {"ui.server", "ui"},
+    {"service", "service.work", "service.client"},
+    {"service.app", "service.guard"},
+    {"service.server"},
     {"cli.signals", "cli.terminal", "cli.progress"},
     {"cli.common", "cli.group", "cli.observe"},
-    {"cli.photos", "cli.engine", "cli.plan"},
+    {"cli.photos", "cli.engine", "cli.plan", "cli.clips", "cli.served"},
     {"cli.learn_each"},
     {"cli.learn", "cli.apply", "cli.convert", "cli.bench", "cli.evaluate", "cli.show", "cli.lists"},
-    {"cli.transfer", "cli.demo", "cli.library", "cli.gallery", "cli.doctor", "cli.hub", "cli.ui"},
+    {"cli.transfer", "cli.demo", "cli.library", "cli.gallery", "cli.doctor", "cli.hub", "cli.ui", "cli.serve"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -170,7 +177,12 @@ def test_only_editors_know_which_editor_they_are():
     """Nothing outside vii/editors asks for an editor by name, imports its module or speaks of it to the user."""
     # A section of the report; an attribute of diffusers' pipelines; options of commands.
     others = {"doctor": {"embedded"}, "cli.doctor": {"embedded"}, "interop.prompt_embeds": {"controlnet"}}
-    others |= {"cli.common": {"controlnet"}, "cli.plan": {"controlnet"}, "sampling_options": {"controlnet"}}
+    others |= {
+        "cli.common": {"controlnet"},
+        "cli.plan": {"controlnet"},
+        "cli.served": {"controlnet"},
+        "sampling_options": {"controlnet"},
+    }
     words = {"embedded", "toy"}  # of English too; these are looked for in quotes
     timed = {"evaluation.speed", "cli.bench"}  # against the UNet of that one
     for name, path in modules().items():

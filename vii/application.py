@@ -18,8 +18,9 @@ from .edit_list import Edits, check_together, weighted_edits
 from .editor import Editor, check_editor, stack
 from .errors import UsageError
 from .finish import Colors
-from .finish.tiles import Array, by_rows
-from .images import as_image, fit, resize
+from .finish.steady import Steady
+from .finish.tiles import by_rows
+from .images import as_image, channels_first, channels_last, fit, resize
 from .instruction import Instruction
 from .record import chunks, record
 from .region import Region, check_box, check_region, composite
@@ -39,11 +40,9 @@ class Application:
         editor: that edits; None where there is none.
         edits: with their weights.
         settings: the editor's settings that are sampled with.
-        warnings: what the first edit's file recommends and is not done, a sentence each, because it is beyond what the
-            editor takes: files are somebody else's.
+        warnings: what the first edit's file recommends beyond what the editor takes, and is not done; a sentence each.
         sampled: of the edits those that the editor is given, with the weights of their branches.
-        branches: instructions, encoded, and their weights; each is its own guidance branch. Empty where colour
-            transforms are all that there is to do.
+        branches: instructions, encoded, and their weights, a guidance branch each; none for colour transforms alone.
         reuse_noise: whether the noises of training are used.
         batch: photos that are worth sending through the networks at once.
     """
@@ -132,21 +131,23 @@ class Application:
         """
         return next(self.many([photo], mask, batch=1))
 
-    def many(self, photos: Iterable[Any], mask: Where = None, *, batch: int | None = None) -> Iterator[Tensor]:
+    def many(
+        self, photos: Iterable[Any], mask: Where = None, *, batch: int | None = None, steady: Steady | None = None
+    ) -> Iterator[Tensor]:
         """Edit photos, those of one working size together; each is taken from `photos` no earlier than it is needed.
 
-        A photo's picture is that of `self(photo, mask)` but for the rounding of sums in the networks, which depends on
-        the size of the batch, and on nothing else of it: with the embedded editor one 8-bit value in ten thousand
-        differs, by 1. A batch for which a GPU has too little memory is halved.
+        A photo's picture is that of `self(photo, mask)` but for the rounding of sums in the networks, by the size of
+        the batch alone: with the embedded editor one 8-bit value in ten thousand differs, by 1. A batch for which a GPU
+        has too little memory is halved.
 
         Args:
             photos: see `__call__`; or `Done`, for photos that only take their place in a batch.
             mask: for every one of them, or what gives it for one.
             batch: photos that go through the networks at once; None for `self.batch`.
+            steady: for the frames of one clip, what holds the results of an editor near each other.
 
         Yields:
-            pictures in the photos' order; an empty one `(3, 0, 0)` for what is `Done`. Where `photos` fails, or one of
-            them cannot be taken, those before it are given first.
+            pictures in the photos' order, `(3, 0, 0)` for what is `Done`; those before a failure are given first.
 
         Raises:
             UsageError: see `__call__`.
@@ -155,7 +156,8 @@ class Application:
             raise UsageError(f"batch must be a whole number of at least 1, got {batch!r}")
         if mask is not None and not callable(mask):
             check_region(mask)
-        return in_batches(iter(photos), lambda photo: self._taken(photo, mask), self._edit, batch or self.batch)
+        prepare, edit = (lambda photo: self._taken(photo, mask)), (lambda group: self._edit(group, steady))
+        return in_batches(iter(photos), prepare, edit, batch or self.batch)
 
     def record(self, picture: Tensor, mask: Where = None, *, names: Sequence[str] | None = None) -> dict[str, Any]:
         """How a picture was made, as plain values that JSON can hold; see "What a result says" in docs/formats.md.
@@ -249,7 +251,7 @@ class Application:
         held.size = self._sizes[done]
         return held
 
-    def _edit(self, group: Sequence[HeldPhoto]) -> None:
+    def _edit(self, group: Sequence[HeldPhoto], steady: Steady | None) -> None:
         """Give every photo of one working size its picture."""
         assert self.editor is not None  # nothing is encoded without
         # In the place of what was done before any other will do: samples of a batch do not know each other.
@@ -259,15 +261,16 @@ class Application:
             encoded = stack([some if held.encoding is None else held.encoding for held in group])
             made = self.editor.edit(encoded, self.branches, self.settings, self._noise)
         for held, picture in zip(group, made, strict=True):
-            held.picture = NOTHING if held.encoding is None else self._result(held, picture)
+            held.picture = NOTHING if held.encoding is None else self._result(held, picture, steady)
 
-    def _result(self, held: HeldPhoto, made: Tensor | None) -> Tensor:
+    def _result(self, held: HeldPhoto, made: Tensor | None, steady: Steady | None = None) -> Tensor:
         """What the editor made of a photo, at the editor's size -> the result, at the size asked for, masked there."""
         picture, run = held.colored, self._steps.run
         if run is not None and made is not None:
             seen = resize(picture, *made.shape[-2:])
             whole = picture if self.size == "photo" else seen
-            picture = _tensor(run(_array(whole), _array(seen), _array(made)))
+            shown, what = channels_last(seen), channels_last(made)
+            picture = channels_first(run(channels_last(whole), shown, steady(shown, what) if steady else what))
         elif self.size == "editor" and self.editor is not None:
             picture = fit(picture, self.editor.resolution, MULTIPLE)
         result = _colored(picture, self._steps.after)
@@ -289,15 +292,4 @@ def apply(editor: Editor | None, edits: Edits, image: Any, *, mask: Region | Non
 
 def _colored(image: Tensor, steps: Sequence[Colors]) -> Tensor:
     """`(3, h, w)` through colour transforms; the image itself where there are none."""
-    return _tensor(by_rows(_array(image), chained(steps, _array(image)))) if steps else image
-
-
-def _array(image: Tensor) -> Array:
-    """`(3, h, w)` -> `(h, w, 3)`, on the same memory where that is possible."""
-    array: Array = image.detach().permute(1, 2, 0).float().cpu().numpy()
-    return array
-
-
-def _tensor(image: Array) -> Tensor:
-    """`(h, w, 3)` -> `(3, h, w)`; without a copy of what came of an `_array`."""
-    return torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    return channels_first(by_rows(channels_last(image), chained(steps, channels_last(image)))) if steps else image

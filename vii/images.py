@@ -7,9 +7,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -97,6 +98,17 @@ def save_image(
         OutputError: the file cannot be written.
     """
     write_picture(to_array(image, bits), path, text=text, quality=quality)
+
+
+def channels_last(image: Tensor) -> npt.NDArray[np.floating[Any]]:
+    """`(3, h, w)` -> `(h, w, 3)`, on the same memory where that is possible."""
+    array: npt.NDArray[np.floating[Any]] = image.detach().permute(1, 2, 0).float().cpu().numpy()
+    return array
+
+
+def channels_first(image: npt.NDArray[np.floating[Any]]) -> Tensor:
+    """`(h, w, 3)` -> `(3, h, w)`; without a copy of what came of `channels_last`."""
+    return torch.from_numpy(image).permute(2, 0, 1).contiguous()
 
 
 def check_image(image: Tensor, name: str) -> None:

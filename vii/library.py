@@ -164,9 +164,18 @@ def find_edit(text: str) -> Path:
     if os.path.isfile(text) or written_as_path(text):
         return Path(text)
     try:
-        return _known(text, edit_files(library_folder()))
+        return in_library(text)
     except UsageError as error:
         raise UsageError(f"{error}; there is no file or folder of that name either") from None
+
+
+def in_library(name: str) -> Path:
+    """The library's edit file of this name.
+
+    Raises:
+        UsageError: it has none.
+    """
+    return _known(name, edit_files(library_folder()))
 
 
 def written_as_path(text: str) -> bool:

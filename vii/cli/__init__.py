@@ -32,6 +32,7 @@ COMMANDS = {
     "pull": ("hub:pull", "Fetch an edit from a repository on the Hugging Face Hub, into the library or to FILE."),
     "push": ("hub:push", "Upload edits to a repository on the Hugging Face Hub, with a card."),
     "recipes": ("lists:recipes", "List the recipes that can be named."),
+    "serve": ("serve:serve", "Keep an editor loaded and edit the photos that come over HTTP."),
     "show": ("show:show", "Show what an edit file holds, or how a picture was made."),
     "transfer": ("transfer:transfer", "Give photos the edit that a before/after pair shows, by any method."),
     "ui": ("ui:ui", "Learn, apply and keep edits on a page in the browser."),

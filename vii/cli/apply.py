@@ -4,11 +4,13 @@ import os
 import re
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from .. import light_imports
 from ..arrangement import FINISHES, SIZES
 from ..color_plan import needs_editor
 from ..edit import Edit
@@ -22,11 +24,13 @@ from ..runs.plans import Box, Request
 from ..runs.tasks import Applying
 from ..sampling_options import SAMPLING_OPTIONS
 from ..storage import is_elsewhere
+from .clips import STEADY, clip_output, clip_report, has_clips
 from .common import Command, editor_of, editor_options, json_option, outputs_of, overwrite_option
-from .engine import engine_of, engine_options
+from .engine import engine_of, engine_options, in_this_process
 from .photos import jobs_for, told, writing_of, writing_options
 from .plan import dry_run_option, say_plan
 from .progress import progress
+from .served import outcomes_of
 from .terminal import STARTED, fail, say, say_json, warn
 
 # Pickles are named as edits too, so that they meet the refusal that explains why and not "not a picture".
@@ -47,7 +51,7 @@ def sampling_options(command: Command) -> Command:
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="[EDIT[:WEIGHT]]... PHOTO|FOLDER...")
+@click.argument("inputs", nargs=-1, required=True, metavar="[EDIT[:WEIGHT]]... PHOTO|FOLDER|CLIP...")
 @click.option("-o", "--output", required=True, metavar="OUT", help="A .png, .jpg, .webp or .tif, or a folder.")
 @writing_options
 @click.option("--text", default="", metavar="WORDS", help="Words to add, or to apply alone.")
@@ -68,6 +72,10 @@ def sampling_options(command: Command) -> Command:
 @click.option("--recursive", "-r", is_flag=True, help="Photos in sub-folders too; their results lie in such as well.")
 @click.option("--resume", is_flag=True, help="Keep the results of a run of this command that was stopped.")
 @click.option(
+    "--steady", type=click.FloatRange(0, 0.98), metavar="S", help=f"Of clips: less flicker, {STEADY} as a rule; 0: off."
+)
+@click.option("--server", metavar="ADDRESS", help="Have a running 'vii serve' edit, and load nothing here.")
+@click.option(
     "--offload", is_flag=True, default=None, help="Bring layers to the device as they are run: less memory, more time."
 )
 @click.option("--any-model", is_flag=True, help="Accept an edit learned with other weights of the same shape.")
@@ -87,6 +95,7 @@ def apply(
     batch: int | None,
     recursive: bool,
     resume: bool,
+    server: str | None,
     overwrite: bool,
     dry_run: bool,
     as_json: bool,
@@ -101,6 +110,8 @@ def apply(
     With one photo OUT may be a file, whose name says the format; otherwise it is a folder, in which every result has
     its photo's stem and, if --format is not given, its photo's format. Results have the photo's size and, in PNG and
     TIFF, its 16 bits. A photo that cannot be read is reported and the others are done; the exit code is then 1.
+
+    A clip (.mp4, .mov, .mkv, .webm, .avi) is edited frame by frame, each from the same noise, and keeps its sound.
 
     With --resume a result that is there is kept where it is whole and says that it was made from the same photo in the
     same way; all else is made, or made again. With --json and several photos, a line is printed for each, and the
@@ -122,24 +133,43 @@ def apply(
         *(path for path, _, _ in edits),
         *([mask] if mask else []),
     )
-    jobs = jobs_for(found, output, options.pop("kind"), outputs)
-    writing = writing_of(jobs, options, overwrite)
-    request = _request(edits, mask or _parse_box(box), batch, options)
-    warnings: list[str] = []
+    where, warnings, steady = mask or _parse_box(box), list[str](), options.pop("steady")
 
     def warned(sentence: str) -> None:
         warnings.append(sentence)
         warn(sentence)
 
-    unused = _given(context, (*OF_EDITORS, *(option.setting for option in SAMPLING_OPTIONS)))
-    if request.editor is None and unused:
-        warned(f"no editor is needed, so {', '.join(unused)} changes nothing")
-    if found.left_out:
-        warn(found.sentence())
-    outcomes = engine(Applying(request, writing, resume), jobs, warned)
-    startup = time.perf_counter() - STARTED
-    report = _followed(outcomes, jobs, writing, as_json)
-    report["skipped"] |= {str(path): reason for path, reason in found.left_out.items()}
+    jobs: list[Job] = []
+    if has_clips(found):
+        if server or engine is not in_this_process:
+            raise UsageError("a clip is edited here, frame after frame; leave out --server and --engine")
+        clip = clip_output(found, output, options | {"resume": resume, "recursive": recursive}, outputs)
+        request = replace(_request(edits, where, batch, options), steady=STEADY if steady is None else steady)
+        plan, sentences = request.plan()
+        for sentence in sentences:
+            warned(sentence)
+        startup = time.perf_counter() - STARTED
+        report = clip_report(found.paths[0], clip, plan)
+    else:
+        if steady is not None:
+            raise UsageError("`steady` is for clips")
+        jobs = jobs_for(found, output, options.pop("kind"), outputs)
+        writing = writing_of(jobs, options, overwrite)
+        if server:
+            if engine is not in_this_process:
+                raise UsageError("give --server or --engine, not both")
+            outcomes = outcomes_of(server, jobs, edits, where, options | {"batch": batch, "resume": resume}, writing)
+        else:
+            request = _request(edits, where, batch, options)
+            unused = _given(context, (*OF_EDITORS, *(option.setting for option in SAMPLING_OPTIONS)))
+            if request.editor is None and unused:
+                warned(f"no editor is needed, so {', '.join(unused)} changes nothing")
+            outcomes = engine(Applying(request, writing, resume), jobs, warned)
+        if found.left_out:
+            warn(found.sentence())
+        startup = time.perf_counter() - STARTED
+        report = _followed(outcomes, jobs, writing, as_json)
+        report["skipped"] |= {str(path): reason for path, reason in found.left_out.items()}
     report |= {"startup_seconds": round(startup, 3), "warnings": warnings}
     if as_json:
         say_json(report)
@@ -162,6 +192,7 @@ def _request(
         every = [edit for edit, _ in weighted]
         sampled = [edit for edit in every if edit.needs_editor or passed_on["finish"] == "none"] or every
         check_together(sampled)
+        light_imports.begin()
         editor = editor_of(sampled[0] if sampled else None, options)
     return Request(weighted, names, editor, where, batch, passed_on, sampling, assignments)
 
@@ -181,7 +212,7 @@ def _followed(outcomes: Iterable[Outcome], jobs: Sequence[Job], writing: Writing
                 line |= {"path": str(job.result), "kept": outcome.kept}
                 paths.append(line["path"])
                 kept += outcome.kept
-                if sentences := job.notes(writing):
+                if sentences := [*job.notes(writing), *outcome.notes]:
                     line["notes"] = notes[line["photo"]] = sentences
             elif len(jobs) == 1:
                 raise error

@@ -2,17 +2,15 @@
 
 import inspect
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..editors import DEFAULT_EDITOR, EDITORS
-from ..editors.devices import memory_of, pick_device, pick_dtype
-from ..editors.plan import Plan, plan_of, remedies
-from ..editors.quantize import check_kind
-from ..editors.stable_diffusion import BOTH
 from ..errors import EditorError, UsageError, unknown_name
 from .terminal import in_options, say, say_json
+
+if TYPE_CHECKING:
+    from ..editors.plan import Plan
 
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Say what it will take of this machine's memory, and load nothing."
@@ -25,6 +23,13 @@ def say_plan(options: dict[str, Any], as_json: bool, *, batch: int = 4) -> None:
     Raises:
         EditorError: an editor that has no network to speak of, or whose configuration cannot be had.
     """
+    # Which load torch, and commands have this option that do without.
+    from ..editors import DEFAULT_EDITOR, EDITORS
+    from ..editors.devices import memory_of, pick_device, pick_dtype
+    from ..editors.plan import plan_of
+    from ..editors.quantize import check_kind
+    from ..editors.stable_diffusion import BOTH
+
     name = options.get("editor") or DEFAULT_EDITOR
     if name not in EDITORS:
         raise EditorError(unknown_name("editor", name, EDITORS))
@@ -50,7 +55,9 @@ def say_plan(options: dict[str, Any], as_json: bool, *, batch: int = 4) -> None:
         _print(report, plan)
 
 
-def _report(plan: Plan, model: str, checkpointing: bool, memory: int, device: str, known: set[str]) -> dict[str, Any]:
+def _report(plan: "Plan", model: str, checkpointing: bool, memory: int, device: str, known: set[str]) -> dict[str, Any]:
+    from ..editors.plan import remedies
+
     add, takes = remedies(plan, memory, checkpointing, known)
     return {
         "model": model,
@@ -75,7 +82,7 @@ def _report(plan: Plan, model: str, checkpointing: bool, memory: int, device: st
     }
 
 
-def _print(report: dict[str, Any], plan: Plan) -> None:
+def _print(report: dict[str, Any], plan: "Plan") -> None:
     height, width = report["pixels"]
     quantised = f", linear layers {plan.quantize}" if plan.quantize else ""
     say(f"{report['model']} at {width} x {height} px, {report['dtype']}{quantised}")

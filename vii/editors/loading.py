@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .. import strict
+from .. import light_imports, strict
 from ..errors import EditorError, UsageError, unknown_name
 from ..libraries import load_weights, may_download, quiet
 from ..text import printable
@@ -235,19 +235,22 @@ def read_parts(folder: Path, model: str, what: str) -> dict[str, Any]:
     Raises:
         EditorError: it is not complete.
     """
-    from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
-
+    unet, _, text_encoder, tokenizer = light_imports.classes(
+        "diffusers.models.unets.unet_2d_condition:UNet2DConditionModel",
+        "diffusers.models.autoencoders.autoencoder_kl:AutoencoderKL",  # as a rule
+        "transformers.models.clip.modeling_clip:CLIPTextModel",
+        "transformers.models.clip.tokenization_clip:CLIPTokenizer",
+    )
     with quiet(), loading(model, what):
         index = read_config(folder / "model_index.json")
         check_index(index)
         scheduler = class_of(index, "scheduler", "SchedulerMixin")
         return {
-            "unet": load_weights(UNet2DConditionModel, folder / "unet"),
+            "unet": load_weights(unet, folder / "unet"),
             "vae": load_weights(class_of(index, "vae", "ModelMixin"), folder / "vae"),
             "scheduler": scheduler.from_pretrained(folder / "scheduler", local_files_only=True),
-            "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
-            "text_encoder": load_weights(CLIPTextModel, folder / "text_encoder", dtype=torch.float32),
+            "tokenizer": tokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+            "text_encoder": load_weights(text_encoder, folder / "text_encoder", dtype=torch.float32),
         }
 
 

@@ -97,11 +97,13 @@ class Outcome:
         job: with what is known of its photo, where that was read.
         error: what is wrong; None for a result that is there.
         kept: whether it was there before, and nothing was done.
+        notes: what else to tell of it, a sentence each.
     """
 
     job: Job
     error: ViiError | None = None
     kept: bool = False
+    notes: Sequence[str] = ()
 
 
 def edited(jobs: Sequence[Job], plan: Plan[Any], writing: Writing, *, resume: bool = False) -> Iterator[Outcome]:

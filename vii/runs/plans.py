@@ -10,6 +10,7 @@ import numpy as np
 
 from ..color_plan import ColorApplication
 from ..edit import Edit
+from ..finish.steady import Steady
 from ..pictures import read_mask
 from ..settings import parse
 from .jobs import Plan, digest
@@ -36,6 +37,7 @@ class Request:
         options: arguments of `Application`, without settings of the editor.
         sampling: settings of the editor, by name.
         assignments: further ones as `NAME=VALUE`.
+        steady: for photos that are the frames of one clip, see `vii.finish.steady.Steady`; 0 for others.
     """
 
     edits: Sequence[tuple[Edit, float]]
@@ -46,9 +48,13 @@ class Request:
     options: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
     assignments: Sequence[str] = ()
+    steady: float = 0.0
 
-    def plan(self) -> tuple[Plan[Any], Sequence[str]]:
+    def plan(self, loaded: "Editor | None" = None) -> tuple[Plan[Any], Sequence[str]]:
         """Load what is needed, and check all that does not depend on a photo.
+
+        Args:
+            loaded: an editor to use instead of the one that `editor` names.
 
         Returns:
             the plan, and sentences to warn of.
@@ -58,6 +64,8 @@ class Request:
         """
         if self.editor is None:
             return self._with_colors(), ()
+        if loaded is not None:
+            return self._with_editor(loaded)
         from .. import editors  # which loads torch
 
         options = dict(self.editor)
@@ -89,7 +97,8 @@ class Request:
             return photo
 
         def edit(photos: Any) -> Any:
-            return application.many(photos, region, batch=self.batch)
+            steady = Steady(self.steady) if self.steady else None
+            return application.many(photos, region, batch=self.batch, steady=steady)
 
         record = application.record(torch.empty(3, 0, 0), region, names=self.names) | self._mask()
         return Plan(prepare, edit, to_array, record, application.settings), application.warnings

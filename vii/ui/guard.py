@@ -84,30 +84,30 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        answer = _Answer(send)
+        ours = _Answer(send)
         try:
             self._check_sender(scope, headers)
-            if self._shows_token(scope):
-                await _answer(send, 303, "", {"location": "/", "set-cookie": self._cookie()})
+            if self.shows_token(scope):
+                await answer(send, 303, "", {"location": "/", "set-cookie": self._cookie()})
                 return
-            self._check_token(headers)
-            self._check_path(scope["path"])
+            self.check_token(scope, headers)
+            self.check_path(scope["path"])
             if _is_form(headers):
                 length = self._length(headers)
                 with self.intake.room(length):
-                    await self.app(scope, unbroken(receive, length), answer)
+                    await self.app(scope, unbroken(receive, length), ours)
             else:
-                await self.app(scope, await self._checked_body(headers, receive), answer)
+                await self.app(scope, await self._checked_body(headers, receive), ours)
         except Refused as refused:
-            await _answer(send, refused.status, str(refused))
+            await answer(send, refused.status, str(refused))
         except BodyRefused as refused:
-            await _answer(send, 413 if refused.too_large else 403, str(refused))
+            await answer(send, 413 if refused.too_large else 403, str(refused))
         except NoRoom as refused:
-            await _answer(send, 413, f"refused: {refused}")
+            await answer(send, 413, f"refused: {refused}")
         except Exception as error:  # in what serves the page, by a request that the page does not send
             LOG.error("%s %s: %s", scope["method"], scope["path"][:100], in_brief(error))
-            if not answer.started:
-                await _answer(send, 500, "this request could not be handled")
+            if not ours.started:
+                await answer(send, 500, "this request could not be handled")
 
     def ticket(self) -> str:
         """A token that works once and soon, for a command line: those can be read by everybody on the machine."""
@@ -137,24 +137,27 @@ class Guard:
             return True
         return self.any_address and _is_address(match[1].strip("[]"))
 
-    def _shows_token(self, scope: Scope) -> bool:
+    def shows_token(self, scope: Scope) -> bool:
+        """Whether the address of the page holds the token, or a ticket, which then is spent."""
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if not self.token or scope["path"] != "/" or scope["method"] != "GET":
             return False
-        return self._tickets.pop(given, 0.0) > time.monotonic() or _same(given, self.token)
+        return self._tickets.pop(given, 0.0) > time.monotonic() or same(given, self.token)
 
-    def _check_token(self, headers: MutableMapping[str, str]) -> None:
+    def check_token(self, scope: Scope, headers: MutableMapping[str, str]) -> None:
+        """Raise `Refused` where a cookie should hold the token and does not."""
         if not self.token:
             return
         pairs = (part.strip().partition("=") for part in headers.get("cookie", "").split(";"))
-        if not any(name == self.cookie and _same(unquote(value), self.token) for name, _, value in pairs):
+        if not any(name == self.cookie and same(unquote(value), self.token) for name, _, value in pairs):
             raise Refused(401, "this page needs its token: open the address that 'vii ui' has printed, with ?token=...")
 
     def _cookie(self) -> str:
         value = "".join(c if c.isalnum() and c.isascii() else f"%{ord(c):02X}" for c in self.token)
         return f"{self.cookie}={value}; HttpOnly; SameSite=Strict; Path=/"
 
-    def _check_path(self, path: str) -> None:
+    def check_path(self, path: str) -> None:
+        """Raise `Refused` for what the page does not ask for."""
         if not PATHS.fullmatch(path):
             raise Refused(404, "no such page")
         if path.startswith(API + "file=") and not inside(path.removeprefix(API + "file="), self.folder):
@@ -197,14 +200,16 @@ def _is_form(headers: MutableMapping[str, str]) -> bool:
     return headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
 
 
-async def _answer(send: Send, status: int, text: str, headers: MutableMapping[str, str] | None = None) -> None:
+async def answer(send: Send, status: int, text: str, headers: MutableMapping[str, str] | None = None) -> None:
+    """Answer with a line of text."""
     told = {"content-type": "text/plain; charset=utf-8", **HEADERS, **(headers or {})}
     raw = [(key.encode(), value.encode("latin-1")) for key, value in told.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": text.encode()})
 
 
-def _same(given: str, token: str) -> bool:
+def same(given: str, token: str) -> bool:
+    """Whether this is the token, found out in a time that says nothing of it."""
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token.encode())
 
 

@@ -87,23 +87,27 @@ def make_app(studio: Studio, port: int, host: str = "127.0.0.1", token: str = ""
         css=STYLE,
         js=SCRIPT,
     )
-    hosts = ["*", socket.gethostname()] if host in WILDCARDS else [f"[{host}]" if ":" in host else host]
     intake = Intake(studio.folder, studio.jobs.files)
-    return Guard(app, folder=studio.folder, port=port, hosts=hosts, token=token, intake=intake)
+    return Guard(app, folder=studio.folder, port=port, hosts=hosts_of(host), token=token, intake=intake)
 
 
-def listen(host: str, port: int | None) -> socket.socket:
-    """A socket on this port, or on the first free one of `PORTS` where none was asked for.
+def hosts_of(host: str) -> list[str]:
+    """By which names a server may be called that is bound to this address; see `Guard`."""
+    return ["*", socket.gethostname()] if host in WILDCARDS else [f"[{host}]" if ":" in host else host]
+
+
+def listen(host: str, port: int | None, ports: range = PORTS) -> socket.socket:
+    """A socket on this port, or on the first free one of `ports` where none was asked for.
 
     Raises:
         OutputError: it is taken, or this machine has no such address.
     """
-    for number in PORTS if port is None else [port]:
+    for number in ports if port is None else [port]:
         try:
             return socket.create_server((host, number), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         except OSError as error:
             problem = error
-    tried = f"the ports {PORTS[0]} to {PORTS[-1]}" if port is None else f"port {port}"
+    tried = f"the ports {ports[0]} to {ports[-1]}" if port is None else f"port {port}"
     raise OutputError(f"{host}: cannot listen on {tried} ({problem.strerror}); choose another with --port")
 
 
@@ -180,23 +184,35 @@ def serve(
         if browser:
             url = address(host, number, guard.ticket() if token else "")
             threading.Timer(0.5, webbrowser.open, [url]).start()
-        import uvicorn
-
-        app: Any = guard
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False)
-        logging.getLogger("uvicorn.error").addFilter(_worth_telling)
-        server = uvicorn.Server(config)
-        # In a thread of its own it leaves signals to this one.
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="vii-serve", daemon=True)
-        thread.start()
         try:
-            while thread.is_alive():
-                thread.join(1.0)
+            with running(guard, bound) as wait:
+                wait()
         finally:
-            server.should_exit = True
             studio.jobs.close()
-            thread.join(5.0)
             tempfile.tempdir = None
+
+
+@contextmanager
+def running(app: Any, bound: socket.socket) -> Iterator[Callable[[], None]]:
+    """Serve an ASGI app on a socket while the block lasts; what it is given waits for the end of the server."""
+    import uvicorn
+
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False)
+    logging.getLogger("uvicorn.error").addFilter(_worth_telling)
+    server = uvicorn.Server(config)
+    # In a thread of its own it leaves signals to this one.
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="vii-serve", daemon=True)
+    thread.start()
+
+    def wait() -> None:
+        while thread.is_alive():
+            thread.join(1.0)
+
+    try:
+        yield wait
+    finally:
+        server.should_exit = True
+        thread.join(5.0)
 
 
 @contextmanager
