@@ -240,14 +240,12 @@ class Application:
         return held
 
     def _in_place(self, done: Done) -> HeldPhoto:
-        held = HeldPhoto(NOTHING, done.height * done.width, None, NOTHING)
+        pixels = done.height * done.width
         if self._steps.run is None or self.editor is None:
-            held.picture = NOTHING
-            return held
+            return HeldPhoto(NOTHING, pixels, None, NOTHING, picture=NOTHING)
         if done not in self._sizes:
             self._sizes[done] = self.editor.encode(torch.zeros(3, done.height, done.width)).noise_shape
-        held.size = self._sizes[done]
-        return held
+        return HeldPhoto(NOTHING, pixels, None, NOTHING, self._sizes[done])
 
     def _edit(self, group: Sequence[HeldPhoto]) -> None:
         """Give every photo of one working size its picture."""
