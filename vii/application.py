@@ -148,8 +148,7 @@ class Application:
             pictures in the photos' order; an empty one `(3, 0, 0)` for what is `Done`. Where `photos` fails, or one of
             them cannot be taken, those before it are given first.
 
-        Raises:
-            UsageError: see `__call__`.
+        Raises UsageError as `__call__` does.
         """
         if batch is not None and (type(batch) is not int or batch < 1):
             raise UsageError(f"batch must be a whole number of at least 1, got {batch!r}")
