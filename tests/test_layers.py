@@ -64,8 +64,10 @@ LAYERS = [
     {"inversion.loop"},
     {"inversion"},
     {"inversion.recipes", "demo"},
-    {"methods.method"},
-    {"methods.baselines", "methods.color_map", "methods.inversion"},
+    {"methods.method", "methods.grid", "methods.full_size", "methods.inpainting", "methods.masked_codes"},
+    {"methods.baselines", "methods.color_map", "methods.inversion", "methods.attention", "methods.describing"},
+    {"methods.published_codes", "methods.visual_prompting"},
+    {"methods.analogist"},
     {"methods"},
     {"rendering.sheets", "rendering.curve", "rendering.event_log"},
     {"runs.learning"},
@@ -168,7 +170,7 @@ def test_only_editors_know_which_editor_they_are():
     """Nothing outside vii/editors asks for an editor by name, imports its module or speaks of it to the user."""
     # A section of the report; an attribute of diffusers' pipelines; options of commands.
     others = {"doctor": {"embedded"}, "cli.doctor": {"embedded"}, "interop.prompt_embeds": {"controlnet"}}
-    others |= {"cli.common": {"controlnet"}, "sampling_options": {"controlnet"}}
+    others |= {"cli.common": {"controlnet"}, "cli.plan": {"controlnet"}, "sampling_options": {"controlnet"}}
     words = {"embedded", "toy"}  # of English too; these are looked for in quotes
     timed = {"evaluation.speed", "cli.bench"}  # against the UNet of that one
     for name, path in modules().items():

@@ -185,7 +185,7 @@ def test_the_command_line_tells_and_loads_nothing(tmp_path, monkeypatch):
     text, _ = run(*learn, "--set", "batch_size=1")
     assert "learning, batch of 1: 1." in text
     assert "learning fits" in text
-    assert "is not known" in run("doctor", "--editor", "toy", code=1)[1]
+    assert all("is not known" in run("doctor", "--editor", name, code=1)[1] for name in ("toy", "controlnet"))
     assert "did you mean 'klein'" in run("doctor", "--editor", "kleen", code=1)[1]
     monkeypatch.setattr("vii.cli.plan.memory_of", lambda device: 3 * GIB)
     small = run("doctor", "--editor", "klein", "--resolution", "512", "--device", "cpu", "--dtype", "bfloat16")[0]

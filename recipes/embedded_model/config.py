@@ -138,8 +138,8 @@ class Config:
     unet: Unet = Unet()
 
 
-def load(path: Path) -> Config:
-    """Read a configuration; what it leaves out keeps the defaults above.
+def load(path: Path, defaults: Any = Config()) -> Any:
+    """Read a configuration; what it leaves out keeps the defaults.
 
     Raises:
         RecipeError: it is not valid TOML, or names something unknown.
@@ -148,7 +148,7 @@ def load(path: Path) -> Config:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read ({error})") from None
-    return _fill(Config(), content, str(path))
+    return _fill(defaults, content, str(path))
 
 
 def _fill(defaults: Any, content: dict[str, Any], where: str) -> Any:

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -108,14 +109,29 @@ def make_pairs(photos: Path, folder: Path, config: Data, seed: int) -> Pairs:
     shards = range(config.crops // config.shard)
     paths = photo_paths(photos)
     todo = [index for index in shards if not _shard(folder, index).exists()]
-    if todo:
-        # Not forked: a child of a process that has used several threads of torch can hang.
-        with multiprocessing.get_context("spawn").Pool(config.workers, torch.set_num_threads, (1,)) as pool:
-            work = partial(_make_shard, paths=paths, folder=folder, config=config, seed=seed)
-            for done, _ in enumerate(pool.imap_unordered(work, todo), 1):
-                print(f"pairs: {done} of {len(todo)} shards", flush=True)
+    in_workers(partial(_make_shard, paths=paths, folder=folder, config=config, seed=seed), todo, config.workers)
     subjects = [_subject(paths[i % len(paths)]) for i in range(len(shards) * config.shard)]
     return _read([_shard(folder, index) for index in shards], subjects, config, seed)
+
+
+def in_workers(work: Callable[[int], None], shards: Sequence[int], workers: int) -> None:
+    """Make shards by number, in so many processes."""
+    if not shards:
+        return
+    # Not forked: a child of a process that has used several threads of torch can hang.
+    with multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
+        for done, _ in enumerate(pool.imap_unordered(work, shards), 1):
+            print(f"pairs: {done} of {len(shards)} shards", flush=True)
+
+
+def described(edits: Sequence[SyntheticEdit]) -> str:
+    """Edits as JSON; `read_edits` takes them back."""
+    return json.dumps([[(part.name, part.params) for part in edit.parts or (edit,)] for edit in edits])
+
+
+def read_edits(text: str) -> list[SyntheticEdit]:
+    """The inverse of `described`."""
+    return [compose(*(make(name, **params) for name, params in parts)) for parts in json.loads(text)]
 
 
 def _subject(path: Path) -> str:
@@ -136,19 +152,17 @@ def _make_shard(index: int, paths: list[Path], folder: Path, config: Data, seed:
         before.append(random_crop(open_photo(paths[i % len(paths)]), rng))
         edits += [sample(rng, config.compositions) for _ in range(config.edits)]
         after += [render(edit, before[-1]) for edit in edits[-config.edits :]]
-    described = json.dumps([[(part.name, part.params) for part in edit.parts or (edit,)] for edit in edits])
     with replacing(_shard(folder, index)) as path, path.open("wb") as file:
-        np.savez(file, before=np.stack(before), after=np.stack(after), edits=np.array(described))
+        np.savez(file, before=np.stack(before), after=np.stack(after), edits=np.array(described(edits)))
 
 
 def _read(shards: list[Path], subjects: list[str], config: Data, seed: int) -> Pairs:
-    before, after, edits = [], [], []
+    before, after, made = [], [], []
     for shard in shards:
         with np.load(shard) as content:
             before.append(content["before"])
             after.append(content["after"])
-            edits += json.loads(str(content["edits"]))
-    made = [compose(*(make(name, **params) for name, params in parts)) for parts in edits]
+            made += read_edits(str(content["edits"]))
     rng = np.random.default_rng((seed, len(made)))
     texts = [[edit.instruction(rng) for _ in range(config.phrasings)] for edit in made]
     return Pairs(np.concatenate(before), np.concatenate(after), config.edits, made, texts, subjects)

@@ -69,6 +69,15 @@ class Trainee:
             torch._foreach_lerp_(self.averaged, list(self.networks.parameters()), 1 - decay)
 
 
+def adamw(network: nn.Module, lr: float, weight_decay: float = 0.01) -> torch.optim.AdamW:
+    """AdamW, whose weight decay leaves biases and norms alone."""
+    groups = [
+        {"params": [weight for weight in network.parameters() if weight.ndim > 1], "weight_decay": weight_decay},
+        {"params": [weight for weight in network.parameters() if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98))
+
+
 @contextmanager
 def fast(device: torch.device) -> Iterator[None]:
     """bfloat16, and the attention whose backward is fastest: on a CPU plain matrices beat the fused kernel there."""

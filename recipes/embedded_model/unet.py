@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from .autoencoder import Components
 from .clip import text_states
 from .config import Config, Unet
 from .data import SIZE, Pairs, to_tensor
-from .loop import Trainee, fast, train
+from .loop import Trainee, adamw, fast, train
 
 VALIDATION = 576  # pairs at the end, left out of training
 PREDICTION = "v_prediction"
@@ -40,13 +41,16 @@ def scheduler() -> DDIMScheduler:
     )
 
 
-def build(latent_channels: int, text_width: int, settings: Unet) -> UNet2DConditionModel:
-    """An untrained stock UNet that sees the noisy latents and those of the photo."""
+def build(latent_channels: int, text_width: int, settings: Any, seen: int | None = None) -> UNet2DConditionModel:
+    """An untrained stock UNet that sees, besides the noisy latents, `seen` channels: by default those of the photo.
+
+    Its `channels`, `attention`, `layers` and `heads` are those of the settings.
+    """
     down = ["CrossAttnDownBlock2D" if reads else "DownBlock2D" for reads in settings.attention]
     up = ["CrossAttnUpBlock2D" if reads else "UpBlock2D" for reads in reversed(settings.attention)]
     unet = UNet2DConditionModel(
         sample_size=SIZE // 8,
-        in_channels=2 * latent_channels,
+        in_channels=latent_channels + (latent_channels if seen is None else seen),
         out_channels=latent_channels,
         block_out_channels=settings.channels,
         layers_per_block=settings.layers,
@@ -155,11 +159,7 @@ def train_unet(data: Latents, config: Config, folder: Path) -> UNet2DConditionMo
     settings, device = config.unet, torch.device(config.device)
     torch.manual_seed(config.seed)
     unet = build(data.after.shape[1], data.texts.shape[2], settings).to(device, memory_format=torch.channels_last)
-    matrices = [weight for weight in unet.parameters() if weight.ndim > 1]
-    vectors = [weight for weight in unet.parameters() if weight.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98))
-    trainee = Trainee(unet, optimizer, average=settings.average)
+    trainee = Trainee(unet, adamw(unet, settings.lr), average=settings.average)
     alpha_bar = scheduler().alphas_cumprod.to(device)
     compiled = torch.compile(unet) if settings.compile else unet
     known = len(data) - VALIDATION

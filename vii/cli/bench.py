@@ -38,7 +38,7 @@ FEW_EDITS, FEW_PHOTOS, PHOTOS, SEEDS = 2, 2, 10, 3
 @click.option(
     "--recipe", "recipes", multiple=True, metavar="NAME|FILE|FOLDER", help="Repeatable. [default: visii, default]"
 )
-@click.option("--method", "methods", multiple=True, metavar="NAME", help="See 'vii methods'; repeatable.")
+@click.option("--method", "methods", multiple=True, metavar="NAME[=MODEL]", help="See 'vii methods'; repeatable.")
 @click.option("--edit", "names", multiple=True, metavar="NAME", help="Only this edit; repeatable.")
 @click.option("--edits", "edits_file", metavar="FILE", help="Edits of your own instead of the shipped ones (TOML).")
 @click.option("--photos", "folder", metavar="FOLDER", help="Photos instead of the shipped ones.")

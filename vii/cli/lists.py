@@ -37,8 +37,9 @@ def methods(as_json: bool) -> None:
     lines = []
     for name, row in METHODS.items():
         needs = {"pairs": row.pairs, "words (--text)": "text" in row.needs, "an editor": "editor" in row.needs}
+        needs["weights (--model)"] = "model" in row.needs
         told = ", ".join(need for need, needed in needs.items() if needed) or "nothing"
-        lines.append(f"{name:<12} {row.description}\n{'':<12} needs: {told}")
+        lines.append(f"{name:<16} {row.description}\n{'':<16} needs: {told}")
     tell(as_json, table, "\n".join(lines))
 
 

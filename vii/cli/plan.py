@@ -10,6 +10,7 @@ from ..editors import DEFAULT_EDITOR, EDITORS
 from ..editors.devices import memory_of, pick_device, pick_dtype
 from ..editors.plan import Plan, plan_of, remedies
 from ..editors.quantize import check_kind
+from ..editors.stable_diffusion import BOTH
 from ..errors import EditorError, UsageError, unknown_name
 from .terminal import in_options, say, say_json
 
@@ -28,8 +29,8 @@ def say_plan(options: dict[str, Any], as_json: bool, *, batch: int = 4) -> None:
     if name not in EDITORS:
         raise EditorError(unknown_name("editor", name, EDITORS))
     model = options.get("model") or EDITORS[name].options.get("model")
-    if not model or options.get("controlnet"):
-        raise UsageError(f"of the editor '{name}' it is not known; `editor=klein` and others with one network tell it")
+    if not model or BOTH in EDITORS[name].model:
+        raise UsageError(f"what the editor '{name}' takes is not known; it is told of editors with one network")
     device, quantize = pick_device(options.get("device")), options.get("quantize")
     check_kind(quantize)
     takes = inspect.signature(EDITORS[name].builder()).parameters

@@ -29,6 +29,8 @@ from .terminal import STARTED, say, say_json, warn
 @click.option("--pair", "more", nargs=2, multiple=True, metavar="BEFORE AFTER", help="One more example; repeatable.")
 @click.option("--recipe", metavar="NAME|FILE", help="How to learn, for methods that learn by a recipe.")
 @click.option("--text", metavar="WORDS", help="Words that say the edit, or that are added to it.")
+@click.option("--vlm", metavar="ID|FOLDER", help="A vision-language model that finds the words, for 'analogist'.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the method; repeatable.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of all noise.")
 @overwrite_option
 @editor_options
@@ -42,6 +44,8 @@ def transfer(
     more: Sequence[tuple[str, str]],
     recipe: str | None,
     text: str | None,
+    vlm: str | None,
+    settings: Sequence[str],
     seed: int,
     overwrite: bool,
     as_json: bool,
@@ -59,6 +63,7 @@ def transfer(
     outputs.reads(*pictures.paths, before, after, *(path for pair in more for path in pair))
     jobs = jobs_for(pictures, output, kind, outputs)
     writing = writing_of(jobs, options)
+    options |= {"vlm": vlm, "settings": settings or None}
     _refuse_options(method, entry, {"recipe": recipe, "text": text, **options})
     pairs = [Pair.open(*pair) for pair in [(before, after), *more]]
     warn_of_no_pairs(pairs)
@@ -97,13 +102,18 @@ def transfer(
 
 
 def _refuse_options(method: str, entry: MethodEntry, options: dict[str, Any]) -> None:
-    """Say of an option that this method would not read that it does not take it, and of words that are missing."""
-    known = {*entry.needs, *entry.takes} | (set(options) - {"recipe", "text"} if "editor" in entry.needs else set())
+    """Say of an option that this method would not read that it does not take it, and of words or weights missing."""
+    own = {"recipe", "text", "vlm", "settings"}
+    known = {*entry.needs, *entry.takes} | (set(options) - own if "editor" in entry.needs else set())
     for name, value in options.items():
         if value is not None and name not in known:
-            raise UsageError(f"--{name}: the method '{method}' does not take it; see 'vii methods'")
+            raise UsageError(
+                f"--{'set' if name == 'settings' else name}: the method '{method}' does not take it; see 'vii methods'"
+            )
     if "text" in entry.needs and not options["text"]:
         raise UsageError(f"the method '{method}' needs words; say the edit with --text")
+    if "model" in entry.needs and not options["model"]:
+        raise UsageError(f"the method '{method}' needs weights; name a folder or a hub id with --model")
 
 
 def _given(entry: MethodEntry, recipe: str | None, text: str | None, options: dict[str, Any]) -> dict[str, Any]:
@@ -111,4 +121,4 @@ def _given(entry: MethodEntry, recipe: str | None, text: str | None, options: di
     given: dict[str, Any] = {"text": text, "recipe": load_recipe(recipe) if recipe else None}
     if "editor" in entry.needs:
         return given | {"editor": load_editor(options)}
-    return given | {name: value for name, value in options.items() if name in entry.takes}
+    return given | {name: value for name, value in options.items() if name in entry.needs + entry.takes}

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..errors import UsageError
 from ..images import Pair
 from ..inversion import InversionSettings
 from ..inversion.recipes import KNOWN_WORDS, load_recipe
-from ..methods import Learned, MethodEntry, find_method, load_method, prepare
+from ..methods import Learned, MethodEntry, Transfer, find_method, load_method, prepare
 from ..methods.inversion import AppliedEdit
 
 # What `vii bench` always has beside the recipes -> what tables call it.
@@ -78,7 +79,8 @@ class Method:
         if self.recipe and self.recipe.init_text == KNOWN_WORDS:
             options["recipe"] = replace(self.recipe, init_text=words)
         options |= {name: value for name, value in (("editor", editor), ("text", words)) if name in self.entry.needs}
-        return prepare(load_method(self.method, **options), pairs, seed=seed)
+        build = _with_weights if options and {*options} == {"model"} else load_method
+        return prepare(build(self.method, **options), pairs, seed=seed)
 
     def shown(self, editor: Editor, learned: Learned) -> Learned:
         """What it applies of what was prepared: all of it, or the tokens alone, which are not looked at on the way."""
@@ -94,6 +96,8 @@ class Method:
     def learning(self, words: str = "") -> dict[str, Any]:
         """All that what it learns depends on, besides those."""
         plain = {name: asdict(value) if name == "recipe" else value for name, value in self.options.items()}
+        if "model" in plain:
+            plain["files"] = _state_of(self.options["model"])
         edit = {"edit": hashlib.sha256(to_bytes(self.edit)).hexdigest()} if self.edit else {}
         return {"method": self.method, **plain, "words": words if self.needs_words else None, **edit}
 
@@ -113,7 +117,7 @@ def methods_for(
     Args:
         recipes: names, paths of recipe files, and folders, which stand for the recipe files in them, sorted by name.
         baselines: keys of `BASELINES`; what looks at the pairs is shown as many as the last row.
-        methods: names in `vii.methods`.
+        methods: names in `vii.methods`, or `NAME=MODEL` for one that loads weights of its own.
         edit: name of an edit and the edit.
         pairs: numbers of pairs to learn from.
         known_words: whether the edits have words, for recipes that start from them.
@@ -124,7 +128,14 @@ def methods_for(
     """
     found = [Method(BASELINES[name], name, pairs=max(pairs) if find_method(name).pairs else 1) for name in baselines]
     found += [Method(edit[0], edit=edit[1])] if edit else []
-    named: list[tuple[str, str, dict[str, Any]]] = [(name, name, {}) for name in methods]
+    named: list[tuple[str, str, dict[str, Any]]] = []
+    for text in methods:
+        name, _, model = text.partition("=")
+        if "model" in (needs := find_method(name).needs) and not model:
+            raise UsageError(f"method {name}: it needs weights; say {name}=MODEL, with a folder or a hub id")
+        if model and "model" not in needs + find_method(name).takes:
+            raise UsageError(f"method {name}: it loads no weights of its own; got {text}")
+        named.append((name, name, {"model": model} if model else {}))
     for recipe in [file for text in recipes for file in _files(text)]:
         options = {"recipe": load_recipe(recipe, known_words=known_words)}
         named.append((Path(recipe).stem if recipe.endswith(".toml") else recipe, "inversion", options))
@@ -132,13 +143,25 @@ def methods_for(
         for n in pairs if find_method(method).pairs else (1,):
             label = f"{name}, {n} pairs" if n > 1 else name
             if label in [row.name for row in found]:
-                kind = "recipe" if options else "method"
+                kind = "recipe" if "recipe" in options else "method"
                 raise UsageError(f"{kind} {name}: something called '{label}' is compared already; rename the file")
             found.append(Method(label, method, options, n))
     last = found[-1]
     if tokens and last.recipe and last.recipe.finish != "none":
         found.insert(-1, replace(last, name=TOKENS, finished=False))
     return found
+
+
+@lru_cache(maxsize=2)
+def _with_weights(method: str, model: str) -> Transfer:
+    """A method on weights of its own, read once for all edits."""
+    return load_method(method, model=model)
+
+
+def _state_of(model: str) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a folder's files, so that scores of weights that were trained on are not used again."""
+    found = sorted(path for path in Path(model).rglob("*") if path.is_file())
+    return [(str(path.relative_to(model)), path.stat().st_size, path.stat().st_mtime_ns) for path in found]
 
 
 def _files(recipe: str) -> list[str]:

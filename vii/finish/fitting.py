@@ -144,9 +144,10 @@ def _fit_sharpness(samples: Samples, color: Fitted) -> Fitted:
     one = min((fit_color(samples, [Terms(1, radii=(r,))]) for r in RADII), key=lambda fitted: fitted.error)
     (radius,) = one.transform.terms.radii
     near = tuple(r for r in RADII if radius / 2 <= r <= radius * 2)
-    plain = color.transform.terms
-    stiff = dict.fromkeys((Terms(0), Terms(1), Terms(2), plain))
-    return fit_color(samples, [plain, *(replace(terms, radii=radii) for terms in stiff for radii in ((radius,), near))])
+    # Curves of each channel beside what is around a pixel fit one photo's colours, and throw another's about.
+    stiff = (Terms(0), Terms(1), Terms(2), *(Terms(1, (axis,), 33) for axis in ("luma 601", "luma 709")))
+    around = [replace(terms, radii=radii) for terms in stiff for radii in ((radius,), near)]
+    return fit_color(samples, [color.transform.terms, *around])
 
 
 def _fit_place(samples: Samples, color: Fitted) -> Fitted:

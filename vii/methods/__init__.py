@@ -39,9 +39,10 @@ class MethodEntry:
             `package.module:name` of one, which is then imported only when the method is loaded.
         description: one sentence.
         needs: keywords without which it cannot be built: `editor`, an editor of `vii.editors`; `text`, words that say
-            the edit.
-        takes: keywords that may be left out: `recipe`, how to learn (`InversionSettings`); `text`; and of a method that
-            loads weights of its own `model`, `revision`, `device` and `dtype`, which mean what they do for an editor.
+            the edit; `model`, weights of its own.
+        takes: keywords that may be left out: `recipe`, how to learn (`InversionSettings`); `text`; `vlm`, a
+            vision-language model that finds the text; `settings`, texts `NAME=VALUE`; and of a method that loads
+            weights of its own `model`, `revision`, `device` and `dtype`, which mean what they do for an editor.
         pairs: whether it looks at the pairs.
         learns: whether it learns from them first, so that `build` gives a `Learner`.
     """
@@ -85,6 +86,18 @@ OWN: Mapping[str, MethodEntry] = {
     "pixel-delta": MethodEntry("vii.methods.baselines:pixel_delta_method", "adds the difference of the pair"),
     "color-map": MethodEntry(
         "vii.methods.color_map:ColorMap", "fits a map of colours to the pairs, without an editor", learns=True
+    ),
+    "analogist": MethodEntry(
+        "vii.methods.analogist:load_analogist",
+        "has a frozen inpainting model fill the fourth cell of a grid, its attention imitating the pair (Analogist)",
+        needs=("model",),
+        takes=("text", "vlm", "settings", "revision", "device", "dtype"),
+    ),
+    "visual-prompting": MethodEntry(
+        "vii.methods.visual_prompting:load_visual_prompting",
+        "has a masked autoencoder fill the fourth cell of a grid in one pass (visual prompting, MAE-VQGAN)",
+        needs=("model",),
+        takes=("settings", "device"),
     ),
     "no-edit": MethodEntry("vii.methods.baselines:no_edit_method", "leaves the photo as it is", pairs=False),
 }

@@ -92,13 +92,15 @@ def conditioning(edit: Edit, clip: Any, text: str = "") -> list[Any]:
             "export EDIT --format comfyui -o NAME.safetensors' to models/embeddings, and embedding:NAME in a prompt"
         )
     encoded, _ = _encode(edit, clip, edit.init_text)
-    learned = edit.instruction(Instruction(encoded[0][0][0].float(), (edit.start, edit.start)))
+    rows, pooled = encoded[0][0][0].float(), encoded[0][1].get("pooled_output")
+    start = Instruction(rows, (edit.start, edit.start), pooled=None if pooled is None else pooled[0])
+    learned = edit.instruction(start)
     if text:
         words, read = _encode(edit, clip, text)
         learned = learned.joined(Instruction(words[0][0][0].float(), _words(clip, read)))
     # The pooled vector beside the rows, which SD 1.x ignores, is that of the starting text unless it was learned.
-    pooled = {"pooled_output": edit.pooled[None]} if len(edit.arrays()["pooled"]) else {}
-    return [[learned.rows[None].to(encoded[0][0]), options | pooled] for _, options in encoded]
+    beside = {} if learned.pooled is None else {"pooled_output": learned.pooled[None].to(encoded[0][0])}
+    return [[learned.rows[None].to(encoded[0][0]), options | beside] for _, options in encoded]
 
 
 def _encode(edit: Edit, clip: Any, text: str) -> tuple[list[Any], Any]:

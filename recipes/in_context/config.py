@@ -1,0 +1,139 @@
+"""What training a small in-context model is made of: one TOML file, a section a stage."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Groups of photos under one edit, made ahead of training.
+
+    Attributes:
+        edits: random edits, each rendered on several photos.
+        photos: a group.
+        cell: pixels a side of a picture on the canvas; edits are drawn at 128 pixels and scaled down.
+        phrasings: ways of asking for each edit that training draws from.
+        compositions: share of the edits that have two or three steps.
+        shard: groups made by one worker at a time; what an interruption can cost.
+        workers: processes.
+    """
+
+    edits: int = 8_000
+    photos: int = 4
+    cell: int = 64
+    phrasings: int = 4
+    compositions: float = 0.2
+    shard: int = 250
+    workers: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Inpainting:
+    """The inpainting UNet behind Analogist.
+
+    Attributes:
+        channels: a level; 16x16, 8x8 and 4x4 latents for a canvas of 128 pixels.
+        attention: whether a level attends, to itself and to the text.
+        layers: residual blocks a level.
+        heads: of attention.
+        samples: training samples in all. A finished run goes on where it stopped when this grows.
+        batch: samples a step.
+        lr: peak learning rate.
+        average: decay of the average of the weights that is kept as the result.
+        no_text: share of samples without words.
+        single: share of samples that are one photo with a random box to fill; the others are grids.
+        any_cell: share of the grids in which another cell than the answer's is to be filled.
+        known_weight: of errors where nothing is to be filled, against 1 where something is.
+        high_noise: timesteps are `1000 (1 - u ** high_noise)`; above 1 prefers noisy ones, where an edit is decided.
+        pixel_weight: channels count by what their errors are worth in pixels, to this power; 0 for all alike.
+    """
+
+    channels: tuple[int, ...] = (64, 96, 112)
+    attention: tuple[bool, ...] = (True, True, False)
+    layers: int = 1
+    heads: int = 4
+    samples: int = 400_000
+    batch: int = 32
+    lr: float = 1.5e-3
+    average: float = 0.999
+    no_text: float = 0.3
+    single: float = 0.1
+    any_cell: float = 0.1
+    known_weight: float = 0.05
+    high_noise: float = 4.0
+    pixel_weight: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Codes:
+    """The VQ model behind visual prompting.
+
+    Attributes:
+        channels: a level; each but the last halves the picture.
+        codes: in the codebook.
+        width: of a code.
+        pictures: trained on, in all.
+        batch: pictures a step.
+        lr: peak learning rate.
+        average: decay of the average of the weights that is kept as the result.
+        commitment: weight of the distance of latents from their codes, and of codes from their latents.
+        revive_every: steps after which codes that nothing uses are moved to where latents are.
+    """
+
+    channels: tuple[int, ...] = (32, 48, 64, 96)
+    codes: int = 512
+    width: int = 32
+    pictures: int = 100_000
+    batch: int = 8
+    lr: float = 1e-3
+    average: float = 0.998
+    commitment: float = 0.25
+    revive_every: int = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompting:
+    """The masked autoencoder behind visual prompting.
+
+    Attributes:
+        width, layers, heads: of the encoder.
+        decoder_width, decoder_layers, decoder_heads: of the decoder.
+        samples: canvases in all.
+        batch: canvases a step.
+        lr: peak learning rate.
+        average: decay of the average of the weights that is kept as the result.
+        crop: the smallest share of a canvas's area that a random crop keeps.
+        answers: share of the steps that mask the answer's cell, as at use, of whole canvases; the others mask
+            three patches in four at random, as in the paper.
+    """
+
+    width: int = 160
+    layers: int = 6
+    heads: int = 4
+    decoder_width: int = 128
+    decoder_layers: int = 4
+    decoder_heads: int = 4
+    samples: int = 400_000
+    batch: int = 32
+    lr: float = 1e-3
+    average: float = 0.999
+    crop: float = 0.2
+    answers: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A training run.
+
+    Attributes:
+        seed: of everything random.
+        device: where the networks are trained.
+        checkpoint_seconds: how often a stage saves what it needs to go on after it is killed.
+    """
+
+    seed: int = 0
+    device: str = "cpu"
+    checkpoint_seconds: float = 120.0
+    data: Data = Data()
+    inpainting: Inpainting = Inpainting()
+    codes: Codes = Codes()
+    prompting: Prompting = Prompting()

@@ -1,0 +1,213 @@
+"""The recipe that trains the small in-context models, in miniature: what is drawn, interrupted and resumed."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from published import MaskedAutoencoder, Vqgan
+
+import vii
+from recipes.embedded_model.autoencoder import PATCH
+from recipes.embedded_model.config import load
+from recipes.embedded_model.data import to_tensor
+from recipes.in_context import __main__ as recipe
+from recipes.in_context import convert, inpainting, prompting
+from recipes.in_context.config import Codes, Config, Data, Inpainting, Prompting
+from recipes.in_context.data import make_groups, two_of
+from vii.editors.loading import EMBEDDED_MODEL, read_parts
+from vii.methods import load_method
+from vii.methods.grid import Grid
+
+TINY = Config(
+    data=Data(edits=12, shard=6, photos=3, cell=32),
+    inpainting=Inpainting(channels=(16, 32), attention=(True, True), heads=2, samples=24, batch=8),
+    codes=Codes(channels=(16, 16, 32), codes=20, width=8, pictures=8, batch=2, revive_every=2),
+    prompting=Prompting(width=16, layers=1, decoder_width=16, decoder_layers=1, samples=16, batch=4),
+)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        rough = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))
+        rough.resize((200, 160), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _small_validation(monkeypatch):
+    monkeypatch.setattr(inpainting, "VALIDATION", 4)
+    monkeypatch.setattr(prompting, "VALIDATION", 4)
+
+
+@pytest.fixture(scope="module")
+def groups(photos, tmp_path_factory):
+    return make_groups(photos, tmp_path_factory.mktemp("groups"), TINY.data, seed=0)
+
+
+@pytest.fixture(scope="module")
+def canvases(groups):
+    return inpainting.encode(groups, read_parts(EMBEDDED_MODEL, "embedded", "model")["vae"])
+
+
+def test_groups_show_one_edit_on_several_photos(groups):
+    assert groups.before.shape == groups.after.shape == (12, 3, 32, 32, 3)
+    assert len(groups) == len(groups.texts) == 12
+    for index in (0, 7):
+        whole = to_tensor(groups.photo[index])
+        truth = vii.images.resize(groups.edit[index].apply(whole), 32, 32)
+        assert (truth - to_tensor(groups.after[index, 0])).abs().mean() < 0.05
+        assert len({picture.tobytes() for picture in groups.before[index]}) == 3
+
+
+def test_an_interrupted_rendering_gives_the_same_groups(photos, groups, tmp_path):
+    make_groups(photos, tmp_path, dataclasses.replace(TINY.data, edits=6), seed=0)
+    first = (tmp_path / "groups-0000.npz").stat().st_mtime_ns
+    again = make_groups(photos, tmp_path, TINY.data, seed=0)
+    assert (tmp_path / "groups-0000.npz").stat().st_mtime_ns == first
+    np.testing.assert_array_equal(again.after, groups.after)
+    assert again.edit == groups.edit
+
+
+def test_example_and_photo_are_never_the_same():
+    drawn = two_of(4, 4000, torch.Generator().manual_seed(0))
+    assert (drawn[:, 0] != drawn[:, 1]).all()
+    assert {tuple(row) for row in drawn.tolist()} == {(a, b) for a in range(4) for b in range(4) if a != b}
+
+
+def test_latents_of_a_grid_are_those_of_its_canvas(groups, canvases):
+    """What is trained on is what the method gives the model: a canvas of four cells without a border."""
+    vae = read_parts(EMBEDDED_MODEL, "embedded", "model")["vae"]
+    clean = inpainting.grids(canvases, torch.tensor([5]), torch.tensor([[2, 0]]))
+    before, after = (to_tensor(array[5]) for array in (groups.before, groups.after))
+    canvas = Grid(32).draw([vii.Pair(before[2], after[2])], before[0], after[0])
+    with torch.no_grad():
+        expected = vae.encode(canvas[None] * 2 - 1).latents * vae.config.scaling_factor
+        gray = vae.encode(torch.zeros(1, 3, 8, 8)).latents * vae.config.scaling_factor
+    torch.testing.assert_close(clean, expected, atol=0.02, rtol=0)
+    torch.testing.assert_close(canvases.blank, gray.flatten(), atol=1e-4, rtol=0)
+
+
+def test_batches_are_drawn_as_configured(canvases):
+    settings = Inpainting(batch=2000, no_text=0.3, single=0.2, any_cell=0.25, high_noise=1.5)
+    batch = inpainting.draw(canvases, settings, 8, torch.Generator().manual_seed(0))
+    side = canvases.before.shape[-1]
+    answers = torch.zeros(1, 2 * side, 2 * side)
+    answers[:, side:, side:] = 1
+    is_answer = (batch.mask == answers).flatten(1).all(1)
+    singles = (batch.clean[:, None] == canvases.photo.float()[None, :8]).flatten(2).all(2).any(1)
+    assert float(singles.float().mean()) == pytest.approx(0.2, abs=0.03)
+    assert float(is_answer[~singles].float().mean()) == pytest.approx(0.75 + 0.25 / 4, abs=0.03)
+    silent = torch.tensor([not text for text in batch.texts])
+    assert silent[singles].all()
+    assert float(silent[~singles].float().mean()) == pytest.approx(0.3, abs=0.03)
+    areas = batch.mask.mean((1, 2, 3))
+    assert (areas[~singles] == 0.25).all()
+    assert 0.05 < areas[singles].min() < areas[singles].max() <= 0.5625
+    assert float((batch.t > 500).float().mean()) == pytest.approx(0.5 ** (1 / 1.5), abs=0.04)
+
+
+def test_the_unet_sees_nothing_of_what_it_is_to_fill(canvases):
+    batch = inpainting.draw(canvases, Inpainting(batch=6), 8, torch.Generator().manual_seed(1))
+    read = inpainting.inputs(batch, torch.zeros(1000), canvases.blank)  # no signal in the noisy latents
+    channels = canvases.before.shape[2]
+    changed = dataclasses.replace(batch, clean=torch.where(batch.mask > 0, batch.clean + 1, batch.clean))
+    assert torch.equal(inpainting.inputs(changed, torch.zeros(1000), canvases.blank), read)
+    assert torch.equal(read[:, channels : channels + 1], batch.mask)
+    seen = read[:, channels + 1 :]
+    torch.testing.assert_close(seen * (1 - batch.mask), batch.clean * (1 - batch.mask))
+    torch.testing.assert_close(seen * batch.mask, canvases.blank.view(1, -1, 1, 1) * batch.mask)
+
+
+def test_the_encoder_is_read_off_exactly():
+    vae = read_parts(EMBEDDED_MODEL, "embedded", "model")["vae"]
+    picture = torch.rand(2, 3, 2 * PATCH, PATCH)
+    with torch.no_grad():
+        expected = vae.encode(picture * 2 - 1).latents
+    torch.testing.assert_close(inpainting.components_of(vae).encode(picture), expected, atol=1e-3, rtol=0)
+
+
+def test_a_run_makes_a_model_that_the_method_loads_and_is_not_repeated(photos, tmp_path, capsys):
+    recipe.analogist(TINY, photos, tmp_path)
+    assert "unseen groups" in capsys.readouterr().out
+    first = (tmp_path / "analogist/unet/diffusion_pytorch_model.safetensors").read_bytes()
+    method = load_method("analogist", model=str(tmp_path / "analogist"), device="cpu", settings=["last_block=2"])
+    assert (method.resolution, method.settings.border, method.settings.num_inference_steps) == (64, 0, 1)
+    photo = vii.load_image(photos / "a.png")
+    made = method([vii.Pair(photo, 1 - photo)], photo)
+    assert made.shape == photo.shape
+    recipe.analogist(TINY, photos, tmp_path)
+    assert (tmp_path / "analogist/unet/diffusion_pytorch_model.safetensors").read_bytes() == first
+    assert "steps/s" not in capsys.readouterr().out
+
+
+def test_the_configuration_of_the_repository_is_the_default():
+    assert load(recipe.HERE / "cpu.toml", Config()) == Config()
+
+
+# Visual prompting
+
+
+def test_canvases_are_those_that_the_method_draws(groups):
+    drawn = prompting.canvas(groups, 3, 1, 2)
+    before, after = (to_tensor(array[3]) for array in (groups.before, groups.after))
+    expected = Grid.within(64, gap=2).draw([vii.Pair(before[1], after[1])], before[2], after[2])
+    assert torch.equal(drawn, expected)
+    whole = prompting.draw(groups, 6, 8, 1.0, torch.Generator().manual_seed(0))
+    known = {
+        prompting.canvas(groups, g, e, p).numpy().tobytes()
+        for g in range(8)
+        for e in range(3)
+        for p in range(3)
+        if e != p
+    }
+    assert {one.numpy().tobytes() for one in whole} <= known
+    crops = prompting.draw(groups, 40, 8, 0.2, torch.Generator().manual_seed(0))
+    assert crops.shape == (40, 3, 64, 64)
+    assert len({one.numpy().tobytes() for one in crops} & known) < 4
+
+
+def test_codes_that_nothing_uses_are_moved_to_where_latents_are(groups):
+    torch.manual_seed(0)
+    vq = prompting.build_codes(TINY.codes)
+    pictures = prompting.draw(groups, 4, 8, 1.0, torch.Generator().manual_seed(0))
+    before = vq.quantize.embedding.weight.detach().clone()
+    used = prompting.encode_codes(vq, pictures).unique()
+    prompting.revive(vq, pictures, torch.Generator().manual_seed(0))
+    moved = (vq.quantize.embedding.weight != before).any(1)
+    assert int(moved.sum()) == 5  # a quarter
+    assert not moved[used].any()
+    with torch.no_grad():
+        latents = vq.encode(pictures * 2 - 1).latents.permute(0, 2, 3, 1).flatten(0, 2)
+    assert torch.cdist(vq.quantize.embedding.weight.detach()[moved], latents).amin(1).max() < 1e-3
+
+
+def test_a_run_makes_a_prompting_model_that_the_method_loads(photos, tmp_path, capsys):
+    recipe.visual_prompting(TINY, photos, tmp_path)
+    told = capsys.readouterr().out
+    assert "codes" in told
+    assert "unseen answers" in told
+    method = load_method("visual-prompting", model=str(tmp_path / "visual-prompting"), device="cpu")
+    assert (method.parts.side, method.parts.patch) == (64, 4)
+    photo = vii.load_image(photos / "b.png")
+    assert method([vii.Pair(photo, 1 - photo)], photo).shape == photo.shape
+    recipe.visual_prompting(TINY, photos, tmp_path)
+    assert "steps/s" not in capsys.readouterr().out
+
+
+def test_the_authors_checkpoints_are_converted(tmp_path):
+    torch.manual_seed(0)
+    mae, vqgan = tmp_path / "mae.pth", tmp_path / "vqgan.ckpt"
+    torch.save({"model": MaskedAutoencoder().state_dict()}, mae)
+    torch.save({"state_dict": Vqgan().state_dict()}, vqgan)
+    arguments = [str(mae), str(vqgan), "-o", str(tmp_path / "model"), "--heads", "4", "--decoder-heads", "4"]
+    done = CliRunner().invoke(convert.main, arguments)
+    assert done.exit_code == 0, done.output
+    assert load_method("visual-prompting", model=str(tmp_path / "model"), device="cpu").parts.side == 64
+    failed = CliRunner().invoke(convert.main, [str(vqgan), str(mae), "-o", str(tmp_path / "other")])
+    assert failed.exit_code == 1
+    assert "no checkpoint of visual prompting's masked autoencoder" in failed.stderr

@@ -1,0 +1,121 @@
+"""Visual prompting: 49 patches of 196 are masked and made in one pass, and nothing else is touched."""
+
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import picture
+from published import MaskedAutoencoder, Vqgan
+
+import vii
+from vii.cli import main
+from vii.errors import UsageError
+from vii.methods import load_method
+from vii.methods.masked_codes import code_loss, decode_codes, masking
+from vii.methods.published_codes import save_published
+from vii.methods.visual_prompting import PromptingSettings, load_visual_prompting
+
+PAIR, PHOTO = vii.Pair(picture(1), 1 - picture(1)), picture(2, 60, 40)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Of the published size, 224 pixels in patches of 16, but for its widths."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("prompting")
+    vq = Vqgan()
+    with torch.no_grad():  # else every code decodes to nearly the same
+        vq.decoder.conv_out.weight.mul_(20)
+    save_published(MaskedAutoencoder(224).state_dict(), vq.state_dict(), path, heads=4, decoder_heads=4)
+    return path
+
+
+@pytest.fixture(scope="module")
+def method(folder):
+    return load_visual_prompting(model=str(folder), device="cpu", size="cell")
+
+
+def test_147_patches_are_seen_and_49_masked(method):
+    hidden = method.hidden(method.grid(1))
+    rows, columns = torch.arange(14).view(-1, 1), torch.arange(14)
+    assert torch.equal(hidden, (rows >= 7) & (columns >= 7))
+    with masking(method.parts.mae, int(hidden.sum())):
+        _, mask = method.parts.mae(picture(3, 224, 224)[None], noise=hidden.flatten()[None].float())
+    assert int(mask.sum()) == 49
+    assert torch.equal(mask[0].view(14, 14).bool(), hidden)
+    assert method.parts.mae.config.mask_ratio == 0.75  # as in training, afterwards
+
+
+@pytest.mark.parametrize("count", range(1, 196, 13))
+def test_any_number_of_patches_can_be_masked(method, count):
+    with masking(method.parts.mae, count):
+        assert int(method.parts.mae(picture(3, 224, 224)[None])[1].sum()) == count
+
+
+def test_the_answer_is_the_decoded_argmax_of_one_pass_and_the_rest_is_untouched(method):
+    grid = method.grid(1)
+    drawn = grid.draw([PAIR], PHOTO)
+    canvas = method.canvas([PAIR], PHOTO)
+    with torch.no_grad(), masking(method.parts.mae, 49):
+        logits, _ = method.parts.mae(drawn[None], noise=method.hidden(grid).flatten()[None].float())
+        expected = decode_codes(method.parts.vq, logits.argmax(-1))[0]
+    assert torch.equal(canvas[:, 112:, 112:], expected[:, 112:, 112:])
+    assert torch.equal(canvas[:, :112], drawn[:, :112])
+    assert torch.equal(canvas[:, :, :112], drawn[:, :, :112])
+    assert torch.equal(method([PAIR], PHOTO, seed=1), canvas[:, 113:, 113:])
+
+
+def test_the_answer_cell_is_not_looked_at(method):
+    grid = method.grid(1)
+    one, other = (grid.draw([PAIR], PHOTO, answer)[None] for answer in (picture(5), picture(6)))
+    noise = method.hidden(grid).flatten()[None].float()
+    with torch.no_grad(), masking(method.parts.mae, 49):
+        assert torch.equal(method.parts.mae(one, noise=noise)[0], method.parts.mae(other, noise=noise)[0])
+
+
+def test_three_rows_flips_and_sizes(method, folder):
+    two = method([PAIR, vii.Pair(picture(3), picture(4))], PHOTO)
+    assert two.shape == (3, 74, 74)
+    whole = load_visual_prompting(model=str(folder), device="cpu")([PAIR], PHOTO)
+    assert whole.shape == PHOTO.shape
+    flipped = load_visual_prompting(model=str(folder), device="cpu", settings=["flips=true"], size="cell")
+    made = []
+    for axes in ((), (2,), (1,)):
+        pair = vii.Pair(PAIR.before.flip(axes), PAIR.after.flip(axes))
+        made.append(method([pair], PHOTO.flip(axes)).flip(axes))
+    torch.testing.assert_close(flipped([PAIR], PHOTO), torch.stack(made).mean(0))
+    black = load_visual_prompting(model=str(folder), device="cpu", settings=["background=0"])
+    assert not black.canvas([PAIR], PHOTO)[:, 111:113, :112].any()
+
+
+def test_the_loss_is_the_mean_cross_entropy_of_masked_patches():
+    logits = torch.randn(2, 5, 7, dtype=torch.float64)
+    codes = torch.randint(7, (2, 5))
+    mask = torch.tensor([[1.0, 0, 1, 0, 0], [0, 0, 0, 1, 1]], dtype=torch.float64)
+    terms = [
+        -float(logits[b, n].exp()[codes[b, n]].log() - logits[b, n].exp().sum().log())
+        for b in range(2)
+        for n in range(5)
+        if mask[b, n]
+    ]
+    assert float(code_loss(logits, codes, mask)) == pytest.approx(sum(terms) / 4)
+
+
+def test_the_command_and_what_it_refuses(folder, tmp_path):
+    paths = [tmp_path / name for name in ("before.png", "after.png", "photo.png")]
+    for image, path in zip((PAIR.before, PAIR.after, PHOTO), paths, strict=True):
+        vii.save_image(image, path)
+    common = ["transfer", *map(str, paths), "-o", str(tmp_path / "out.png"), "--method", "visual-prompting"]
+    done = CliRunner().invoke(main, [*common, "--model", str(folder)])
+    assert done.exit_code == 0, done.output
+    for extra, message in (
+        ([], "needs weights; name a folder or a hub id with --model"),
+        (["--model", str(tmp_path)], "expected a folder with mae/ and vq/"),
+        (["--model", str(folder), "--text", "red"], "--text: the method 'visual-prompting' does not take it"),
+        (["--model", str(folder), "--set", "flips=maybe"], "flips must be of type bool"),
+    ):
+        failed = CliRunner().invoke(main, [*common, "--overwrite", *extra])
+        assert (failed.exit_code, len(failed.stderr.strip().splitlines())) == (1, 1)
+        assert message in failed.stderr
+    with pytest.raises(UsageError, match="at least one"):
+        load_method("visual-prompting", model=str(folder), device="cpu")([], PHOTO)
+    assert PromptingSettings().background == 1

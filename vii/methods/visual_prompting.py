@@ -1,0 +1,104 @@
+"""Visual prompting by inpainting (Bar et al. 2022, arXiv 2209.00647): a masked autoencoder fills the fourth cell.
+
+One pass, no sampling and no words. What tasks it does depends on the figures that it was trained on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..editors.devices import pick_device
+from ..errors import UsageError
+from ..images import Pair
+from ..settings import check, override, parse, setting
+from .full_size import at_full_size
+from .grid import FLIPS, Grid, over_flips
+from .masked_codes import PromptingParts, decode_codes, masking, read_prompting
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptingSettings:
+    """How the canvas is put together.
+
+    Attributes:
+        background: of the lines between cells: 1 is white, as in the authors' evaluation, 0 black, as in their demo.
+        swapped: pairs in columns instead of rows.
+        flips: the mean of the answers to mirrored canvases; for edits that do not depend on the place.
+    """
+
+    background: float = setting(1.0, least=0, most=1)
+    swapped: bool = False
+    flips: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        check(self)
+
+
+@dataclass(frozen=True, eq=False)
+class VisualPrompting:
+    """See the module; `load_visual_prompting` reads files.
+
+    Attributes:
+        parts: the model.
+        settings: how.
+        size: "photo" for results of the photo's size, see `at_full_size`, or "cell" for what was made.
+    """
+
+    parts: PromptingParts
+    settings: PromptingSettings = PromptingSettings()
+    size: str = "photo"
+
+    def grid(self, examples: int) -> Grid:
+        """Of 224 pixels: cells of 111 two pixels apart or, with two pairs, of 74 one pixel apart."""
+        background, swapped = self.settings.background, self.settings.swapped
+        gap = 2 if examples == 1 else 1
+        return Grid.within(self.parts.side, examples, gap=gap, background=background, swapped=swapped)
+
+    def hidden(self, grid: Grid) -> Tensor:
+        """`(h, w)` of bool: the patches that are masked, which are those with a part of the answer."""
+        return F.max_pool2d(grid.mask()[None], self.parts.patch)[0, 0] > 0
+
+    @torch.no_grad()
+    def canvas(self, pairs: Sequence[Pair], photo: Tensor) -> Tensor:
+        """The whole canvas `(3, s, s)` in [0, 1], with the masked patches made and the others as they were."""
+        grid = self.grid(len(pairs))
+        drawn = grid.draw(pairs, photo.cpu())[None].to(self.parts.device)
+        hidden = self.hidden(grid).to(drawn.device)
+        with masking(self.parts.mae, int(hidden.sum())):
+            logits, _ = self.parts.mae(drawn, noise=hidden.flatten()[None].float())
+        made = decode_codes(self.parts.vq, logits.argmax(-1))  # codes of what was seen are the model's too
+        made = F.interpolate(made, drawn.shape[-2:], mode="bilinear")
+        pixels = hidden.repeat_interleave(self.parts.patch, 0).repeat_interleave(self.parts.patch, 1)
+        return torch.where(pixels, made, drawn)[0].cpu()
+
+    def __call__(self, pairs: Sequence[Pair], photo: Tensor, *, seed: int = 0) -> Tensor:
+        """See `Transfer`; the seed changes nothing."""
+        if not pairs:
+            raise UsageError("expected at least one before/after pair")
+        grid = self.grid(len(pairs))
+        flips = FLIPS if self.settings.flips else FLIPS[:1]
+        made = over_flips(lambda pairs, photo: grid.cut(self.canvas(pairs, photo)), pairs, photo, flips)
+        return at_full_size(photo, made) if self.size == "photo" else made
+
+
+def load_visual_prompting(
+    *, model: str, device: str | None = None, settings: Sequence[str] = (), size: str = "photo"
+) -> VisualPrompting:
+    """Visual prompting on a model from files.
+
+    Args:
+        model: folder, see `read_prompting`.
+        device: "cuda", "mps" or "cpu"; by default the first of these there is.
+        settings: `NAME=VALUE` of `PromptingSettings`.
+        size: see `VisualPrompting`.
+
+    Raises:
+        EditorError: the model cannot be read.
+        UsageError: an unknown device, or settings that cannot be.
+    """
+    chosen = override(PromptingSettings(), **parse(PromptingSettings(), settings))
+    return VisualPrompting(read_prompting(model, pick_device(device)), chosen, size)
