@@ -149,8 +149,7 @@ class Application:
         Yields:
             pictures in the photos' order, `(3, 0, 0)` for what is `Done`; those before a failure are given first.
 
-        Raises:
-            UsageError: see `__call__`.
+        Raises UsageError as `__call__` does.
         """
         if batch is not None and (type(batch) is not int or batch < 1):
             raise UsageError(f"batch must be a whole number of at least 1, got {batch!r}")
@@ -242,14 +241,12 @@ class Application:
         return held
 
     def _in_place(self, done: Done) -> HeldPhoto:
-        held = HeldPhoto(NOTHING, done.height * done.width, None, NOTHING)
+        pixels = done.height * done.width
         if self._steps.run is None or self.editor is None:
-            held.picture = NOTHING
-            return held
+            return HeldPhoto(NOTHING, pixels, None, NOTHING, picture=NOTHING)
         if done not in self._sizes:
             self._sizes[done] = self.editor.encode(torch.zeros(3, done.height, done.width)).noise_shape
-        held.size = self._sizes[done]
-        return held
+        return HeldPhoto(NOTHING, pixels, None, NOTHING, self._sizes[done])
 
     def _edit(self, group: Sequence[HeldPhoto], steady: Steady | None) -> None:
         """Give every photo of one working size its picture."""

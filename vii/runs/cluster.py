@@ -115,7 +115,7 @@ class Cluster:
         actors = self.actors or max(1, int(room))
         if actors > max(1, int(room)):
             raise UsageError(
-                f"actors: the cluster has room for {int(room)} of {self.cpus:g} CPUs and {gpus:g} GPUs each"
+                f"`actors`: the cluster has room for {int(room)} of {self.cpus:g} CPUs and {gpus:g} GPUs each"
             )
         return gpus, actors
 
