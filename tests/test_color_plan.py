@@ -1,5 +1,6 @@
 """Colour transforms on pictures as files hold them: any depth, masks, no torch, no more memory than the result."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from test_arrangement import DARK, DETAIL, SWAP
 
 import vii
 from vii.color_plan import ColorApplication, needs_editor
+from vii.edit_file import to_bytes
 from vii.errors import UsageError
 from vii.finish import Finish
 from vii.pictures import read_picture, write_picture
@@ -80,6 +82,7 @@ def test_its_record_names_no_editor():
         "name": "d",
         "weight": 0.5,
         "sha256": EDIT.sha256(),
+        "file_sha256": hashlib.sha256(to_bytes(EDIT)).hexdigest(),
         "consists_of": "colours, no editor needed",
     }
     assert (made["editor"], made["settings"], made["size"]) == ("", {}, [53, 37])

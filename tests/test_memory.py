@@ -135,7 +135,7 @@ def test_the_plan_of_a_folder_is_its_models(tmp_path):
 def test_sizes_of_the_real_models():
     """The true configurations, by the figures that their makers give (billions of parameters)."""
     billions = {
-        "timbrooks/instruct-pix2pix": (0.86, 0.12),
+        "timbrooks/instruct-pix2pix": (0.86, 0.123),
         "diffusers/sdxl-instructpix2pix-768": (2.57, 0.82),
         "black-forest-labs/FLUX.2-klein-base-4B": (3.88, 4.02),
         "black-forest-labs/FLUX.2-klein-base-9B": (9.08, 8.19),
@@ -187,7 +187,7 @@ def test_the_command_line_tells_and_loads_nothing(tmp_path, monkeypatch):
     assert "learning fits" in text
     assert all("is not known" in run("doctor", "--editor", name, code=1)[1] for name in ("toy", "controlnet"))
     assert "did you mean 'klein'" in run("doctor", "--editor", "kleen", code=1)[1]
-    monkeypatch.setattr("vii.cli.plan.memory_of", lambda device: 3 * GIB)
+    monkeypatch.setattr("vii.editors.devices.memory_of", lambda device: 3 * GIB)
     small = run("doctor", "--editor", "klein", "--resolution", "512", "--device", "cpu", "--dtype", "bfloat16")[0]
     assert "learning does not fit; --set batch_size=1 --quantize nf4 is not enough either" in small
     assert not list(tmp_path.iterdir())

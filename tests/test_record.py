@@ -100,7 +100,7 @@ def test_show_reads_back_what_apply_did(tmp_path, toy, toy_edit, toy_file, photo
 
 def test_every_option_that_changes_a_result_is_recorded(tmp_path, toy_file, photo_file):
     out = tmp_path / "out.png"
-    vii.save_image(picture(1, 60, 80), tmp_path / "mask.png")
+    vii.save_image(picture(1, 60, 80)[:1].expand(3, -1, -1), tmp_path / "mask.png")
     options = ["--mask", tmp_path / "mask.png", "--finish", "none", "--text", "red", "--join-text"]
     run("apply", toy_file, photo_file, "-o", out, *options)
     made = made_by(out)

@@ -223,7 +223,7 @@ def test_schedulers_of_cosxl(editors):
     edited = {}
     for name in ("model", "euler", "dpmsolver++"):
         edited[name] = vii.apply(
-            editors["cosxl"], None, picture(3), text=TEXT, num_inference_steps=4, scheduler=name, **BARE
+            editors["cosxl"], None, picture(3), text=TEXT, scheduler=name, **BARE | {"num_inference_steps": 4}
         )
     assert torch.equal(edited["model"], edited["euler"])
     assert (edited["model"] - edited["dpmsolver++"]).abs().max() > 1e-3

@@ -1,5 +1,7 @@
 """The libraries underneath, made to load what they are given or to fail: quietly, from this machine, and no code."""
 
+import logging
+import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,6 +26,13 @@ def downloads(allowed: bool) -> Iterator[None]:
 def may_download() -> bool:
     """Whether models may be downloaded here and now; see `downloads`."""
     return _DOWNLOADS.get()
+
+
+def quiet_imports() -> None:
+    """For commands, before the libraries are imported: what they say then, of optional packages, helps nobody there."""
+    for name in ("bitsandbytes", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 
 
 @contextmanager

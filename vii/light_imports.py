@@ -56,8 +56,8 @@ GIVEN: Mapping[str, Mapping[str, Any]] = {
 # Of packages whose modules need what the package itself runs, those that do not.
 ALONE = {"torch._dynamo": ("_trace_wrapped_higher_order_op",)}
 ABSENT = {
-    "diffusers": ("transformers",),
-    "transformers": ("scipy", "torch_distributed", "torch_flex_attn", "torchvision"),
+    "diffusers": ("transformers", "bitsandbytes", "torchao", "gguf"),
+    "transformers": ("bitsandbytes", "scipy", "torch_distributed", "torch_flex_attn", "torchao", "torchvision"),
 }
 # A module that is asked for as if it were a name of its package, which would then run.
 NAMED = ("transformers.initialization",)

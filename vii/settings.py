@@ -123,7 +123,7 @@ def check(settings: typing.Any) -> None:
         _check_value(field.name, value, wanted)
         least, most = field.metadata.get("least", -MAX_NUMBER), field.metadata.get("most", MAX_NUMBER)
         if isinstance(value, int | float) and not least <= value <= most:
-            raise UsageError(f"{field.name} must be from {least:g} to {most:g}, got {value}")
+            raise UsageError(f"{field.name} must be from {least:.10g} to {most:.10g}, got {value}")
 
 
 def check_seed(seed: object) -> int:

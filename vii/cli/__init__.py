@@ -3,10 +3,12 @@
 import click
 
 from ..cores import share_cores
+from ..libraries import quiet_imports
 from .group import Commands
 
 # Before any command imports torch.
 share_cores()
+quiet_imports()
 
 # name -> where it is, and the first sentence of its help; held by a test.
 COMMANDS = {

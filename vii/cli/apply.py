@@ -192,7 +192,8 @@ def _request(
         every = [edit for edit, _ in weighted]
         sampled = [edit for edit in every if edit.needs_editor or passed_on["finish"] == "none"] or every
         check_together(sampled)
-        light_imports.begin()
+        if not options.get("quantize"):  # whose packages the light way leaves out
+            light_imports.begin()
         editor = editor_of(sampled[0] if sampled else None, options)
     return Request(weighted, names, editor, where, batch, passed_on, sampling, assignments)
 

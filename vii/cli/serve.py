@@ -32,7 +32,8 @@ def serve(port: int | None, host: str, token_file: Path | None, no_token: bool, 
     from ..ui.server import token_for
 
     check_installed()
-    light_imports.begin()
+    if not options.get("quantize"):  # whose packages the light way leaves out
+        light_imports.begin()
     click.get_current_context().find_root().command.at_once = True  # type: ignore[attr-defined]
     token = token_for(host, file=token_file, off=no_token)
     run(lambda: load_editor(options), host=host, port=port, token=token, limit=queue, tell=say)

@@ -37,7 +37,7 @@ HDR = {16: "PQ", 18: "HLG"}
 
 def is_clip(path: str | Path) -> bool:
     """Whether a file is a clip by its name."""
-    return Path(path).suffix.lower() in READ
+    return path.suffix.lower() in READ
 
 
 def check_output(path: str | Path) -> None:

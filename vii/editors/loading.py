@@ -285,7 +285,7 @@ def loading(model: str, what: str) -> Iterator[None]:
     """Turn whatever the loading libraries raise into one sentence about the model."""
     try:
         yield
-    except (OSError, KeyError, AttributeError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise EditorError(f"{model}: not a complete {what} ({_reason(error)})") from None
 
 

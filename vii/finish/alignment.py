@@ -45,7 +45,8 @@ def align(before: Array, after: Array) -> tuple[Array, Mask, float]:
                 return after, np.ones((height, width), bool), 0.0
             if np.abs(step).max() * max(h, w) < 0.01:
                 break
-        gain = 1 - _error(first, second, motion) / max(_error(first, second, still), 1e-9)
+        unmoved = _error(first, second, still)
+        gain = (unmoved - _error(first, second, motion)) / max(unmoved, 1e-9)
         if share == 1:
             break
     corners = np.array([(1, y, x) for y in (-1, 1) for x in (-1, 1)]) / (1, 2, 2)
