@@ -35,7 +35,7 @@ COVER = 0x400
 HDR = {16: "PQ", 18: "HLG"}
 
 
-def is_clip(path: str | Path) -> bool:
+def is_clip(path: Path) -> bool:
     """Whether a file is a clip by its name."""
     return path.suffix.lower() in READ
 
