@@ -195,8 +195,8 @@ def test_what_is_no_clip_is_refused(clip, tmp_path):
         sound.mux([*stream.encode(samples), *stream.encode(None)])
     with pytest.raises(ImageError, match="no pictures"):
         look_at(broken)
-    assert is_clip("A.MP4")
-    assert not is_clip("a.png")
+    assert is_clip(Path("A.MP4"))
+    assert not is_clip(Path("a.png"))
     with pytest.raises(UsageError, match="ends in"):
         check_output("a.avi")
 
