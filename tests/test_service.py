@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -210,6 +211,9 @@ def test_the_command_passes_on_masks_words_and_errors(address, worker, photo_fil
     assert len(refused.output.splitlines()) == 1
     wrong = command(photo_file, "--text", "x", "-o", tmp_path / "x.png", "--server", address.replace("?token=", "?"))
     assert "token" in wrong.output
+    ended = time.monotonic() + 10
+    while worker.here and time.monotonic() < ended:  # a request ends after its answer has gone
+        time.sleep(0.01)
     assert worker.here == 0
 
 

@@ -12,8 +12,6 @@ from .log import LOG, in_brief
 from .studio import Studio
 
 TITLE = "vii: edit images by example"
-# Pictures that are looked at, and questions that are answered, at once.
-MAX_THREADS = 8
 STYLE, SCRIPT = ((Path(__file__).parent / "templates" / name).read_text("utf-8") for name in ("page.css", "page.js"))
 
 
@@ -53,6 +51,5 @@ def build(studio: Studio) -> gr.Blocks:
                 library = LibraryPage(studio)
         apply.wire()
         library.wire(blocks, tabs, page, apply.picked, learn.wire())
-    blocks.max_threads = MAX_THREADS
-    blocks.create_limiter()
+    blocks.queue(default_concurrency_limit=8, max_size=256, api_open=False)
     return blocks

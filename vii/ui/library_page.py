@@ -34,7 +34,7 @@ class LibraryPage:
             self.keep = gr.Button("Keep it", elem_id="keep")
         self.done = live("library-status")
         self.imports = gr.File(label="Import edit files", file_count="multiple", height=170, elem_id="import")
-        self.shown, self.searched, self.dropped = gr.State([]), gr.State(""), gr.State(None)
+        self.shown, self.dropped = gr.State([]), gr.State(None)
 
     def wire(self, blocks: gr.Blocks, tabs: gr.Tabs, page: gr.Tab, picked: gr.Dropdown, saved: Any) -> None:
         """Connect what is done to what it does.
@@ -46,11 +46,10 @@ class LibraryPage:
         listing: dict[str, Any] = {
             "fn": self.listed,
             "inputs": [self.search, self.chosen],
-            "outputs": {self.gallery, self.chosen, self.count, self.shown, self.searched, picked},
+            "outputs": {self.gallery, self.chosen, self.count, self.shown, picked},
             **PRIVATE,
         }
-        # Answers may come in another order than what was asked: one to words of before is followed by one to today's.
-        for event in (blocks.load, self.search.change, page.select, saved.then, self.searched.change):
+        for event in (blocks.load, self.search.change, page.select, saved.then):
             event(**listing)
         self.gallery.select(self.select, self.shown, self.chosen, **PRIVATE)
         self.chosen.change(
@@ -79,7 +78,6 @@ class LibraryPage:
             self.chosen: gr.Dropdown(names, value=current if current in names else None),
             self.count: fragments.say(told),
             self.shown: names,
-            self.searched: words,
             self.picked: gr.Dropdown(names_for(self.studio.editor_name)),
         }
 
