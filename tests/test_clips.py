@@ -253,3 +253,17 @@ def test_the_command_edits_one_clip_and_refuses_what_makes_no_sense(clip, gamma,
     folder = tmp_path / "results"
     assert run(clip, "-o", folder, "--json").exit_code == 0
     assert told(folder / "clip.mp4")[:2] == told(clip)[:2]
+
+
+def test_the_command_edits_a_clip_with_an_editor_and_a_missing_one_is_no_edit(toy_edit, clip, tmp_path):
+    vii.save_edit(toy_edit, tmp_path / "bands.safetensors")
+
+    def run(name):
+        command = ["apply", tmp_path / "bands.safetensors", name, "-o", tmp_path / "out.mp4", "--steady", 0.5]
+        return CliRunner().invoke(main, list(map(str, command)))
+
+    made = run(clip)
+    assert made.exit_code == 0, made.output
+    assert len(read(tmp_path / "out.mp4")) == len(read(clip))
+    missing = run(tmp_path / "missing.mp4")
+    assert (missing.exit_code, "no such file" in missing.output) == (1, True)

@@ -12,6 +12,7 @@ import click
 
 from .. import light_imports
 from ..arrangement import FINISHES, SIZES
+from ..clips import is_clip
 from ..color_plan import needs_editor
 from ..edit import Edit
 from ..edit_file import load_edit
@@ -143,7 +144,8 @@ def apply(
     if has_clips(found):
         if server or engine is not in_this_process:
             raise UsageError("a clip is edited here, frame after frame; leave out --server and --engine")
-        clip = clip_output(found, output, options | {"resume": resume, "recursive": recursive}, outputs)
+        options |= {"resume": resume, "recursive": recursive}
+        clip = clip_output(found, output, options, outputs)
         request = replace(_request(edits, where, batch, options), steady=STEADY if steady is None else steady)
         plan, sentences = request.plan()
         for sentence in sentences:
@@ -276,7 +278,7 @@ def _named_edit(text: str) -> tuple[Path, str | None] | None:
     name, weight = text.rsplit(":", 1) if ":" in text else (text, None)
     if name.lower().endswith(".cube"):
         raise UsageError(f"{text}: a look-up table becomes an edit by 'vii import {name} -o EDIT.safetensors'")
-    if os.path.exists(text) or written_as_path(name) or name.lower().endswith(SUFFIXES):
+    if os.path.exists(text) or written_as_path(name) or name.lower().endswith(SUFFIXES) or is_clip(Path(name)):
         return None
     return find_edit(name), weight
 
