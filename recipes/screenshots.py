@@ -43,7 +43,7 @@ def main(out: str = "recipes/screenshots", *sizes: str) -> None:
                     page = context.new_page()
                     page.set_default_timeout(PATIENCE)
                     # The page lists the library once it is complete; what is pressed before that is lost.
-                    with page.expect_response(lambda response: "queue/join" in response.url):
+                    with page.expect_response(lambda response: "run/predict" in response.url):
                         page.goto(address)
                     for key, act in (("learn", learn), ("apply", apply), ("library", library_page)):
                         started = time.perf_counter()

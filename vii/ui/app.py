@@ -12,6 +12,8 @@ from .log import LOG, in_brief
 from .studio import Studio
 
 TITLE = "vii: edit images by example"
+# Pictures that are looked at, and questions that are answered, at once.
+MAX_THREADS = 8
 STYLE, SCRIPT = ((Path(__file__).parent / "templates" / name).read_text("utf-8") for name in ("page.css", "page.js"))
 
 
@@ -51,5 +53,6 @@ def build(studio: Studio) -> gr.Blocks:
                 library = LibraryPage(studio)
         apply.wire()
         library.wire(blocks, tabs, page, apply.picked, learn.wire())
-    blocks.queue(default_concurrency_limit=8, max_size=256, api_open=False)
+    blocks.max_threads = MAX_THREADS
+    blocks.create_limiter()
     return blocks

@@ -26,7 +26,7 @@ TICKET = 120.0
 # Of the one minor version that pyproject.toml names: a test holds every route that it has against this.
 PATHS = re.compile(
     r"/(theme\.css|config/?|robots\.txt|favicon\.ico|manifest\.json|pwa_icon(/.*)?|(assets|static|svelte)/.+)?"
-    r"|/gradio_api/(upload|upload_progress|queue/(join|data)|run/predict/?|heartbeat/\w+|cancel|reset/?|startup-events"
+    r"|/gradio_api/(upload|upload_progress|run/predict/?|heartbeat/\w+|cancel|reset/?|startup-events"
     r"|component_server/?|app_id/?|login_check/?|token/?|user/?|theme\.css|file=.+)"
 )
 HEADERS = {

@@ -43,14 +43,9 @@ class LibraryPage:
         one; `picked` is the field of the page Apply in which edits are picked.
         """
         self.tabs, self.picked = tabs, picked
-        listing: dict[str, Any] = {
-            "fn": self.listed,
-            "inputs": [self.search, self.chosen],
-            "outputs": {self.gallery, self.chosen, self.count, self.shown, picked},
-            **PRIVATE,
-        }
+        searched, listing = [self.search, self.chosen], {self.gallery, self.chosen, self.count, self.shown, picked}
         for event in (blocks.load, self.search.change, page.select, saved.then):
-            event(**listing)
+            event(self.listed, searched, listing, **PRIVATE)
         self.gallery.select(self.select, self.shown, self.chosen, **PRIVATE)
         self.chosen.change(
             self.show, self.chosen, {self.facts, self.actions, self.sure, self.share, self.use}, **PRIVATE
@@ -60,10 +55,11 @@ class LibraryPage:
             lambda values: {self.dropped: values, self.imports: None}, self.imports, {self.dropped, self.imports},
             **PRIVATE,
         )  # fmt: skip
-        taken.then(self.added, self.dropped, self.done, **PRIVATE).then(**listing)
+        # What was done is said with the list, not before it: a list that came later could be that of words of before.
+        taken.then(self.added, [self.dropped, *searched], {self.done, *listing}, **PRIVATE)
         self.drop.click(lambda: gr.Row(visible=True), None, self.sure, **PRIVATE)
         self.keep.click(lambda: gr.Row(visible=False), None, self.sure, **PRIVATE)
-        self.really.click(self.removed, self.chosen, self.done, **PRIVATE).then(**listing)
+        self.really.click(self.removed, searched, {self.done, *listing}, **PRIVATE)
         self.use.click(self.used, [self.chosen, picked], {tabs, picked, self.done}, **PRIVATE)
 
     def listed(self, words: str, current: str | None = None) -> dict[Any, Any]:
@@ -111,24 +107,25 @@ class LibraryPage:
         """Pick the edit whose picture was pressed."""
         return names[event.index] if isinstance(event.index, int) and event.index < len(names) else gr.skip()
 
-    def added(self, values: Any) -> Any:
+    def added(self, values: Any, words: str, current: str | None) -> dict[Any, Any]:
         """Import the files that were dropped."""
         if not values:
-            return gr.skip()
+            return {self.done: gr.skip()}
         try:
             names, refused = import_files(paths_of(values, self.studio), self.studio.folder)
         except ViiError as problem:
-            return error(problem, self.studio)
+            return {self.done: error(problem, self.studio)}
         told = fragments.say(f"Imported: {', '.join(names)}.", "good") if names else ""
-        return told + "".join(fragments.say(line, "error") for line in refused)
+        told += "".join(fragments.say(line, "error") for line in refused)
+        return {self.done: told, **self.listed(words, current)}
 
-    def removed(self, name: str | None) -> str:
+    def removed(self, words: str, name: str | None) -> dict[Any, Any]:
         """Delete an edit."""
         try:
             remove(name or "")
         except ViiError as problem:
-            return error(problem, self.studio)
-        return fragments.say(f"'{name}' was removed.", "good")
+            return {self.done: error(problem, self.studio)}
+        return {self.done: fragments.say(f"'{name}' was removed.", "good"), **self.listed(words)}
 
     def used(self, name: str | None, already: list[str] | None) -> dict[Any, Any]:
         """Go to the page Apply with this edit picked."""

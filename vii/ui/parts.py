@@ -16,7 +16,9 @@ from .uploads import plain, uploaded
 # Seconds between two questions how a job is doing.
 POLL = 0.7
 GONE = "This job is no longer known; start it again."
-PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+# Without gradio's queue: its stream of answers closes when none is due, and loses those of what is pressed just then.
+# Nothing here takes long: what does is a job.
+PRIVATE = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
 
 
 def picture(label: str, key: str) -> gr.Image:
