@@ -5,7 +5,9 @@ import os
 import signal
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ import torch
 from torch import Tensor
 
 import vii
+from vii.clip import load_clip
 from vii.edit import stored
 from vii.edit_file import to_bytes
 from vii.editors.fingerprint import fingerprint
@@ -42,6 +45,13 @@ def picture(seed: int, height: int = 64, width: int = 64) -> Tensor:
     return torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")[0].clamp(0, 1)
 
 
+def saved(folder: Path, **images: Tensor) -> list[Path]:
+    """Pictures on disk, `NAME.png` each."""
+    for name, image in images.items():
+        vii.save_image(image, folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in images]
+
+
 def bomb_png(side: int = 60_000) -> bytes:
     """A PNG of a hundred bytes whose header claims `side` x `side` pixels."""
 
@@ -52,57 +62,94 @@ def bomb_png(side: int = 60_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def tiny_pipeline(prediction_type: str = "epsilon", scheduler: str = "EulerAncestralDiscreteScheduler", seed: int = 0):
-    """InstructPix2Pix in the shape of Stable Diffusion 1.x, randomly initialised: AutoencoderKL, CLIP of 77 rows."""
-    import diffusers
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+SAMPLERS = {
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler_ancestral": "EulerAncestralDiscreteScheduler",
+    "dpmsolver++": "DPMSolverMultistepScheduler",
+}
+# Of pipelines of Stable Diffusion.
+UNCHECKED = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
-    torch.manual_seed(seed)
-    tokenizer = CLIPTokenizer.from_pretrained(EMBEDDED_MODEL / "tokenizer", model_max_length=77)
-    unet = diffusers.UNet2DConditionModel(
+
+def assembled(kind: str, **parts: Any) -> Any:
+    """A pipeline of diffusers, its modules as for use, that shows no progress."""
+    import diffusers
+
+    for part in parts.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()
+    pipeline = getattr(diffusers, kind)(**parts)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def clip_tokenizer(length: int = 77) -> Any:
+    """The embedded model's words, for so many rows."""
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer.from_pretrained(EMBEDDED_MODEL / "tokenizer", model_max_length=length)
+
+
+def clip_text(tokenizer: Any, width: int, layers: int = 2, heads: int = 4, **options: Any) -> Any:
+    """The configuration of a CLIP text encoder."""
+    from transformers import CLIPTextConfig
+
+    size = {"hidden_size": width, "intermediate_size": 2 * width}
+    size |= {"num_hidden_layers": layers, "num_attention_heads": heads}
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    return CLIPTextConfig(vocab_size=len(tokenizer), **size, **special, **options)
+
+
+def tiny_vae(width: int, kind: str = "AutoencoderKL", **options: Any) -> Any:
+    """An autoencoder of two levels, with latents of four channels at half the size."""
+    import diffusers
+
+    return getattr(diffusers, kind)(
+        block_out_channels=(width, 2 * width),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=width // 2,
+        **options,
+    )
+
+
+def tiny_unet(down: Sequence[str], up: Sequence[str], **options: Any) -> Any:
+    """A UNet of two levels, for latents of four channels and those of a photo."""
+    import diffusers
+
+    return diffusers.UNet2DConditionModel(
         sample_size=16,
         in_channels=8,
         out_channels=4,
         block_out_channels=(32, 64),
         layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=32,
-        attention_head_dim=4,
+        down_block_types=down,
+        up_block_types=up,
         norm_num_groups=8,
+        **options,
     )
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=(16, 32),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=8,
-        scaling_factor=0.18215,
-    )
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=77,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
-    return diffusers.StableDiffusionInstructPix2PixPipeline(
-        vae=vae.eval(),
-        text_encoder=text_encoder.eval(),
+
+
+def tiny_pipeline(prediction_type: str = "epsilon", scheduler: str = "EulerAncestralDiscreteScheduler", seed: int = 0):
+    """InstructPix2Pix in the shape of Stable Diffusion 1.x, randomly initialised: AutoencoderKL, CLIP of 77 rows."""
+    import diffusers
+    from transformers import CLIPTextModel
+
+    torch.manual_seed(seed)
+    tokenizer = clip_tokenizer()
+    down, up = ("CrossAttnDownBlock2D", "DownBlock2D"), ("UpBlock2D", "CrossAttnUpBlock2D")
+    return assembled(
+        "StableDiffusionInstructPix2PixPipeline",
+        unet=tiny_unet(down, up, cross_attention_dim=32, attention_head_dim=4),
+        vae=tiny_vae(16, scaling_factor=0.18215),
+        text_encoder=CLIPTextModel(clip_text(tokenizer, 32)),
         tokenizer=tokenizer,
-        unet=unet.eval(),
         scheduler=getattr(diffusers, scheduler)(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction_type
         ),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        **UNCHECKED,
     )
 
 
@@ -116,18 +163,40 @@ def tiny_controlnet_pipeline(prediction_type: str = "epsilon"):
     for name, parameter in controlnet.named_parameters():
         if not parameter.any():  # left at zero it would not see the photo, and every test of that would pass
             torch.nn.init.normal_(parameter, std=0.3 if "bias" not in name else 0.1)
-    return diffusers.StableDiffusionControlNetPipeline(
-        vae=base.vae,
-        text_encoder=base.text_encoder,
-        tokenizer=base.tokenizer,
-        # As in Stable Diffusion 1.5's own configuration.
-        scheduler=type(base.scheduler).from_config(base.scheduler.config, skip_prk_steps=True, steps_offset=1),
-        unet=unet.eval(),
-        controlnet=controlnet.eval(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    # As in Stable Diffusion 1.5's own configuration.
+    scheduler = type(base.scheduler).from_config(base.scheduler.config, skip_prk_steps=True, steps_offset=1)
+    own = {"vae": base.vae, "text_encoder": base.text_encoder, "tokenizer": base.tokenizer, "scheduler": scheduler}
+    return assembled("StableDiffusionControlNetPipeline", **own, unet=unet, controlnet=controlnet, **UNCHECKED)
+
+
+def parts_of(pipeline: Any, **others: Any) -> dict[str, Any]:
+    """What `assemble` takes, of a pipeline of Stable Diffusion; `others` in place of its own."""
+    names = ("unet", "controlnet", "vae", "text_encoder", "tokenizer", "scheduler")
+    return {name: getattr(pipeline, name) for name in names if hasattr(pipeline, name)} | others
+
+
+def with_scheduler(pipeline: Any, name: str) -> Any:
+    """A pipeline with a scheduler of another class."""
+    import diffusers
+
+    # DDIM would clip latents to [-1, 1] where the model's own configuration does not say that it must not.
+    options = {"clip_sample": False} if name == "DDIMScheduler" else {}
+    pipeline.scheduler = getattr(diffusers, name).from_config(pipeline.scheduler.config, **options)
+    return pipeline
+
+
+def by_pipeline(pipeline: Any, image: Tensor, seed: int, **options: Any) -> Tensor:
+    """A picture by a pipeline of diffusers."""
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(seed)
+    return pipeline(image=image[None], generator=generator, output_type="pt", **options).images[0]
+
+
+def gradient_of(editor: Any, before: Any, after: Any, words: Any, *told: Any) -> Tensor:
+    """The gradient `(k, d)` of `Editor.loss` at the free rows of an instruction; `told` are levels, noise, guidance."""
+    tokens = words.tokens.clone().requires_grad_(True)
+    losses = editor.loss(before, after, words.with_tokens(tokens), *told)
+    return torch.autograd.grad(losses.sum(), tokens)[0]
 
 
 def weights_of(*modules: torch.nn.Module) -> str:
@@ -184,6 +253,12 @@ def tiny_controlnet(controlnet_folders):
 def embedded():
     """The editor that ships with the package."""
     return vii.load_editor("embedded", **EXACT)
+
+
+@pytest.fixture(scope="session")
+def clip():
+    """The embedded editor's own CLIP."""
+    return load_clip(str(EMBEDDED_MODEL / "clip"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,14 @@
 """The families of flow editors, as tiny random models beside diffusers' own pipelines: what the tests of all need."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from conftest import EXACT
+from conftest import EXACT, picture, saved
+from test_cli import run
 from tiny_flows import dev_pipeline, klein_pipeline, kontext_pipeline, qwen_pipeline
 
 import vii
@@ -141,8 +143,25 @@ class Tiny:
 
     def photo(self, seed, height, width, monkeypatch):
         """A photo of whole numbers at a size that is its own fitted one, and its encoding."""
-        from conftest import picture
-
         monkeypatch.setattr(self.editor, "resolution", round(math.sqrt(height * width)))
         photo = to_pil(picture(seed, height, width))
         return photo, self.editor.encode(from_pil(photo))
+
+
+def learn_and_apply(name, folder, home):
+    """By the command line: learns, applies and stacks; what learning reports, and the edit."""
+    shown = saved(home, before=picture(0), after=picture(1), photo=picture(2))
+    paths = [*shown, home / "one.png", home / "two.png"]
+    model = ["--editor", name, "--model", folder, "--device", "cpu", "--dtype", "float32"]
+    model += ["--clip", "none", "--resolution", "64"]
+    edit = str(home / "snow.safetensors")
+    quick = {"max_train_steps": 4, "probe_size": 2, "batch_size": 2, "finish": "none"}
+    sets = [f"--set={name}={value}" for name, value in quick.items()]
+    learn = ["learn", *paths[:2], "-o", edit, "--init", TEXT, "--tokens", "4", *sets, "--json", *model]
+    report = json.loads(run(*learn)[0])
+    run("apply", edit, paths[2], "-o", paths[3], "--steps", "2", *model)
+    run("apply", f"{edit}:0.5", f"{edit}:0.4", "--text", "at night", paths[2], "-o", paths[4], "--steps", "2", *model)
+    made = [vii.load_image(path) for path in paths[2:]]
+    assert {image.shape for image in made} == {(3, 64, 64)}
+    assert not any(torch.equal(made[i], made[i - 1]) for i in range(3))
+    return report, vii.load_edit(edit)

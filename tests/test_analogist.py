@@ -2,16 +2,15 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
-from conftest import EXACT, picture
-from test_inpainting import parts_of, pipeline
+from conftest import EXACT, picture, saved
+from test_inpainting import pipeline, stable_diffusion
+from test_methods import transfer
 
 import vii
-from vii.cli import main
+from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import EditorError, UsageError
 from vii.methods import analogist as module
 from vii.methods import load_method
@@ -29,7 +28,7 @@ def stock():
 
 @pytest.fixture(scope="module")
 def method(stock):
-    return Analogist(parts_of(stock), FEW, 64, text="make it red", size="cell")
+    return Analogist(stable_diffusion(stock), FEW, 64, text="make it red", size="cell")
 
 
 def test_the_defaults_are_the_authors():
@@ -126,19 +125,13 @@ def test_words_are_given_asked_for_or_retrieved(method, embedded, monkeypatch):
     assert dataclasses.replace(method, text="").words([PAIR], PHOTO) == ""
     photo = picture(5, 128, 128)
     grey = photo.mean(0, keepdim=True).expand(3, -1, -1)
-    knowing = dataclasses.replace(method.parts, clip=str(module_folder() / "clip"))
+    knowing = dataclasses.replace(method.parts, clip=str(EMBEDDED_MODEL / "clip"))
     found = dataclasses.replace(method, parts=knowing, text=None, phrases=embedded.phrases)
     assert "gr" in found.words([vii.Pair(photo, grey)], PHOTO) or "black" in found.words([vii.Pair(photo, grey)], PHOTO)
     missing = dataclasses.replace(method.parts, clip="/no/such/clip")
     silent = dataclasses.replace(method, parts=missing, text=None, phrases=embedded.phrases)
     with pytest.raises(UsageError, match=r"nothing says what the edit does .*say it as `text`"):
         silent.words([PAIR], PHOTO)
-
-
-def module_folder() -> Path:
-    from vii.editors.loading import EMBEDDED_MODEL
-
-    return EMBEDDED_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +157,7 @@ def test_what_cannot_be_loaded(folder, tmp_path):
     with pytest.raises(UsageError, match="'analogist' needs model"):
         load_method("analogist")
     with pytest.raises(EditorError, match="takes 64 channels, an inpainting model of an autoencoder with 32 takes 65"):
-        load_analogist(model=str(module_folder()), **EXACT)
+        load_analogist(model=str(EMBEDDED_MODEL), **EXACT)
     with pytest.raises(UsageError, match="did you mean 'strength'"):
         load_analogist(model=str(folder), settings=["strenght=1"], **EXACT)
     with pytest.raises(UsageError, match="border: 1 leaves no two equal cells of 64 pixels"):
@@ -176,23 +169,17 @@ def test_what_cannot_be_loaded(folder, tmp_path):
 
 
 def test_the_command(folder, tmp_path):
-    paths = [tmp_path / name for name in ("before.png", "after.png", "photo.png")]
-    for image, path in zip((PAIR.before, PAIR.after, PHOTO), paths, strict=True):
-        vii.save_image(image, path)
-    common = ["transfer", *map(str, paths), "-o", str(tmp_path / "out.png"), "--method", "analogist"]
-    done = CliRunner().invoke(main, [*common, "--model", str(folder), "--text", "red", "--set", "guidance_scale=2"])
-    assert done.exit_code == 0, done.output
+    paths = saved(tmp_path, before=PAIR.before, after=PAIR.after, photo=PHOTO)
+    common = [*paths, "-o", tmp_path / "out.png", "--method", "analogist"]
+    transfer(*common, "--model", folder, "--text", "red", "--set", "guidance_scale=2")
     assert vii.load_image(tmp_path / "out.png").shape == PHOTO.shape
     for extra, message in (
         ([], "needs weights; name a folder or a hub id with --model"),
-        (["--model", str(folder), "--set", "steps=1"], "unknown setting 'steps'"),
-        (["--model", str(folder), "--recipe", "default"], "--recipe: the method 'analogist' does not take it"),
-        (["--model", str(folder), "--vlm", str(tmp_path)], "cannot load the vision-language model"),
+        (["--model", folder, "--set", "steps=1"], "unknown setting 'steps'"),
+        (["--model", folder, "--recipe", "default"], "--recipe: the method 'analogist' does not take it"),
+        (["--model", folder, "--vlm", tmp_path], "cannot load the vision-language model"),
     ):
-        failed = CliRunner().invoke(main, [*common, "--overwrite", *extra])
-        assert failed.exit_code == 1
-        assert message in failed.stderr
-        assert len(failed.stderr.strip().splitlines()) == 1
+        assert message in transfer(*common, "--overwrite", *extra, code=1)
 
 
 def test_the_benchmark_names_a_model(folder, monkeypatch):

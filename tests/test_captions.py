@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from conftest import picture
+from conftest import picture, saved
 from test_cli import run
 
 import vii
@@ -13,7 +13,6 @@ from vii.captions.blip import BlipCaptioner
 from vii.captions.pez import pez
 from vii.clip import load_clip
 from vii.demo import demo_photos
-from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import CaptionerError, EditorError, UsageError
 from vii.evaluation.synthetic import captions, make
 from vii.evaluation.tasks import square
@@ -27,12 +26,6 @@ def pair():
     """A pair that the embedded CLIP knows."""
     photo = picture(1, 96, 96)
     return vii.Pair(photo, make("sepia").apply(photo))
-
-
-@pytest.fixture(scope="module")
-def clip():
-    """The embedded editor's own CLIP."""
-    return load_clip(str(EMBEDDED_MODEL / "clip"))
 
 
 @pytest.fixture(scope="module")
@@ -148,10 +141,8 @@ def test_blip_gives_what_transformers_own_classes_give(blip_folder, monkeypatch)
 
 def test_learning_from_a_caption_by_blip(blip_folder, pair, tmp_path):
     """From the command line to the edit file, with a caption that is too long for the embedded text encoder."""
-    vii.save_image(pair.before, tmp_path / "before.png")
-    vii.save_image(pair.after, tmp_path / "after.png")
+    pictures = saved(tmp_path, before=pair.before, after=pair.after)
     sets = [part for name, value in FAST.items() if name != "tokens" for part in ("--set", f"{name}={value}")]
-    pictures = [tmp_path / "before.png", tmp_path / "after.png"]
     out, _ = run(
         *("learn", *pictures, "-o", tmp_path / "e.safetensors", "--init", "caption", "--captioner", blip_folder, *sets)
     )

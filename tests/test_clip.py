@@ -21,11 +21,6 @@ from vii.inversion.examples import Examples
 from vii.preprocessing import of_open_clip
 
 
-@pytest.fixture(scope="module")
-def clip():
-    return load_clip(str(EMBEDDED_MODEL / "clip"))
-
-
 def test_features_are_those_of_transformers_own_model(clip):
     from transformers import CLIPModel, CLIPTokenizer
 

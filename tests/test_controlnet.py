@@ -7,7 +7,15 @@ import shutil
 import diffusers
 import pytest
 import torch
-from conftest import picture, tiny_controlnet_pipeline, tiny_pipeline, weights_of
+from conftest import (
+    SAMPLERS,
+    by_pipeline,
+    parts_of,
+    picture,
+    tiny_controlnet_pipeline,
+    tiny_pipeline,
+    with_scheduler,
+)
 from PIL import Image
 from test_cli import printed as run
 
@@ -18,40 +26,17 @@ from vii.editors.stable_diffusion import assemble
 from vii.errors import EditorError, EditorMismatch, UsageError
 
 TOLERANCE = 1e-3
-PARTS = ("unet", "controlnet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
 def editor_of(pipeline, **options) -> ControlnetEditor:
-    parts = {name: options.pop(name, getattr(pipeline, name)) for name in PARTS}
+    parts = parts_of(pipeline, **{name: options.pop(name) for name in ("unet", "controlnet") if name in options})
     given = {"name": "controlnet", "settings": ControlnetSettings(), "resolution": 32, **options}
     return ControlnetEditor(assemble(parts), **given)
 
 
-def by_pipeline(pipeline, image, seed, **options):
-    pipeline.set_progress_bar_config(disable=True)
-    generator = torch.Generator().manual_seed(seed)
-    return pipeline(image=image[None], generator=generator, output_type="pt", **options).images[0]
-
-
-def with_scheduler(pipeline, name):
-    # DDIM would clip latents to [-1, 1] where the model's own configuration does not say that it must not.
-    options = {"clip_sample": False} if name == "DDIMScheduler" else {}
-    pipeline.scheduler = getattr(diffusers, name).from_config(pipeline.scheduler.config, **options)
-    return pipeline
-
-
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize(("guidance", "scale"), [(7.5, 1.0), (1.0, 1.0), (4.0, 0.5)])
-@pytest.mark.parametrize(
-    ("name", "cls"),
-    [
-        ("model", "PNDMScheduler"),
-        ("ddim", "DDIMScheduler"),
-        ("euler", "EulerDiscreteScheduler"),
-        ("euler_ancestral", "EulerAncestralDiscreteScheduler"),
-        ("dpmsolver++", "DPMSolverMultistepScheduler"),
-    ],
-)
+@pytest.mark.parametrize(("name", "cls"), [("model", "PNDMScheduler"), *SAMPLERS.items()])
 def test_sampling_equals_diffusers_pipeline(name, cls, guidance, scale, prediction_type):
     pipeline = tiny_controlnet_pipeline(prediction_type)
     editor, image = editor_of(pipeline), picture(3, 32, 48)
@@ -95,81 +80,6 @@ def test_scale_zero_equals_the_pipeline_at_scale_zero():
     assert (ours - by_pipeline(pipeline, image, 1, prompt="red", **options)).abs().max() <= TOLERANCE
 
 
-def test_two_branches_are_the_weighted_sum_written_out(tiny_controlnet):
-    """e_0 + s_T sum_j w_j (e_j - e_0), each prediction from its own call of the two networks."""
-    editor, generator = tiny_controlnet, torch.Generator().manual_seed(0)
-    encoding = editor.encode(picture(6, 32, 32))
-    noisy, t = torch.randn(1, *encoding.noise_shape, generator=generator), torch.tensor([421])
-    one, two, null = editor.instruct("one"), editor.instruct("two words"), editor.instruct("")
-
-    def predict(rows):
-        down, middle = editor.parts.controlnet(
-            noisy, t, rows[None], encoding.condition, conditioning_scale=0.7, return_dict=False
-        )
-        return editor.parts.unet(
-            noisy, t, rows[None], down_block_additional_residuals=down, mid_block_additional_residual=middle
-        ).sample
-
-    with torch.no_grad():
-        e_0, e_1, e_2 = (predict(instruction.rows) for instruction in (null, one, two))
-        settings = ControlnetSettings(guidance_scale=5.0, controlnet_conditioning_scale=0.7)
-        ours = editor.guided(settings, noisy, t, editor.plan(encoding, [(one, 0.8), (two, -0.5)], settings))
-    expected = e_0 + 5.0 * (0.8 * (e_1 - e_0) - 0.5 * (e_2 - e_0))
-    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("scale", "weights", "passes"), [(1, [1], 1), (7.5, [1], 2), (2, [0.5], 1), (7.5, [1, 0, 0.5], 3), (1, [0], 1)]
-)
-def test_branches_without_weight_are_not_computed(tiny_controlnet, scale, weights, passes):
-    editor, seen = tiny_controlnet, []
-    hooks = [
-        network.register_forward_pre_hook(lambda _module, args: seen.append(len(args[0])))
-        for network in (editor.parts.unet, editor.parts.controlnet)
-    ]
-    settings = ControlnetSettings(num_inference_steps=2, guidance_scale=scale, scheduler="ddim")
-    try:
-        branches = [(editor.instruct(f"word {index}"), weight) for index, weight in enumerate(weights)]
-        editor.edit(editor.encode(picture(1, 32, 32)), branches, settings, Noise(0))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    assert seen == [passes] * 4
-    assert editor.num_branches(weights, settings) == passes
-
-
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("guided", [False, True])
-def test_loss_is_the_formula_written_out(prediction_type, guided):
-    """Against DDPMScheduler's own forward process; the target is the after image, the photo enters the ControlNet."""
-    editor = editor_of(tiny_controlnet_pipeline(prediction_type))
-    before, after = editor.encode(picture(1, 32, 32)), editor.encode(picture(2, 32, 32))
-    instruction, null = editor.instruct("make it red"), editor.instruct("")
-    t, noise = torch.tensor([0.0105, 0.5005, 0.9005]), torch.randn(3, *after.noise_shape)
-    guidance = ControlnetSettings(guidance_scale=7.5) if guided else None
-    losses = editor.loss(before, after, instruction, t, noise, guidance)
-
-    scheduler = diffusers.DDPMScheduler.from_config(editor.parts.scheduler.config)
-    clean = editor.parts.vae.encode(picture(2, 32, 32)[None] * 2 - 1).latent_dist.mode() * 0.18215
-    for index, step in enumerate([10, 500, 900]):
-        time, epsilon = torch.tensor([step]), noise[index][None]
-        noisy = scheduler.add_noise(clean, epsilon, time)
-        target = epsilon if prediction_type == "epsilon" else scheduler.get_velocity(clean, epsilon, time)
-
-        def predict(rows, noisy=noisy, time=time):
-            down, middle = editor.parts.controlnet(
-                noisy, time, rows[None], controlnet_cond=picture(1, 32, 32)[None], return_dict=False
-            )
-            return editor.parts.unet(
-                noisy, time, rows[None], down_block_additional_residuals=down, mid_block_additional_residual=middle
-            ).sample
-
-        predicted = predict(instruction.rows)
-        if guided:
-            predicted = predict(null.rows) + 7.5 * (predicted - predict(null.rows))
-        torch.testing.assert_close(losses[index], ((predicted - target) ** 2).mean(), atol=1e-5, rtol=1e-4)
-
-
 def test_loss_without_guidance_runs_the_controlnet_at_the_models_own_scale():
     editor = editor_of(tiny_controlnet_pipeline(), settings=ControlnetSettings(controlnet_conditioning_scale=0.4))
     before, after = editor.encode(picture(1, 32, 32)), editor.encode(picture(2, 32, 32))
@@ -177,35 +87,6 @@ def test_loss_without_guidance_runs_the_controlnet_at_the_models_own_scale():
     same = ControlnetSettings(guidance_scale=1.0, controlnet_conditioning_scale=0.4)
     losses = [editor.loss(before, after, instruction, t, noise, guidance) for guidance in (None, same)]
     torch.testing.assert_close(*losses)
-
-
-def test_gradient_reaches_the_tokens_and_nothing_else(tiny_controlnet):
-    editor = tiny_controlnet
-    before, after = editor.encode(picture(1, 32, 32)), editor.encode(picture(2, 32, 32))
-    start = editor.instruct("make it red")
-    tokens = start.tokens.clone().requires_grad_(True)
-    noise, t = torch.randn(2, *after.noise_shape), torch.tensor([0.2, 0.7])
-    for guidance in (None, ControlnetSettings(guidance_scale=3.0)):
-        tokens.grad = None
-        editor.loss(before, after, start.with_tokens(tokens), t, noise, guidance).mean().backward()
-        assert tokens.grad is not None
-        assert tokens.grad.abs().sum() > 0
-    for module in (editor.parts.unet, editor.parts.controlnet, editor.parts.text_encoder, editor.parts.vae):
-        assert all(parameter.grad is None for parameter in module.parameters())
-
-
-def test_learning_lowers_the_loss_and_leaves_the_models_unchanged(tiny_controlnet):
-    networks = (tiny_controlnet.parts.text_encoder, tiny_controlnet.parts.unet, tiny_controlnet.parts.controlnet)
-    before = weights_of(*networks)
-    pair = vii.Pair(picture(1, 32, 32), picture(2, 32, 32))
-    settings = vii.InversionSettings(
-        init="text", init_text="red", tokens=6, max_train_steps=15, batch_size=4, probe_size=4, probe_every=5
-    )
-    edit = vii.invert(tiny_controlnet, [pair], settings)
-    assert edit.training["loss"] < edit.training["loss_start"]
-    assert edit.editor == "controlnet"
-    assert edit.settings["controlnet_conditioning_scale"] == 1.0
-    assert weights_of(*networks) == before
 
 
 def test_the_authors_recipe_runs_with_guidance_and_noise_bank(tiny_controlnet):
@@ -222,41 +103,11 @@ def test_the_authors_recipe_runs_with_guidance_and_noise_bank(tiny_controlnet):
     assert torch.equal(one, same)
 
 
-def test_every_setting_changes_the_picture(tiny_controlnet):
-    base = {"text": "make it red", "num_inference_steps": 3, "guidance_scale": 4.0}
-    image = picture(3, 32, 32)
-    reference = vii.apply(tiny_controlnet, None, image, **base)
-    changes = {
-        "num_inference_steps": 4,
-        "guidance_scale": 6.0,
-        "scheduler": "ddim",
-        "controlnet_conditioning_scale": 0.5,
-    }
-    assert set(changes) == {field.name for field in dataclasses.fields(ControlnetSettings)}
-    for name, value in changes.items():
-        assert not torch.equal(vii.apply(tiny_controlnet, None, image, **{**base, name: value}), reference), name
+def test_settings_of_other_editors_and_what_is_no_number_are_refused(tiny_controlnet):
     with pytest.raises(UsageError, match=r"unknown setting 'image_guidance_scale'.*controlnet_conditioning_scale"):
-        vii.apply(tiny_controlnet, None, image, text="red", image_guidance_scale=1.5)
+        vii.apply(tiny_controlnet, None, picture(3, 32, 32), text="red", image_guidance_scale=1.5)
     with pytest.raises(UsageError, match="controlnet_conditioning_scale must be a finite number"):
         ControlnetSettings(controlnet_conditioning_scale=float("inf"))
-
-
-@pytest.mark.parametrize("size", [(30, 71), (200, 90)])
-def test_photos_of_any_shape(tiny_controlnet, size):
-    result = vii.apply(tiny_controlnet, None, picture(8, *size), text="red", size="editor", num_inference_steps=1)
-    height, width = result.shape[1:]
-    assert height % 2 == width % 2 == 0
-    assert height / width == pytest.approx(size[0] / size[1], rel=0.1)
-
-
-def test_half_precision_is_close_and_keeps_the_fingerprint(tiny_controlnet, controlnet_folders):
-    base, control = map(str, controlnet_folders)
-    half = vii.load_editor("controlnet", model=base, controlnet=control, clip="none", device="cpu", dtype="bfloat16")
-    half.resolution = 32
-    assert half.space == tiny_controlnet.space
-    options = {"text": "red", "num_inference_steps": 2, "guidance_scale": 1.0, "scheduler": "ddim"}
-    one, two = (vii.apply(editor, None, picture(3, 32, 32), **options) for editor in (half, tiny_controlnet))
-    assert (one - two).abs().mean() < 0.05
 
 
 def test_edits_of_one_editor_are_refused_by_the_other(tiny, tiny_controlnet):

@@ -1,10 +1,11 @@
 """One contract for every editor, and the table that names them."""
 
 import dataclasses
+from functools import cache
 
 import pytest
 import torch
-from conftest import picture, weights_of
+from conftest import EXACT, picture, weights_of
 from tiny_flows import klein_pipeline, kontext_pipeline, qwen_pipeline
 from tiny_sdxl import sdxl_pipeline
 
@@ -15,39 +16,32 @@ from vii.editors import EDITORS
 from vii.editors.devices import pick_dtype
 from vii.errors import EditorError, UsageError
 
-NAMES = ["toy", "tiny", "tiny_controlnet", "embedded", "tiny_klein", "tiny_kontext", "tiny_qwen", "tiny_sdxl"]
+PIPELINES = {
+    "klein": lambda: klein_pipeline(False),
+    "kontext": kontext_pipeline,
+    "qwen": qwen_pipeline,
+    "sdxl": sdxl_pipeline,
+}
+NAMES = ["toy", "tiny", "tiny_controlnet", "embedded", *PIPELINES]
 
 
 @pytest.fixture(scope="module")
-def tiny_klein(tmp_path_factory):
-    return tiny("klein", klein_pipeline(False), tmp_path_factory.mktemp("klein"))
+def small(tmp_path_factory):
+    """Editors of pipelines in folders whose vii.json says that they are small."""
 
+    @cache
+    def made(name):
+        folder = tmp_path_factory.mktemp(name)
+        PIPELINES[name]().save_pretrained(folder)
+        (folder / "vii.json").write_text('{"resolution": 48, "clip": null, "settings": {"num_inference_steps": 3}}')
+        return vii.load_editor(name, model=str(folder), **EXACT)
 
-@pytest.fixture(scope="module")
-def tiny_kontext(tmp_path_factory):
-    return tiny("kontext", kontext_pipeline(), tmp_path_factory.mktemp("kontext"))
-
-
-@pytest.fixture(scope="module")
-def tiny_qwen(tmp_path_factory):
-    return tiny("qwen", qwen_pipeline(), tmp_path_factory.mktemp("qwen"))
-
-
-@pytest.fixture(scope="module")
-def tiny_sdxl(tmp_path_factory):
-    return tiny("sdxl", sdxl_pipeline(), tmp_path_factory.mktemp("sdxl"))
-
-
-def tiny(name, pipeline, folder):
-    """An editor of a pipeline in a folder whose vii.json says that it is small."""
-    pipeline.save_pretrained(folder)
-    (folder / "vii.json").write_text('{"resolution": 48, "clip": null, "settings": {"num_inference_steps": 3}}')
-    return vii.load_editor(name, model=str(folder), device="cpu", dtype="float32")
+    return made
 
 
 @pytest.fixture(params=NAMES)
-def editor(request):
-    return request.getfixturevalue(request.param)
+def editor(request, small):
+    return small(request.param) if request.param in PIPELINES else request.getfixturevalue(request.param)
 
 
 def test_loss_is_one_number_a_sample_and_differentiable_in_the_rows(editor):

@@ -1,6 +1,8 @@
 """The fingerprint of a model: one for all precisions and versions of the libraries, another for any other weights."""
 
+import dataclasses
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -166,8 +168,6 @@ def test_an_edit_shipped_in_version_1_fits_whatever_the_installed_transformers_c
 
 
 def test_missing_weights_are_an_error(tmp_path, tiny_folder):
-    import shutil
-
     from transformers import CLIPTextModel
 
     folder = tmp_path / "model"
@@ -190,8 +190,6 @@ def test_missing_weights_are_an_error(tmp_path, tiny_folder):
 
 @pytest.mark.parametrize("part", ["unet", "vae"])
 def test_missing_weights_of_diffusers_are_an_error(tmp_path, tiny_folder, part):
-    import shutil
-
     folder = tmp_path / "model"
     shutil.copytree(tiny_folder, folder)
     file = folder / part / WEIGHTS
@@ -202,8 +200,6 @@ def test_missing_weights_of_diffusers_are_an_error(tmp_path, tiny_folder, part):
 
 
 def test_an_edit_for_other_weights_is_refused(tiny, toy_edit):
-    import dataclasses
-
     other = dataclasses.replace(tiny.space, fingerprint="float16:00 sign:00", version_1=())
     edit = vii.Edit(tokens=torch.zeros(2, 32), space=other, editor="ip2p", start=1, resolution=32)
     with pytest.raises(EditorMismatch, match="other weights"):

@@ -1,20 +1,17 @@
 """What holds for every flow editor, on tiny random models, against diffusers' own pipelines."""
 
-import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
-from click.testing import CliRunner
-from conftest import picture
-from flow_families import BARE, FAMILIES, OPTIONS, QUICK, TEXT, Tiny
+from conftest import gradient_of, picture
+from flow_families import BARE, FAMILIES, OPTIONS, QUICK, TEXT, Tiny, learn_and_apply
 
 import vii
-from vii.cli import main
 from vii.diffusion import Noise
 from vii.errors import EditorMismatch, UsageError
-from vii.images import save_image
 
 SIZES = [pytest.param(index, id=f"shape {index}") for index in range(2)]
 
@@ -87,18 +84,13 @@ def test_the_loss_is_that_of_flow_matching(editor):
 
 def test_the_gradient_is_at_the_free_rows_only_and_not_zero(editor):
     before, after, words = editor.encode(picture(1)), editor.encode(picture(2)), editor.instruct(TEXT)
-    t, noise = torch.tensor([0.4, 0.95]), torch.randn(2, *after.noise_shape)
-
-    def gradient(guidance=None):
-        tokens = words.tokens.clone().requires_grad_(True)
-        editor.loss(before, after, words.with_tokens(tokens), t, noise, guidance).sum().backward()
-        return tokens.grad
-
+    gradient = partial(gradient_of, editor, before, after, words, torch.tensor([0.4, 0.95]))
+    gradient = partial(gradient, torch.randn(2, *after.noise_shape))
     plain = gradient()
     assert plain.any(dim=1).all()
     assert gradient(editor.settings).any(dim=1).all()
     modules = editor.transformer, editor.vae, editor.text_encoder
-    assert all(parameter.grad is None for module in modules for parameter in module.parameters())
+    assert not any(parameter.requires_grad for module in modules for parameter in module.parameters())
     editor.transformer.disable_gradient_checkpointing()
     try:
         torch.testing.assert_close(gradient(), plain)
@@ -164,12 +156,8 @@ def test_bfloat16_is_near_float32(tiny):
     noisy = torch.randn(1, *before.noise_shape, generator=torch.Generator().manual_seed(0))
     ours, rounded = (editor.predict(noisy, t, before, editor.instruct(TEXT), None) for editor in (exact, half))
     assert ((rounded - ours).norm() / ours.norm()).item() < 0.02
-    gradients = []
-    for editor in (exact, half):
-        words = exact.instruct(TEXT)
-        tokens = words.tokens.clone().requires_grad_(True)
-        editor.loss(before, editor.encode(picture(2)), words.with_tokens(tokens), t, noisy).sum().backward()
-        gradients.append(tokens.grad.flatten())
+    words = exact.instruct(TEXT)
+    gradients = [gradient_of(one, before, one.encode(picture(2)), words, t, noisy).flatten() for one in (exact, half)]
     assert torch.cosine_similarity(*gradients, dim=0) > 0.98
 
 
@@ -181,26 +169,7 @@ def test_edits_of_other_models_are_refused(editor, learned):
 
 
 def test_the_command_line_learns_applies_and_stacks(tiny, tmp_path):
-    for index, name in enumerate(("before", "after", "photo")):
-        save_image(picture(index), tmp_path / f"{name}.png")
-    before, after, photo, one, two = (str(tmp_path / f"{name}.png") for name in ("before", "after", "photo", "1", "2"))
-    model = ["--editor", tiny.family.editor, "--model", str(tiny.folder), "--device", "cpu", "--dtype", "float32"]
-    model += ["--clip", "none", "--resolution", "64"]
-    edit, quick = str(tmp_path / "snow.safetensors"), {"max_train_steps": 4, "probe_size": 2, "finish": "none"}
-    learn = ["learn", before, after, "-o", edit, "--init", TEXT, "--json", "--tokens", "4", *model]
-    report = json.loads(run([*learn, *(part for name in quick for part in ("--set", f"{name}={quick[name]}"))]))
+    report, edit = learn_and_apply(tiny.family.editor, tiny.folder, tmp_path)
     assert (report["steps"], report["init_text"]) == (4, TEXT)
-    loaded = vii.load_edit(edit)
-    assert loaded.space.model == tiny.family.folder
-    assert loaded.tokens.shape == (4, tiny.editor.space.width)
-    run(["apply", edit, photo, "-o", one, "--steps", "2", *model])
-    run(["apply", f"{edit}:0.5", f"{edit}:0.4", photo, "-o", two, "--steps", "2", "--text", "at night", *model])
-    made = [vii.load_image(path) for path in (photo, one, two)]
-    assert {image.shape for image in made} == {(3, 64, 64)}
-    assert not any(torch.equal(made[i], made[i - 1]) for i in range(3))
-
-
-def run(arguments):
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
+    assert edit.space.model == tiny.family.folder
+    assert edit.tokens.shape == (4, tiny.editor.space.width)

@@ -3,7 +3,7 @@
 import diffusers
 import pytest
 import torch
-from conftest import picture, tiny_pipeline
+from conftest import UNCHECKED, assembled, parts_of, picture, tiny_pipeline
 from test_attention import stable_diffusion_shape
 
 from vii.editors.stable_diffusion import assemble
@@ -16,22 +16,13 @@ GRID = Grid(31, margin=1, gap=0)
 CANVAS, MASK = picture(1, 64, 64), GRID.mask()
 
 
-def pipeline(unet=None):
+def pipeline():
     base = tiny_pipeline("epsilon", "PNDMScheduler")
-    unet = unet or diffusers.UNet2DConditionModel.from_config(base.unet.config, in_channels=9)
+    unet = diffusers.UNet2DConditionModel.from_config(base.unet.config, in_channels=9)
     torch.manual_seed(1)
-    pipe = diffusers.StableDiffusionInpaintPipeline(
-        vae=base.vae,
-        text_encoder=base.text_encoder,
-        tokenizer=base.tokenizer,
-        unet=unet.eval(),
-        scheduler=diffusers.DDIMScheduler.from_config(base.scheduler.config, clip_sample=False, steps_offset=1),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    scheduler = diffusers.DDIMScheduler.from_config(base.scheduler.config, clip_sample=False, steps_offset=1)
+    own = {"vae": base.vae, "text_encoder": base.text_encoder, "tokenizer": base.tokenizer, "scheduler": scheduler}
+    return assembled("StableDiffusionInpaintPipeline", **own, unet=unet, **UNCHECKED)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +30,8 @@ def stock():
     return pipeline()
 
 
-def parts_of(pipe):
-    return assemble({name: getattr(pipe, name) for name in ("unet", "vae", "text_encoder", "tokenizer", "scheduler")})
+def stable_diffusion(pipe):
+    return assemble(parts_of(pipe))
 
 
 @pytest.mark.parametrize(("strength", "guidance", "steps"), [(0.98, 15.0, 50), (1.0, 7.5, 4), (0.7, 1.0, 10)])
@@ -59,7 +50,7 @@ def test_it_gives_what_the_stock_pipeline_gives(stock, strength, guidance, steps
         generator=torch.Generator().manual_seed(3),
         output_type="pt",
     ).images[0]
-    parts = parts_of(stock)
+    parts = stable_diffusion(stock)
     found = inpaint(
         parts,
         type(stock.scheduler).from_config(stock.scheduler.config),
@@ -76,7 +67,7 @@ def test_it_gives_what_the_stock_pipeline_gives(stock, strength, guidance, steps
 
 
 def test_what_cannot_be_inpainted(stock):
-    parts = parts_of(stock)
+    parts = stable_diffusion(stock)
     rows = parts.instruct("").rows
     common = {"guidance_scale": 1.0, "generator": torch.Generator()}
     with pytest.raises(UsageError, match="leave none to do"):
@@ -84,6 +75,6 @@ def test_what_cannot_be_inpainted(stock):
     with pytest.raises(UsageError, match="not divisible by 2"):
         inpaint(parts, stock.scheduler, CANVAS[:, 1:], MASK[:, 1:], rows, rows, steps=3, strength=1, **common)
     with pytest.raises(EditorError, match="takes 8 channels, an inpainting model of an autoencoder with 4 takes 9"):
-        check_inpainting(parts_of(tiny_pipeline()))
+        check_inpainting(stable_diffusion(tiny_pipeline()))
     check_inpainting(parts)
     assert stable_diffusion_shape().config.in_channels == 9

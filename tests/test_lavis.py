@@ -10,7 +10,7 @@ import tomllib
 
 import pytest
 import torch
-from conftest import picture
+from conftest import picture, saved
 from packaging.requirements import Requirement
 from test_cli import refused, run
 from test_docs import DOCS, section
@@ -193,10 +193,8 @@ def test_uv_runs_a_program_by_its_header_apart_from_what_is_here(tmp_path, monke
 
 
 def test_without_uv_it_is_told_how_to_get_it(tmp_path, monkeypatch):
-    for name, image in (("a", picture(1)), ("b", 1 - picture(1))):
-        vii.save_image(image, tmp_path / f"{name}.png")
     monkeypatch.setattr("vii.captions.lavis.find_uv", lambda: None)
-    learn = ["learn", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "e.safetensors"]
+    learn = ["learn", *saved(tmp_path, a=picture(1), b=1 - picture(1)), "-o", tmp_path / "e.safetensors"]
     assert "pip install uv" in refused(*learn, "--init", "lavis")
     assert json.loads(run("captioner", "list", "--json")[0])[-1]["state"] == "needs uv: pip install uv"
     monkeypatch.setitem(sys.modules, "uv", None)
@@ -212,9 +210,7 @@ def test_without_uv_it_is_told_how_to_get_it(tmp_path, monkeypatch):
 
 def test_learn_refuses_bad_captioners_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    for name, image in (("a", picture(1)), ("b", 1 - picture(1))):
-        vii.save_image(image, tmp_path / f"{name}.png")
-    learn = ["learn", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "e.safetensors"]
+    learn = ["learn", *saved(tmp_path, a=picture(1), b=1 - picture(1)), "-o", tmp_path / "e.safetensors"]
     assert "cannot fetch the captioner 'no/such'" in refused(*learn, "--init", "caption", "--captioner", "no/such")
     assert "a captioner is for init" in refused(*learn, "--init", "none", "--captioner", "x")
     assert "cannot load the CLIP model 'no/such'" in refused(*learn, "--init", "pez", "--captioner", "no/such")

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
-from conftest import picture
+from conftest import picture, saved
+from test_cli import run
 
 import vii
-from vii.cli import main
 from vii.errors import UsageError
 from vii.images import resize
 from vii.methods import METHODS, Learned, find_method, load_method, prepare
@@ -83,25 +82,17 @@ def test_methods_that_cannot_be_built(name, options, message):
 
 def transfer(*arguments, code=0):
     """Run `vii transfer`; stdout, or the one line of the error."""
-    result = CliRunner().invoke(main, ["transfer", *map(str, arguments)])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    if not code:
-        return result.stdout
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, lines
-    return lines[0]
+    out, told = run("transfer", *arguments, code=code)
+    assert not code or len(told.strip().splitlines()) == 1, told
+    return told.strip() if code else out
 
 
 @pytest.fixture
 def files(tmp_path):
     """A pair, two photos in a folder, a recipe."""
-    for name, image in (("before", PAIR.before), ("after", PAIR.after)):
-        vii.save_image(image, tmp_path / f"{name}.png")
+    saved(tmp_path, before=PAIR.before, after=PAIR.after)
     (tmp_path / "photos").mkdir()
-    for index in range(2):
-        vii.save_image(picture(5 + index, 40, 30), tmp_path / f"photos/p{index}.png")
+    saved(tmp_path / "photos", p0=picture(5, 40, 30), p1=picture(6, 40, 30))
     (tmp_path / "fast.toml").write_text('[inversion]\ninit = "none"\ntokens = 3\nsteps = 4\nprobe_size = 2\n')
     return tmp_path
 
@@ -112,21 +103,9 @@ def test_transfer_is_learn_and_apply_in_one(files):
     options = [*editor, "--recipe", files / "fast.toml", "--seed", "3", "--text", "make it red"]
     text = transfer(*pair, files / "photos", "-o", out, *options)
     assert text.split() == [str(out / "p0.png"), str(out / "p1.png")]
-    for arguments in (
-        ["learn", *pair, "-o", files / "e.safetensors", *options[:-2]],
-        [
-            "apply",
-            files / "e.safetensors",
-            files / "photos",
-            "-o",
-            files / "applied",
-            *editor,
-            "--seed",
-            "3",
-            *options[-2:],
-        ],
-    ):
-        assert CliRunner().invoke(main, list(map(str, arguments))).exit_code == 0
+    run("learn", *pair, "-o", files / "e.safetensors", *options[:-2])
+    applied = ["apply", files / "e.safetensors", files / "photos", "-o", files / "applied", *editor]
+    run(*applied, "--seed", "3", *options[-2:])
     for name in ("p0.png", "p1.png"):
         assert torch.equal(vii.load_image(out / name), vii.load_image(files / "applied" / name))
 
@@ -164,9 +143,9 @@ def test_transfer_refuses_in_one_line_and_writes_nothing(files):
 
 
 def test_methods_are_listed():
-    text = CliRunner().invoke(main, ["methods"]).stdout
+    text, _ = run("methods")
     assert all(name in text for name in METHODS)
-    rows = json.loads(CliRunner().invoke(main, ["methods", "--json"]).stdout)
+    rows = json.loads(run("methods", "--json")[0])
     assert rows["inversion"]["learns"]
     assert rows["words"]["needs"] == ["editor", "text"]
 

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 import torch
-from conftest import picture
-from test_klein import BARE, OPTIONS, TEXT
+from conftest import gradient_of, picture
+from flow_families import BARE, OPTIONS, TEXT
 from tiny_flows import klein_pipeline
 
 import vii
@@ -43,10 +43,8 @@ def exact(folder):
 
 def gradient(editor, exact):
     before, after, words = exact.encode(picture(1)), exact.encode(picture(2)), exact.instruct(TEXT)
-    tokens = words.tokens.clone().requires_grad_(True)
     noise = torch.randn(1, *after.noise_shape, generator=torch.Generator().manual_seed(0))
-    editor.loss(before, after, words.with_tokens(tokens), torch.tensor([0.7]), noise).sum().backward()
-    return tokens.grad.flatten()
+    return gradient_of(editor, before, after, words, torch.tensor([0.7]), noise).flatten()
 
 
 def gguf_of(transformer, path):

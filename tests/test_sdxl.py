@@ -1,42 +1,33 @@
 """SDXL InstructPix2Pix and CosXL-Edit on tiny random models, against diffusers' own pipeline and schedulers."""
 
-import json
 from dataclasses import replace
 
 import diffusers
 import pytest
 import torch
-from conftest import EXACT, picture
-from test_cli import run
-from test_klein import BARE, OPTIONS, QUICK, TEXT
+from conftest import EXACT, gradient_of, picture
+from flow_families import BARE, OPTIONS, QUICK, TEXT, learn_and_apply
 from tiny_sdxl import sdxl_pipeline
 
 import vii
 from vii.diffusion import Noise
 from vii.editors.levels import levels_of
 from vii.errors import EditorError, UsageError
-from vii.images import save_image
 
 KINDS = ("sdxl", "cosxl")
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    home = tmp_path_factory.mktemp("sdxl")
-    for kind in KINDS:
-        sdxl_pipeline(kind == "cosxl").save_pretrained(home / kind)
-    return home
+def pipelines():
+    return {kind: sdxl_pipeline(kind == "cosxl") for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
-def pipelines(folders):
-    made = {}
-    for kind in KINDS:
-        load = diffusers.StableDiffusionXLInstructPix2PixPipeline.from_pretrained
-        # The flag of CosXL is not in the files, and the pipeline has to be told.
-        made[kind] = load(folders / kind, is_cosxl_edit=kind == "cosxl", add_watermarker=False)
-        made[kind].set_progress_bar_config(disable=True)
-    return made
+def folders(pipelines, tmp_path_factory):
+    home = tmp_path_factory.mktemp("sdxl")
+    for kind, pipeline in pipelines.items():
+        pipeline.save_pretrained(home / kind)
+    return home
 
 
 @pytest.fixture(scope="module")
@@ -210,12 +201,8 @@ def test_bfloat16_is_near_float32(editor, folders, kind):
     assert half.space == editor.space
     assert half.parts.unet.dtype == torch.bfloat16
     before, after, noise = editor.encode(picture(1)), editor.encode(picture(2)), torch.randn(1, 4, 32, 32)
-    gradients = []
-    for one in (editor, half):
-        words = editor.instruct(TEXT)
-        tokens = words.tokens.clone().requires_grad_(True)
-        one.loss(before, after, words.with_tokens(tokens), torch.tensor([0.7]), noise).sum().backward()
-        gradients.append(tokens.grad.flatten())
+    told = before, after, editor.instruct(TEXT), torch.tensor([0.7]), noise
+    gradients = [gradient_of(one, *told).flatten() for one in (editor, half)]
     assert torch.cosine_similarity(*gradients, dim=0) > 0.99
 
 
@@ -244,18 +231,5 @@ def test_what_cannot_be_read_is_refused_with_what_to_do(tmp_path, folders, tiny_
 
 
 def test_the_command_line_learns_applies_and_stacks(folders, tmp_path):
-    paths = [str(tmp_path / f"{name}.png") for name in ("before", "after", "photo", "one", "two")]
-    for index, path in enumerate(paths[:3]):
-        save_image(picture(index), path)
-    model = ["--editor", "sdxl", "--model", str(folders / "cosxl"), "--device", "cpu", "--dtype", "float32"]
-    model += ["--clip", "none", "--resolution", "64"]
-    edit, quick = str(tmp_path / "snow.safetensors"), {"max_train_steps": 4, "probe_size": 2, "batch_size": 2}
-    sets = [f"--set={name}={value}" for name, value in (quick | {"finish": "none"}).items()]
-    learn = ["learn", *paths[:2], "-o", edit, "--init", TEXT, "--tokens", "4", *sets, "--json", *model]
-    assert json.loads(run(*learn)[0])["steps"] == 4
-    run("apply", edit, paths[2], "-o", paths[3], "--steps", "2", *model)
-    halves = [f"{edit}:0.5"] * 2
-    run("apply", *halves, "--text", "at night", paths[2], "-o", paths[4], "--steps", "2", *model)
-    made = [vii.load_image(path) for path in paths[2:]]
-    assert {image.shape for image in made} == {(3, 64, 64)}
-    assert not any(torch.equal(made[i], made[i - 1]) for i in range(3))
+    report, _ = learn_and_apply("sdxl", folders / "cosxl", tmp_path)
+    assert report["steps"] == 4

@@ -127,21 +127,24 @@ def test_no_code_of_a_model_runs(tmp_path, tiny_folder, path, change, refused):
     [
         ("[]", "expected a JSON object, found a list"),
         ("{", "not valid JSON"),
+        ("[" * 10000, "not valid JSON"),
         ("\xff", "not valid JSON"),
         ('{"resolution": NaN}', "not valid JSON"),
-        ('{"resolution": "512"}', "resolution must be"),
-        ('{"resolution": 100000000}', "resolution must be"),
-        ('{"settings": []}', "settings must be"),
+        ('{"resolution": "512"}', "resolution must be a whole number"),
+        ('{"resolution": 1e300}', "resolution must be a whole number"),
+        ('{"resolution": 100000000}', "resolution must be a whole number"),
+        ('{"resolutoin": 64}', "unknown entry 'resolutoin'; did you mean 'resolution'"),
+        ('{"settings": [1]}', "settings must be an object"),
         ('{"settings": {"num_inference_steps": 1e400}}', "not valid JSON"),
-        ('{"phrases": 3}', "phrases must be"),
-        ('{"phrases": "../../etc/hostname"}', "not in its folder|leads out|must lie in"),
-        ('{"phrases": "/etc/hostname"}', "leads out|must lie in"),
+        ('{"phrases": 3}', "phrases must be a text"),
+        ('{"phrases": "../../etc/hostname"}', "phrases must lie in the model's folder"),
+        ('{"phrases": "/etc/hostname"}', "phrases must lie in the model's folder"),
         ('{"phrases": "missing.txt"}', "not in its folder"),
         ('{"phrases": "link.txt"}', "leads out"),
         ('{"phrases": "a\\u0000b"}', "not in its folder"),
+        ('{"clip": "../other"}', "clip must lie in the model's folder"),
         ('{"clip": "mallory/clip"}', "not in its folder"),
         ('{"clip": "open_clip:hf-hub/x"}', "not in its folder"),
-        ('{"evil": 1}', "unknown entry"),
     ],
 )
 def test_a_models_own_file_stays_in_its_folder(tmp_path, text, message):
@@ -150,8 +153,9 @@ def test_a_models_own_file_stays_in_its_folder(tmp_path, text, message):
     folder.mkdir()
     (folder / "link.txt").symlink_to(tmp_path / "outside.txt")
     (folder / "vii.json").write_text(text, encoding="latin-1")
-    with pytest.raises(EditorError, match=message):
+    with pytest.raises(EditorError, match=message) as caught:
         read_manifest(folder)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_snapshot_of_the_hub_may_link_to_its_blobs(tmp_path):

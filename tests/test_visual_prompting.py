@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from click.testing import CliRunner
-from conftest import picture
+from conftest import picture, saved
 from published import MaskedAutoencoder, Vqgan
+from test_methods import transfer
 
 import vii
-from vii.cli import main
 from vii.errors import UsageError
 from vii.methods import load_method
 from vii.methods.masked_codes import code_loss, decode_codes, masking
@@ -101,21 +100,16 @@ def test_the_loss_is_the_mean_cross_entropy_of_masked_patches():
 
 
 def test_the_command_and_what_it_refuses(folder, tmp_path):
-    paths = [tmp_path / name for name in ("before.png", "after.png", "photo.png")]
-    for image, path in zip((PAIR.before, PAIR.after, PHOTO), paths, strict=True):
-        vii.save_image(image, path)
-    common = ["transfer", *map(str, paths), "-o", str(tmp_path / "out.png"), "--method", "visual-prompting"]
-    done = CliRunner().invoke(main, [*common, "--model", str(folder)])
-    assert done.exit_code == 0, done.output
+    paths = saved(tmp_path, before=PAIR.before, after=PAIR.after, photo=PHOTO)
+    common = [*paths, "-o", tmp_path / "out.png", "--method", "visual-prompting"]
+    transfer(*common, "--model", folder)
     for extra, message in (
         ([], "needs weights; name a folder or a hub id with --model"),
-        (["--model", str(tmp_path)], "expected a folder with mae/ and vq/"),
-        (["--model", str(folder), "--text", "red"], "--text: the method 'visual-prompting' does not take it"),
-        (["--model", str(folder), "--set", "flips=maybe"], "flips must be of type bool"),
+        (["--model", tmp_path], "expected a folder with mae/ and vq/"),
+        (["--model", folder, "--text", "red"], "--text: the method 'visual-prompting' does not take it"),
+        (["--model", folder, "--set", "flips=maybe"], "flips must be of type bool"),
     ):
-        failed = CliRunner().invoke(main, [*common, "--overwrite", *extra])
-        assert (failed.exit_code, len(failed.stderr.strip().splitlines())) == (1, 1)
-        assert message in failed.stderr
+        assert message in transfer(*common, "--overwrite", *extra, code=1)
     with pytest.raises(UsageError, match="at least one"):
         load_method("visual-prompting", model=str(folder), device="cpu")([], PHOTO)
     assert PromptingSettings().background == 1

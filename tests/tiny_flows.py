@@ -1,6 +1,7 @@
 """The flow editors' models at their smallest, with random weights and tokenizers made from nothing."""
 
 import torch
+from conftest import assembled, clip_text, clip_tokenizer, tiny_vae
 from tokenizers import pre_tokenizers
 
 # A user turn, then an empty thought of the assistant, as in Qwen3's own template.
@@ -9,6 +10,8 @@ CHAT = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
     "{% if enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
 )
+# Of text and vision encoders.
+NARROW = {"hidden_size": 16, "intermediate_size": 32}
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
 SEEN = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 # A system message and a user turn, as in Mistral Small 3's own template.
@@ -30,37 +33,23 @@ def qwen_tokenizer():
     return tokenizer
 
 
+def flow_scheduler(**options):
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    return FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, **options)
+
+
 def klein_pipeline(distilled: bool, seed: int = 0):
     """`Flux2KleinPipeline` with 4 layers of Qwen3, rows 48 wide, 3 blocks, and a batch norm that does something."""
-    import diffusers
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     torch.manual_seed(seed)
     tokenizer = qwen_tokenizer()
-    text_encoder = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=8,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,  # as of 4B
-        )
-    )
-    transformer, vae = flux2(guidance_embeds=False)
-    pipeline = diffusers.Flux2KleinPipeline(
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
-        vae=vae,
-        text_encoder=text_encoder.eval(),
-        tokenizer=tokenizer,
-        transformer=transformer,
-        is_distilled=distilled,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    size = {"num_hidden_layers": 4, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, **NARROW}
+    size |= {"max_position_embeddings": 1024, "tie_word_embeddings": True}  # tied as of 4B
+    text_encoder = Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokenizer), **size))
+    parts = {"text_encoder": text_encoder, "tokenizer": tokenizer, **flux2(guidance_embeds=False)}
+    return assembled("Flux2KleinPipeline", **parts, is_distilled=distilled)
 
 
 def flux2(guidance_embeds: bool):
@@ -77,18 +66,10 @@ def flux2(guidance_embeds: bool):
         axes_dims_rope=(8, 8, 8, 8),
         guidance_embeds=guidance_embeds,
     )
-    vae = diffusers.AutoencoderKLFlux2(
-        block_out_channels=(8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        layers_per_block=1,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=64,
-    )
+    vae = tiny_vae(8, "AutoencoderKLFlux2", layers_per_block=1, sample_size=64)
     vae.bn.running_mean.normal_()
     vae.bn.running_var.uniform_(0.5, 2)
-    return transformer.eval(), vae.eval()
+    return {"transformer": transformer, "vae": vae, "scheduler": flow_scheduler()}
 
 
 def mistral_processor():
@@ -109,71 +90,44 @@ def mistral_processor():
 
 def dev_pipeline(seed: int = 0):
     """`Flux2Pipeline` with 4 layers of Mistral 3, guidance told, rows 48 wide."""
-    import diffusers
     from transformers import Mistral3Config, Mistral3ForConditionalGeneration
 
     torch.manual_seed(seed)
     processor = mistral_processor()
-    width = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "head_dim": 8}
+    width = {"num_attention_heads": 2, "head_dim": 8, **NARROW}
     text = {"model_type": "mistral", "vocab_size": len(processor.tokenizer), "num_hidden_layers": 4}
     text |= {"num_key_value_heads": 1, "max_position_embeddings": 1024, "sliding_window": None, **width}
     vision = {"model_type": "pixtral", "num_hidden_layers": 1, "image_size": 32, "patch_size": 8, **width}
+    image = processor.tokenizer.convert_tokens_to_ids("[IMG]")
     text_encoder = Mistral3ForConditionalGeneration(
-        Mistral3Config(
-            text_config=text,
-            vision_config=vision,
-            image_token_index=processor.tokenizer.convert_tokens_to_ids("[IMG]"),
-        )
+        Mistral3Config(text_config=text, vision_config=vision, image_token_index=image)
     )
-    transformer, vae = flux2(guidance_embeds=True)
-    pipeline = diffusers.Flux2Pipeline(
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
-        vae=vae,
-        text_encoder=text_encoder.eval(),
-        tokenizer=processor,
-        transformer=transformer,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    return assembled("Flux2Pipeline", text_encoder=text_encoder, tokenizer=processor, **flux2(guidance_embeds=True))
 
 
 def qwen_pipeline(plus: bool = True, zero_cond_t: bool = False, seed: int = 0):
     """`QwenImageEditPlusPipeline` or `QwenImageEditPipeline` with rows 16 wide; 2511 is Plus with `zero_cond_t`."""
     import diffusers
-    from transformers import (
-        Qwen2_5_VLConfig,
-        Qwen2_5_VLForConditionalGeneration,
-        Qwen2VLImageProcessor,
-        Qwen2VLProcessor,
-        Qwen2VLVideoProcessor,
-    )
+    import transformers as tf
 
     torch.manual_seed(seed)
     tokenizer = qwen_tokenizer()
     start, end, image, video = tokenizer.convert_tokens_to_ids(SEEN)
-    processor = Qwen2VLProcessor(
-        image_processor=Qwen2VLImageProcessor(
-            patch_size=4, merge_size=2, temporal_patch_size=2, size={"shortest_edge": 8 * 8, "longest_edge": 32 * 32}
-        ),
-        tokenizer=tokenizer,
-        video_processor=Qwen2VLVideoProcessor(),
+    sizes = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 2}
+    images = tf.Qwen2VLImageProcessor(**sizes, size={"shortest_edge": 8 * 8, "longest_edge": 32 * 32})
+    processor = tf.Qwen2VLProcessor(
+        image_processor=images, tokenizer=tokenizer, video_processor=tf.Qwen2VLVideoProcessor()
     )
-    width = {"hidden_size": 16, "intermediate_size": 32}
     rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6}
     text = {"vocab_size": len(tokenizer), "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
-    text |= {"max_position_embeddings": 4096, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, **width}
+    text |= {"max_position_embeddings": 4096, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, **NARROW}
     text |= {"pad_token_id": tokenizer.pad_token_id, "rope_parameters": rope}
-    vision = {"depth": 2, "num_heads": 2, "out_hidden_size": 16, "patch_size": 4, "spatial_merge_size": 2, **width}
+    vision = {"depth": 2, "num_heads": 2, "out_hidden_size": 16, "patch_size": 4, "spatial_merge_size": 2, **NARROW}
     vision |= {"temporal_patch_size": 2, "window_size": 16, "fullatt_block_indexes": [1]}
-    text_encoder = Qwen2_5_VLForConditionalGeneration(
-        Qwen2_5_VLConfig(
-            text_config=text,
-            vision_config=vision,
-            image_token_id=image,
-            video_token_id=video,
-            vision_start_token_id=start,
-            vision_end_token_id=end,
-        )
+    tokens = {"image_token_id": image, "video_token_id": video}
+    tokens |= {"vision_start_token_id": start, "vision_end_token_id": end}
+    text_encoder = tf.Qwen2_5_VLForConditionalGeneration(
+        tf.Qwen2_5_VLConfig(text_config=text, vision_config=vision, **tokens)
     )
     transformer = diffusers.QwenImageTransformer2DModel(
         in_channels=16,  # 4 latent channels, 2 x 2
@@ -194,19 +148,15 @@ def qwen_pipeline(plus: bool = True, zero_cond_t: bool = False, seed: int = 0):
         latents_mean=[0.1, -0.2, 0.0, 0.3],
         latents_std=[1.5, 0.7, 1.0, 2.0],
     )
-    kind = diffusers.QwenImageEditPlusPipeline if plus else diffusers.QwenImageEditPipeline
-    pipeline = kind(
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(
-            use_dynamic_shifting=True, base_shift=0.5, max_shift=0.9, max_image_seq_len=8192, shift_terminal=0.02
-        ),
-        vae=vae.eval(),
-        text_encoder=text_encoder.eval(),
+    return assembled(
+        "QwenImageEditPlusPipeline" if plus else "QwenImageEditPipeline",
+        scheduler=flow_scheduler(base_shift=0.5, max_shift=0.9, max_image_seq_len=8192, shift_terminal=0.02),
+        vae=vae,
+        text_encoder=text_encoder,
         tokenizer=tokenizer,
         processor=processor,
-        transformer=transformer.eval(),
+        transformer=transformer,
     )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def t5_tokenizer():
@@ -221,65 +171,29 @@ def t5_tokenizer():
 def kontext_pipeline(seed: int = 0):
     """`FluxKontextPipeline` with rows 24 wide, a pooled vector of 16, 3 blocks."""
     import diffusers
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel
-
-    from vii.editors.loading import EMBEDDED_MODEL
+    from transformers import CLIPTextModel, T5Config, T5EncoderModel
 
     torch.manual_seed(seed)
-    clip, t5 = CLIPTokenizer.from_pretrained(EMBEDDED_MODEL / "tokenizer", model_max_length=77), t5_tokenizer()
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(clip),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
+    clip, t5 = clip_tokenizer(), t5_tokenizer()
+    size = {"d_model": 24, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 3, "feed_forward_proj": "gated-gelu"}
+    unquantised = {"use_quant_conv": False, "use_post_quant_conv": False}
+    return assembled(
+        "FluxKontextPipeline",
+        text_encoder=CLIPTextModel(clip_text(clip, 16, heads=2)),
+        text_encoder_2=T5EncoderModel(T5Config(vocab_size=len(t5), **size)),
+        transformer=diffusers.FluxTransformer2DModel(
+            in_channels=16,  # 4 latent channels, 2 x 2
+            num_layers=1,
+            num_single_layers=2,
+            attention_head_dim=16,
             num_attention_heads=2,
-            bos_token_id=clip.bos_token_id,
-            eos_token_id=clip.eos_token_id,
-            pad_token_id=clip.pad_token_id,
-        )
-    )
-    text_encoder_2 = T5EncoderModel(
-        T5Config(
-            vocab_size=len(t5),
-            d_model=24,
-            d_kv=8,
-            d_ff=48,
-            num_layers=2,
-            num_heads=3,
-            feed_forward_proj="gated-gelu",
-        )
-    )
-    transformer = diffusers.FluxTransformer2DModel(
-        in_channels=16,  # 4 latent channels, 2 x 2
-        num_layers=1,
-        num_single_layers=2,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=24,
-        pooled_projection_dim=16,
-        guidance_embeds=True,
-        axes_dims_rope=(4, 6, 6),
-    )
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=(8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-        scaling_factor=0.3611,
-        shift_factor=0.1159,
-    )
-    pipeline = diffusers.FluxKontextPipeline(
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0),
-        vae=vae.eval(),
-        text_encoder=text_encoder.eval(),
+            joint_attention_dim=24,
+            pooled_projection_dim=16,
+            guidance_embeds=True,
+            axes_dims_rope=(4, 6, 6),
+        ),
+        vae=tiny_vae(8, scaling_factor=0.3611, shift_factor=0.1159, **unquantised),
+        scheduler=flow_scheduler(shift=3.0),
         tokenizer=clip,
-        text_encoder_2=text_encoder_2.eval(),
         tokenizer_2=t5,
-        transformer=transformer.eval(),
     )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
