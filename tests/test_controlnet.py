@@ -143,7 +143,7 @@ def test_an_edit_file_names_both_models(controlnet_folders, monkeypatch):
         folder = controlnet_folders["control" in repository]
         return folder, f"commit of {folder.name}"
 
-    for module in ("loading", "controlnet_files"):
+    for module in ("loading", "controlnet"):
         monkeypatch.setattr(f"vii.editors.{module}.fetch", fetched)
     options = {"clip": "none", "device": "cpu"}
     edited = vii.load_editor("controlnet", model="a/base+b/control", revision="one+two", **options)

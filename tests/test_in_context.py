@@ -17,7 +17,8 @@ from recipes.in_context import __main__ as recipe
 from recipes.in_context import convert, inpainting, prompting
 from recipes.in_context.config import Codes, Config, Data, Inpainting, Prompting
 from recipes.in_context.data import make_groups, two_of
-from vii.editors.loading import EMBEDDED_MODEL, read_parts
+from vii.editors.loading import EMBEDDED_MODEL
+from vii.editors.stable_diffusion import read_parts
 from vii.methods import load_method
 from vii.methods.grid import Grid
 

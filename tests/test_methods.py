@@ -212,4 +212,4 @@ def test_a_package_that_cannot_be_loaded_says_so_and_hides_no_other_method(packa
     assert set(rows) == {*METHODS, "broken", "mean-colour", "odd"}
     assert rows["mean-colour"]["description"] == "moves the mean colour"
     assert "not usable: 'no_such:ENTRY' of mean-colour cannot be loaded" in rows["broken"]["description"]
-    assert "must be a MethodEntry, got a function" in rows["odd"]["description"]
+    assert "must be a vii.methods.MethodEntry, got a function" in rows["odd"]["description"]

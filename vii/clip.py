@@ -73,8 +73,7 @@ class TransformersClip:
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
         """See `JointSpace`."""
         pixels = torch.stack([self.preprocess(image.to(self.device)) for image in images])
-        features: Tensor = self.model.visual_projection(self.model.vision_model(pixel_values=pixels).pooler_output)
-        return features
+        return self.model.visual_projection(self.model.vision_model(pixel_values=pixels).pooler_output)
 
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Tensor:
@@ -95,8 +94,7 @@ class TransformersClip:
 
     def project(self, rows: Tensor) -> Tensor:
         """See `JointSpace`."""
-        projected: Tensor = self.model.text_projection(rows.to(self.device, torch.float32).mean(0))
-        return projected
+        return self.model.text_projection(rows.to(self.device, torch.float32).mean(0))
 
     @cached_property
     def _words(self) -> dict[int, str]:
@@ -106,8 +104,7 @@ class TransformersClip:
         """See `PromptSpace`."""
 
         def encode(ids: Tensor) -> Tensor:
-            feature: Tensor = self.model.text_projection(self.model.text_model(input_ids=ids).pooler_output)
-            return feature
+            return self.model.text_projection(self.model.text_model(input_ids=ids).pooler_output)
 
         def tokenize(text: str) -> Tensor:
             limit = self.model.config.text_config.max_position_embeddings
@@ -148,8 +145,7 @@ class OpenClip:
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
         """See `JointSpace`."""
         pixels = torch.stack([self.preprocess(image.to(self.device)) for image in images])
-        features: Tensor = self.model.encode_image(pixels)
-        return features
+        return self.model.encode_image(pixels)
 
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Tensor:
@@ -161,8 +157,7 @@ class OpenClip:
         """See `JointSpace`."""
         projection = getattr(self.model, "text", self.model).text_projection
         mean = rows.to(self.device, torch.float32).mean(0)
-        projected: Tensor = projection(mean) if isinstance(projection, torch.nn.Module) else mean @ projection
-        return projected
+        return projection(mean) if isinstance(projection, torch.nn.Module) else mean @ projection
 
     @cached_property
     def _words(self) -> dict[int, str]:

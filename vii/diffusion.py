@@ -17,6 +17,8 @@ from .errors import EditorError, UsageError
 
 # Weights of guidance branches this small are rounding errors of `guidance_weights`, not requests.
 NEGLIGIBLE = 1e-6
+# Whatever a stranger's edit file asks for: noise levels of Stable Diffusion 1.x, and more guidance than anybody uses.
+MAX_STEPS, MAX_SCALE = 1000, 100.0
 # Settings of `noise` with which learning draws from a bank; see `Noise` and `InversionSettings`.
 BANKED = ("bank", "reuse")
 

@@ -22,7 +22,7 @@ from .cores import cores, memory_limit
 from .errors import ViiError
 
 if TYPE_CHECKING:
-    from .editors.needs import Needs
+    from .editors import Needs
 
 PACKAGES = (
     "torch",

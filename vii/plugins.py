@@ -1,12 +1,14 @@
 """What other packages offer by entry points: editors, methods and captioners that are named like those in here."""
 
 import importlib.metadata
+import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Generic, TypeVar
+from functools import cached_property, partial
+from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
 
 Row = TypeVar("Row")
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,45 @@ def plugins(group: str) -> Iterator[Plugin]:
         except (Exception, SystemExit) as error:  # whatever somebody else's module raises when it is imported
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             yield Plugin(point.name, package, problem=f"'{point.value}' of {package} cannot be loaded ({reason})")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Built]):
+    """A row of a table of what is built by name, and what an entry point of its group stands for.
+
+    Attributes:
+        build: gives it; a function or a class, or `package.module:name` of one, which is then imported only when it is
+            needed.
+        description: one line.
+        error: what is raised where it cannot be built.
+    """
+
+    build: Callable[..., Built] | str
+    description: str
+    error: ClassVar[type[Exception]]
+
+    def builder(self) -> Callable[..., Built]:
+        """The function or class behind `build`; raises `error` where it cannot be imported."""
+        if not isinstance(self.build, str):
+            return self.build
+        try:
+            return pkgutil.resolve_name(self.build)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise self.error(f"'{self.build}' cannot be imported ({error})") from None
+
+    @classmethod
+    def offered(cls, plugin: Plugin, **fields: Any) -> Self:
+        """The row that another package offers; of one that cannot be used, a row with these fields that says why."""
+        if isinstance(plugin.value, cls):
+            return plugin.value
+        kind, wanted = type(plugin.value).__name__, f"{cls.__module__}.{cls.__name__}"
+        what = f"the entry point '{plugin.name}' of {plugin.package} must be a {wanted}, got a {kind}"
+        problem = plugin.problem or what
+        return cls(partial(_refuse, cls.error, problem), f"not usable: {problem}", **fields)
+
+
+def _refuse(error: type[Exception], problem: str, **_options: Any) -> NoReturn:
+    raise error(problem)
 
 
 class Table(Mapping[str, Row], Generic[Row]):

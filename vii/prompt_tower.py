@@ -37,11 +37,7 @@ class PromptSpace(JointSpace, Protocol):
 
 def ids_by(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
     """Texts -> the ids of their tokens, by a tokenizer of transformers, without marks of beginning and end."""
-
-    def encode(texts: list[str]) -> list[list[int]]:
-        return tokenizer(texts, add_special_tokens=False).input_ids  # type: ignore[no-any-return]
-
-    return encode
+    return lambda texts: tokenizer(texts, add_special_tokens=False).input_ids
 
 
 def whole_words(

@@ -22,7 +22,8 @@ from recipes.embedded_model.loop import Trainee, adamw, fast, train
 from recipes.embedded_model.unet import PREDICTION, build, channel_weights, scheduler
 from vii.diffusion import add_noise, training_target
 from vii.editors.clip_text import instruct
-from vii.editors.loading import EMBEDDED_MODEL, read_parts
+from vii.editors.loading import EMBEDDED_MODEL
+from vii.editors.stable_diffusion import read_parts
 
 from .config import Config, Inpainting
 from .data import Groups, two_of

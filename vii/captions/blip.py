@@ -1,13 +1,13 @@
 """Captions by BLIP (Li et al. 2022, arXiv 2201.12086) through transformers."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..editors.loading import fetch
+from ..editors.loading import FAILURES, fetch
 from ..errors import CaptionerError, EditorError
 from ..libraries import load_weights, quiet
 from ..text import first_line
@@ -20,6 +20,18 @@ BATCH = 8
 BEAMS, NEW_TOKENS = 3, 30
 
 
+@contextmanager
+def captioner_loading(model: str, what: str, advice: str) -> Iterator[None]:
+    """Find and load a model that says words, quietly, or raise CaptionerError with what to do."""
+    try:
+        with quiet():
+            yield
+    except EditorError as error:
+        raise CaptionerError(str(error)) from None
+    except FAILURES as error:
+        raise CaptionerError(f"cannot load the {what} '{model}' ({first_line(error)}); {advice}") from None
+
+
 class BlipCaptioner:
     """`transformers.BlipForConditionalGeneration`, in float32, by hub id or folder; safetensors only."""
 
@@ -27,20 +39,12 @@ class BlipCaptioner:
         """Load it, or raise CaptionerError."""
         from transformers import BlipForConditionalGeneration, BlipProcessor
 
-        try:
+        advice = f"give the hub id of a BLIP model for captions or the folder of a local copy with {ADVICE}"
+        with captioner_loading(model, "captioner", advice):
             # All at once: the loaders would try to reach the hub again and again.
-            folder = Path(model) if Path(model).is_dir() else fetch(model, None, FILES, "captioner", ADVICE)[0]
-        except EditorError as error:
-            raise CaptionerError(str(error)) from None
-        try:
-            with quiet():
-                self.processor: Any = BlipProcessor.from_pretrained(folder)
-                loaded = load_weights(BlipForConditionalGeneration, folder, dtype=torch.float32)
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CaptionerError(
-                f"cannot load the captioner '{model}' ({first_line(error)}); give the hub id of a BLIP model for "
-                f"captions or the folder of a local copy with {ADVICE}"
-            ) from None
+            folder, _ = fetch(model, None, FILES, "captioner", ADVICE)
+            self.processor: Any = BlipProcessor.from_pretrained(folder)
+            loaded = load_weights(BlipForConditionalGeneration, folder, dtype=torch.float32)
         self.model = loaded.eval().requires_grad_(False).to(device)
         self.device = torch.device(device)
 

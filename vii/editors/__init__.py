@@ -1,18 +1,17 @@
 """The editors by name: those in here, and those that other packages offer by entry points, group `vii.editors`."""
 
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
 from ..editor import ENCODER_OUTPUT, SPACES, Editor
 from ..errors import EditorError, UsageError, unknown_name
 from ..libraries import downloads
-from ..plugins import Plugin, Table
+from ..plugins import Entry, Table
 from .loading import EMBEDDED_MODEL
-from .needs import Measured, Needs
 
 GROUP = "vii.editors"
 DEFAULT_EDITOR = "embedded"
@@ -35,14 +34,46 @@ MODEL_LICENSES = {
 CLIP = {"openai/clip-vit-large-patch14": "finding a starting text, and the CLIP term of the recipe 'visii'"}
 
 
+# Only figures that were measured stand in these records, with what they were measured on.
 @dataclass(frozen=True)
-class EditorEntry:
+class Measured:
+    """Learning one edit from one pair.
+
+    Attributes:
+        device: "cpu", "cuda" or "mps".
+        took: how long.
+        memory: bytes, the peak of the whole process, or None where it was not measured.
+        basis: what it was measured on, and where it is written.
+    """
+
+    device: str
+    took: str
+    memory: int | None
+    basis: str
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one editor needs.
+
+    Attributes:
+        folder: weights that ship with the package.
+        models: id on the Hugging Face Hub -> what it is for.
+        measured: what learning took.
+    """
+
+    folder: Path | None = None
+    models: Mapping[str, str] | None = None
+    measured: tuple[Measured, ...] = ()
+
+
+@dataclass(frozen=True)
+class EditorEntry(Entry[Editor]):
     """A row of `EDITORS`, and what an entry point of the group `vii.editors` stands for.
 
     Attributes:
-        build: gives the editor; a function or a class, or `package.module:name` of one, which is then imported only
-            when the editor is loaded. Its keyword arguments are the options that `load_editor` takes for it.
-        description: one line.
+        build: see `Entry`; its keyword arguments are the options that `load_editor` takes for it.
+        description: see `Entry`.
         needs: what it needs, in a few words.
         model: what its own model is called in edit files; edits that name another are used only on the user's word.
         options: arguments that it is built with unless others are given.
@@ -51,27 +82,12 @@ class EditorEntry:
             `pipeline` of diffusers which takes its prompt embeddings; "" where there is none.
     """
 
-    build: Callable[..., Editor] | str
-    description: str
+    error = EditorError
     needs: str = "nothing"
     model: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     files: Needs | None = None
     pipeline: Callable[[Sequence[str]], str] = lambda _models: ""
-
-    def builder(self) -> Callable[..., Editor]:
-        """The function or class behind `build`.
-
-        Raises:
-            EditorError: it cannot be imported.
-        """
-        if not isinstance(self.build, str):
-            return self.build
-        try:
-            builder: Callable[..., Editor] = pkgutil.resolve_name(self.build)
-            return builder
-        except (ImportError, AttributeError, ValueError) as error:
-            raise EditorError(f"'{self.build}' cannot be imported ({error})") from None
 
 
 def _ip2p_pipeline(models: Sequence[str]) -> str:
@@ -188,21 +204,7 @@ OWN: Mapping[str, EditorEntry] = {
 }
 
 
-def _offered(plugin: Plugin) -> EditorEntry:
-    """The row of an editor that another package offers; of one that cannot be used, a row that says why."""
-    if isinstance(plugin.value, EditorEntry):
-        return plugin.value
-    kind = type(plugin.value).__name__
-    what = f"the entry point '{plugin.name}' of {plugin.package} must be a vii.editors.EditorEntry, got a {kind}"
-    problem = plugin.problem or what
-    return EditorEntry(partial(_refuse, problem), f"not usable: {problem}", "a repair of its package")
-
-
-def _refuse(problem: str, **_options: Any) -> NoReturn:
-    raise EditorError(problem)
-
-
-EDITORS: Mapping[str, EditorEntry] = Table(GROUP, OWN, _offered)
+EDITORS: Mapping[str, EditorEntry] = Table(GROUP, OWN, partial(EditorEntry.offered, needs="a repair of its package"))
 
 
 def load_editor(

@@ -16,13 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..diffusion import guidance_weights
+from ..diffusion import MAX_SCALE, guidance_weights
 from ..editor import ENCODER_OUTPUT
+from ..errors import EditorError
+from ..libraries import load_weights, quiet
 from ..settings import setting
-from .controlnet_files import CONTROLNET, MODEL, check_fit, read_controlnet
-from .family import MAX_SCALE, Branch, SamplingSettings, StableDiffusionEditor
-from .loading import local_name
-from .stable_diffusion import BOTH, StableDiffusion
+from .family import Branch, SamplingSettings, StableDiffusionEditor
+from .loading import fetch, loading, local_name, read_config
+from .stable_diffusion import BOTH, StableDiffusion, pixel_multiple
+
+MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+CONTROLNET = "lllyasviel/control_v11e_sd15_ip2p"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +72,7 @@ class ControlnetEditor(StableDiffusionEditor[ControlnetSettings]):
             )
             residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
         unet = self.parts.unet
-        predicted: Tensor = unet(inputs, timesteps, encoder_hidden_states=told.rows, **residuals, return_dict=False)[0]
-        return predicted
+        return unet(inputs, timesteps, encoder_hidden_states=told.rows, **residuals, return_dict=False)[0]
 
 
 def load_controlnet(
@@ -99,13 +102,50 @@ def load_controlnet(
     chosen = controlnet or named or CONTROLNET
     # The second revision is that of the ControlNet that `model` names, and of no other.
     network, commit = read_controlnet(chosen, network_revision if chosen == named else "")
-    where: dict[str, Any] = {
-        "revision": base_revision or None,
-        "device": device,
-        "dtype": dtype,
-        "clip": clip,
-        "space": space,
-    }
-    where |= {"controlnet": (network, local_name(chosen), commit)}
-    what, settings = "Stable Diffusion model", ControlnetSettings()
-    return ControlnetEditor.from_files(base or MODEL, what, settings, name=name, **where)
+    where = {"revision": base_revision or None, "device": device, "dtype": dtype, "clip": clip, "space": space}
+    found, what = (network, local_name(chosen), commit), "Stable Diffusion model"
+    return ControlnetEditor.from_files(base or MODEL, what, ControlnetSettings(), name=name, controlnet=found, **where)
+
+
+def read_controlnet(controlnet: str, revision: str) -> tuple[Any, str]:
+    """Folder or hub id -> a `ControlNetModel` and, for an id, the commit.
+
+    Raises:
+        EditorError: it cannot be found, or is not a ControlNet.
+    """
+    from diffusers import ControlNetModel
+
+    wanted = ["config.json", "diffusion_pytorch_model*"]
+    folder, commit = fetch(controlnet, revision or None, wanted, "ControlNet", "`controlnet`")
+    if not (folder / "config.json").exists():
+        raise EditorError(f"{controlnet}: no config.json; expected the folder of a ControlNet in diffusers' layout")
+    with quiet(), loading(controlnet, "ControlNet"):
+        kind = read_config(folder / "config.json").get("_class_name")
+        if kind != "ControlNetModel":
+            raise ValueError(f"its config.json is that of a {kind}")
+        return load_weights(ControlNetModel, folder), commit
+
+
+def check_fit(model: str, unet: Any, controlnet: Any, vae: Any) -> None:
+    """Refuse networks that do not go together, before they fail in the middle of a pass."""
+    channels, multiple = vae.config.latent_channels, pixel_multiple(vae)
+    if unet.config.in_channels != channels:
+        raise EditorError(
+            f"{model}: the UNet takes {unet.config.in_channels} channels, a ControlNet needs a text-to-image model "
+            f"with the autoencoder's {channels}; for a model that edits by itself use the editor 'ip2p'"
+        )
+    for name in ("in_channels", "block_out_channels", "layers_per_block", "cross_attention_dim"):
+        wanted, got = (str(network.config[name]).strip("[]()") for network in (unet, controlnet))
+        if wanted != got:  # compared as text, for a list in a file is a tuple in memory
+            raise EditorError(
+                f"{model}: the ControlNet has {name} {got}, the UNet {wanted}: it was made for another base model; "
+                "give one that fits as `controlnet`, or the base that it was made for as `model`"
+            )
+    factor = 2 ** (len(controlnet.config.conditioning_embedding_out_channels) - 1)
+    if controlnet.config.conditioning_channels != 3 or factor != multiple or controlnet.config.global_pool_conditions:
+        raise EditorError(
+            f"{model}: expected a ControlNet that sees a photo, 3 channels at 1/{multiple} scale, everywhere, got one "
+            f"with {controlnet.config.conditioning_channels} at 1/{factor}"
+            f"{', averaged over the picture' if controlnet.config.global_pool_conditions else ''}; give one that "
+            f"edits photos as `controlnet`, such as {CONTROLNET}"
+        )

@@ -13,12 +13,11 @@ from typing import Any, Generic, Self, TypeVar
 import torch
 from torch import Tensor
 
-from ..diffusion import NEGLIGIBLE, Noise, guided
-from ..editor import JointSpace, Space
-from ..errors import EditorError, UsageError, unknown_name
+from ..diffusion import MAX_SCALE, MAX_STEPS, NEGLIGIBLE, Noise, add_noise, guided, training_target
+from ..editor import JointSpace
+from ..errors import UsageError, unknown_name
 from ..instruction import Instruction
-from ..settings import check, override, setting
-from .loading import MANIFEST
+from ..settings import check, setting
 from .stable_diffusion import StableDiffusion, read_model
 
 SCHEDULERS = {
@@ -27,8 +26,6 @@ SCHEDULERS = {
     "euler_ancestral": "EulerAncestralDiscreteScheduler",
     "dpmsolver++": "DPMSolverMultistepScheduler",
 }
-# Whatever a stranger's edit file asks for: noise levels of Stable Diffusion 1.x, and more guidance than anybody uses.
-MAX_STEPS, MAX_SCALE = 1000, 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +115,8 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
             EditorError: the parts do not fit together.
         """
         self.check(parts)
-        self.parts, self.name, self.settings, self.dtype = parts, name, settings, parts.dtype
-        self.resolution, self.phrases = resolution, phrases
+        self.parts, self.name, self.settings, self.resolution, self.phrases = parts, name, settings, resolution, phrases
+        self.space, self.device, self.dtype = parts.space, parts.device, parts.dtype
 
     @classmethod
     def from_files(cls, model: str, what: str, settings: Settings, *, name: str, **where: Any) -> Self:
@@ -129,10 +126,7 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
             EditorError: it cannot be read, is not of this architecture, or its `vii.json` holds settings that are not.
         """
         parts, manifest, phrases = read_model(model, what, **where)
-        try:
-            own = override(settings, **manifest.settings)
-        except UsageError as error:
-            raise EditorError(f"{model}: {MANIFEST}: {error}") from None
+        own = manifest.suiting(settings, model)
         return cls(parts, name=name, settings=own, resolution=manifest.resolution, phrases=phrases)
 
     @staticmethod
@@ -155,16 +149,6 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
         Returns:
             the prediction `(b, c, h, w)`, in the networks' precision.
         """
-
-    @property
-    def space(self) -> Space:
-        """See `Editor`."""
-        return self.parts.space
-
-    @property
-    def device(self) -> torch.device:
-        """See `Editor`."""
-        return self.parts.device
 
     @property
     def num_timesteps(self) -> int:
@@ -205,20 +189,16 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
             branches = [(1.0, Branch(instruction.rows, before.condition, instruction.pooled))]
         else:
             branches = self.plan(before, [(instruction, 1.0)], guidance)
-        return self.parts.denoising_loss(
-            after.latents,
-            t,
-            noise,
-            lambda noisy, timesteps: self.guided(guidance or self.settings, noisy, timesteps, branches),
-        )
+        levels, index = self.parts.levels, (t * self.num_timesteps).long().to(self.device)
+        alpha_bar, noise = levels.alpha_bar[index], noise.to(self.device)
+        target = training_target(levels.prediction_type, after.latents, noise, alpha_bar)
+        noisy = add_noise(after.latents, noise, alpha_bar)
+        predicted = self.guided(guidance or self.settings, noisy, levels.told[index], branches)
+        return (predicted - target).square().mean((1, 2, 3))
 
     @torch.no_grad()
     def edit(
-        self,
-        image: LatentEncoding,
-        branches: Sequence[tuple[Instruction, float]],
-        settings: Settings,
-        noise: Noise,
+        self, image: LatentEncoding, branches: Sequence[tuple[Instruction, float]], settings: Settings, noise: Noise
     ) -> Tensor:
         """See `Editor`; the loop of diffusers' pipelines, with any number of branches.
 

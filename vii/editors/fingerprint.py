@@ -18,7 +18,7 @@ through all positive numbers: only the sign is left. A fingerprint therefore hol
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,6 @@ def fingerprint(parts: Mapping[str, Mapping[str, Tensor]]) -> str:
             whole[name].update(label.encode())
     known = [name for name in DIGESTS if all(_knows(name, found, part) for part in parts)]
     return " ".join(f"{name}:{whole[name].hexdigest()[:32]}" for name in known)
-
-
-def modules_fingerprint(text_encoder: Any, networks: Mapping[str, Any], vae: Any) -> str:
-    """The fingerprint of a model in memory; call it before the parts are cast."""
-    modules = {"text_encoder": text_encoder, **networks, "vae": vae}
-    return fingerprint({name: module.state_dict() for name, module in modules.items()})
 
 
 def files_fingerprint(folder: Path, parts: Sequence[str]) -> str:
@@ -152,8 +146,10 @@ def version_1_fingerprints(text_encoder: Any, networks: Sequence[Any]) -> tuple[
     A digest of names, shapes and four values of each parameter, as the installed libraries name them. The text
     encoder's lost the prefix `text_model.` in transformers 5.6. The autoencoder is not in it.
     """
-    modern, before = hashlib.sha256(), hashlib.sha256()
-    for prefix, name, parameter in _parameters(text_encoder, networks):
+    modern, before, prefix = hashlib.sha256(), hashlib.sha256(), "text_model."
+    named = [(prefix, name.removeprefix(prefix), parameter) for name, parameter in text_encoder.named_parameters()]
+    named += [("", *one) for network in networks for one in network.named_parameters()]
+    for prefix, name, parameter in named:
         flat = parameter.detach().flatten()
         spread = flat[torch.linspace(0, len(flat) - 1, 4, dtype=torch.float64).long()]
         values = spread.float().cpu().numpy().tobytes()
@@ -161,12 +157,3 @@ def version_1_fingerprints(text_encoder: Any, networks: Sequence[Any]) -> tuple[
             digest.update(f"{label}{tuple(parameter.shape)}".encode())
             digest.update(values)
     return modern.hexdigest()[:32], before.hexdigest()[:32]
-
-
-def _parameters(text_encoder: Any, networks: Sequence[Any]) -> Iterator[tuple[str, str, Tensor]]:
-    """(prefix of old, name, parameter) in the order of the modules."""
-    for name, parameter in text_encoder.named_parameters():
-        yield "text_model.", name.removeprefix("text_model."), parameter
-    for network in networks:
-        for name, parameter in network.named_parameters():
-            yield "", name, parameter

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..diffusion import MAX_SCALE, MAX_STEPS
 from ..settings import check, setting
 
-# Whatever a stranger's edit file asks for.
-MAX_STEPS, MAX_SCALE = 1000, 100.0
 # Texts whose words tell how far each feature of a row spreads.
 SPREAD_TEXTS = (
     "make it snow",
@@ -43,7 +42,7 @@ class StepSettings:
 
     @property
     def cfg(self) -> float:
-        """s of `branch_weights`, the guidance that takes a pass without the instruction; 1 = none."""
+        """s of `v_0 + s sum_j w_j (v_j - v_0)`, the guidance that takes a pass for the null instruction; 1 = none."""
         return 1.0
 
 
@@ -98,12 +97,6 @@ def mixed(clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """`(1 - t) x_0 + t e` for `clean (1 or b, ...)`, `noise (b, ...)` and levels `t (b,)`."""
     level = t.view(-1, *[1] * (noise.ndim - 1))
     return (1 - level) * clean + level * noise
-
-
-def branch_weights(guidance_scale: float, weights: Sequence[float]) -> list[float]:
-    """Weights of the predictions in `v_0 + s sum_j w_j (v_j - v_0)`: of the null's, then of each; they add up to 1."""
-    own = [guidance_scale * weight for weight in weights]
-    return [1.0 - sum(own), *own]
 
 
 def spread_of(words: Sequence[Tensor]) -> Tensor:

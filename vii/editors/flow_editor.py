@@ -21,6 +21,7 @@ from ..images import fit
 from ..instruction import Instruction
 from .flow import FlowEncoding, StepSettings, mixed
 from .flow_files import FlowFiles, Pipelines, read_flow
+from .stable_diffusion import pixel_multiple
 from .turns import Turns
 
 # Levels are told apart to a thousandth where one is looked up in a noise bank; the networks are told `t` itself.
@@ -73,15 +74,8 @@ class FlowEditor(ABC, Generic[Settings]):
 
         Args:
             name: see `Editor`.
-            model: folder in diffusers' layout, or hub id.
-            revision: branch, tag or commit on the hub.
-            device: where it runs.
-            dtype: of the transformer and the text encoders.
-            clip: a CLIP beside the model.
-            resolution: pixels a side.
             checkpointing: whether learning trades a third more time for a tenth of the memory: a pass with a gradient
                 keeps what goes into the transformer's blocks, and computes the rest again.
-            quantize: weights in fewer bits.
             offload: for applying, see `Turns`.
         """
         where = {"revision": revision, "device": device, "dtype": dtype, "clip": clip, "quantize": quantize}
@@ -135,7 +129,7 @@ class FlowEditor(ABC, Generic[Settings]):
     @property
     def multiple(self) -> int:
         """Pixels of which the sides of a picture are multiples."""
-        return TOKEN * int(2 ** (len(self.vae.config.block_out_channels) - 1))
+        return TOKEN * pixel_multiple(self.vae)
 
     def instruct(self, text: str, source: Sequence[FlowEncoding] = ()) -> Instruction:
         """See `Editor`."""
@@ -165,13 +159,11 @@ class FlowEditor(ABC, Generic[Settings]):
 
     def compress(self, pictures: Tensor) -> Tensor:
         """Pictures in [-1, 1] through the autoencoder."""
-        mode: Tensor = self.vae.encode(pictures).latent_dist.mode()
-        return mode
+        return self.vae.encode(pictures).latent_dist.mode()
 
     def decompress(self, latents: Tensor) -> Tensor:
         """The inverse of `compress`."""
-        pictures: Tensor = self.vae.decode(latents, return_dict=False)[0]
-        return pictures
+        return self.vae.decode(latents, return_dict=False)[0]
 
     def shift(self, tokens: int, steps: int) -> float:
         """The scheduler's `mu`, which moves its levels towards noise, for a picture of so many tokens."""
@@ -227,12 +219,7 @@ class FlowEditor(ABC, Generic[Settings]):
         return abs(1 - s * weight) > NEGLIGIBLE
 
     def velocity(
-        self,
-        noisy: Tensor,
-        t: Tensor,
-        image: FlowEncoding,
-        branches: Sequence[Weighted],
-        settings: Settings | None,
+        self, noisy: Tensor, t: Tensor, image: FlowEncoding, branches: Sequence[Weighted], settings: Settings | None
     ) -> Tensor:
         """The guided prediction `v_0 + s sum_j w_j (v_j - v_0)`, `(b, c, h, w)`; see `predict` for the arguments.
 

@@ -4,27 +4,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from ..editor import ENCODER_OUTPUT, Space
-from ..errors import EditorError, UsageError
+from ..errors import EditorError
 from ..libraries import quiet
-from ..settings import override
+from ..settings import Settings
 from ..text import printable
 from .devices import pick_device, pick_dtype
 from .fingerprint import files_fingerprint
 from .loading import (
-    MANIFEST,
     Manifest,
-    check_index,
     class_of,
     joint_space,
     loading,
     local_name,
     locate,
     read_config,
+    read_index,
     read_manifest,
     read_phrases,
 )
@@ -32,7 +31,6 @@ from .quantize import check_config, check_usable, is_gguf, load_large
 
 # Pixels a side of the pictures that these models were trained on.
 RESOLUTION = 1024
-Settings = TypeVar("Settings")
 # What the part that predicts is called.
 NETWORKS = ("transformer", "unet")
 # In place of the class of a scheduler: the one that the model's folder names.
@@ -109,15 +107,8 @@ class FlowFiles:
         return Space(kind, *named, relatives=(*relatives, *own))
 
     def settings(self, recommended: Settings) -> Settings:
-        """The settings that suit the model: those of its architecture, and what its folder says over them.
-
-        Raises:
-            EditorError: the folder says what cannot be.
-        """
-        try:
-            return override(recommended, **self.manifest.settings)
-        except UsageError as error:
-            raise EditorError(f"{self.model}: {MANIFEST}: {error}") from None
+        """See `Manifest.suiting`."""
+        return self.manifest.suiting(recommended, self.model)
 
 
 def read_flow(
@@ -157,8 +148,7 @@ def read_flow(
     folder, commit = locate(model, revision, [f"{part}/config.json" if part in packed else part for part in needed])
     manifest = read_manifest(folder, default)
     with quiet(), loading(model, f"model of {' or '.join(pipelines)}"):
-        index = read_config(folder / "model_index.json")
-        check_index(index)
+        index = read_index(folder)
         if (named := str(index.get("_class_name"))) not in pipelines:
             raise ValueError(f"its pipeline is {printable(named[:60])}")
         kinds = dict(pipelines[named])

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..diffusion import guidance_weights
+from ..diffusion import MAX_SCALE, guidance_weights
 from ..editor import ENCODER_OUTPUT
 from ..errors import EditorError
 from ..settings import setting
-from .family import MAX_SCALE, Branch, SamplingSettings, StableDiffusionEditor
+from .family import Branch, SamplingSettings, StableDiffusionEditor
 from .stable_diffusion import StableDiffusion
 
 
@@ -56,10 +56,9 @@ class Ip2pEditor(StableDiffusionEditor[Ip2pSettings]):
         """See `StableDiffusionEditor`."""
         inputs = torch.cat([noisy, told.condition], dim=1)
         inputs = inputs.to(self.parts.dtype).contiguous(memory_format=torch.channels_last)
-        predicted: Tensor = self.parts.unet(
+        return self.parts.unet(
             inputs, timesteps, encoder_hidden_states=told.rows, return_dict=False, **self.added(noisy, told)
         )[0]
-        return predicted
 
     def added(self, noisy: Tensor, told: Branch) -> dict[str, Any]:
         """What else the UNet is given."""

@@ -108,8 +108,7 @@ class KleinEditor(FlowEditor[Any]):
         else:
             turns = [{"role": "user", "content": text}]
             options = {"add_generation_prompt": True, "enable_thinking": False}
-        chat: str = self.template.apply_chat_template(turns, tokenize=False, **options)
-        return chat
+        return self.template.apply_chat_template(turns, tokenize=False, **options)
 
     def _words(self, offsets: Sequence[tuple[int, int]], mask: Sequence[int], length: int) -> tuple[int, int]:
         """Which tokens lie between head and tail, by the characters of each."""

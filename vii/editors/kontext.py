@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..diffusion import MAX_SCALE, MAX_STEPS
 from ..errors import UsageError
 from ..instruction import Instruction
 from ..settings import setting
-from .flow import MAX_SCALE, MAX_STEPS, SPREAD_TEXTS, FlowEncoding, ToldSettings, spread_of
+from .flow import SPREAD_TEXTS, FlowEncoding, ToldSettings, spread_of
 from .flow_editor import FlowEditor
 from .flow_files import FlowFiles, Pipelines
 
@@ -93,8 +94,7 @@ class KontextEditor(FlowEditor[KontextSettings]):
     @torch.no_grad()
     def _rows(self, ids: Sequence[Sequence[int]]) -> Tensor:
         model = self.turns.take(self.text_encoder)
-        rows: Tensor = model(torch.tensor(ids, device=model.device))[0]
-        return rows.float()
+        return model(torch.tensor(ids, device=model.device))[0].float()
 
     @property
     def normal(self) -> tuple[Tensor, Tensor]:

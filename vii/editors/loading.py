@@ -7,27 +7,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-import torch
-
-from .. import light_imports, strict
+from .. import strict
 from ..errors import EditorError, UsageError, unknown_name
-from ..libraries import load_weights, may_download, quiet
-from ..text import printable
+from ..libraries import may_download, quiet
+from ..settings import Settings, override
+from ..text import first_line, printable
 
 EMBEDDED_MODEL = Path(__file__).parent / "embedded"
 MANIFEST = "vii.json"
 MAX_RESOLUTION = 8192
-# Of Stable Diffusion 1.x.
-PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 DEFAULT_CLIP = "openai/clip-vit-large-patch14"
 # What model_index.json may name besides classes of the two libraries: a part that is not loaded.
 UNUSED_PARTS = {"safety_checker": "stable_diffusion"}
+# What the loading libraries raise of files that are not what they should be.
+FAILURES = (OSError, KeyError, AttributeError, TypeError, ValueError, RuntimeError)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_ID = re.compile(r"(?!.*\.(safetensors|ckpt|pth?|bin)$)\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 DEFAULT_PHRASES = Path(__file__).parent.parent / "captions" / "instructions.txt"
 
 
-def locate(model: str, revision: str | None, parts: Sequence[str] = PARTS) -> tuple[Path, str]:
+def locate(model: str, revision: str | None, parts: Sequence[str]) -> tuple[Path, str]:
     """Folder or hub id -> a local folder in diffusers' layout and, for an id, the commit.
 
     Args:
@@ -52,10 +51,10 @@ def locate(model: str, revision: str | None, parts: Sequence[str] = PARTS) -> tu
 
 
 def fetch(repository: str, revision: str | None, wanted: Sequence[str], what: str, advice: str) -> tuple[Path, str]:
-    """The folder of a hub repository in the cache, downloaded where needed, and its commit.
+    """A folder as it is; of a hub repository the folder in the cache, downloaded where needed, and its commit.
 
     Args:
-        repository: hub id.
+        repository: folder, or hub id.
         revision: branch, tag or commit; None for the main branch.
         wanted: patterns of files; half-precision duplicates and pickles are left out whatever they say.
         what: "model" or the like, for the error.
@@ -66,6 +65,8 @@ def fetch(repository: str, revision: str | None, wanted: Sequence[str], what: st
     """
     from huggingface_hub import snapshot_download
 
+    if Path(repository).is_dir():
+        return Path(repository), ""
     if not HUB_ID.fullmatch(repository):
         raise EditorError(f"{printable(repository)}: no such folder, and no name of a {what} on the Hub either")
     try:
@@ -78,9 +79,8 @@ def fetch(repository: str, revision: str | None, wanted: Sequence[str], what: st
                 ignore_patterns=["*.py", "*.bin", "*.ckpt", "*.msgpack", "*.fp16.*", "*.non_ema.*", "*.onnx*"],
             )
     except Exception as error:  # a Hub, or a proxy before it, can answer with anything
-        raise EditorError(
-            f"cannot fetch the {what} '{repository}' ({_reason(error)}); give the folder of a local copy with {advice}"
-        ) from None
+        told = f"cannot fetch the {what} '{repository}' ({first_line(error)})"
+        raise EditorError(f"{told}; give the folder of a local copy with {advice}") from None
     if not COMMIT.fullmatch(commit := Path(folder).name):
         raise EditorError(
             f"cannot fetch the {what} '{repository}': the Hub names '{printable(commit[:40])}' as its commit"
@@ -123,6 +123,17 @@ class Manifest:
             if ".." in path.parts or path.is_absolute() or path.drive:
                 raise UsageError(f"{name} must lie in the model's folder, got {getattr(self, name)!r}")
 
+    def suiting(self, recommended: Settings, model: str) -> Settings:
+        """The settings that suit a model: those of its architecture, and what its folder says over them.
+
+        Raises:
+            EditorError: the folder says what cannot be.
+        """
+        try:
+            return override(recommended, **self.settings)
+        except UsageError as error:
+            raise EditorError(f"{model}: {MANIFEST}: {error}") from None
+
 
 def read_manifest(folder: Path, default: Manifest | None = None) -> Manifest:
     """A model's `vii.json` over the defaults of its architecture; none given, those of Stable Diffusion 1.x.
@@ -140,7 +151,7 @@ def read_manifest(folder: Path, default: Manifest | None = None) -> Manifest:
                 raise UsageError(unknown_name("entry", name, Manifest.__dataclass_fields__))
         manifest = replace(default or Manifest(), **content)
     except UsageError as error:
-        raise EditorError(f"{path}: not a valid {MANIFEST} ({_reason(error)})") from None
+        raise EditorError(f"{path}: not a valid {MANIFEST} ({first_line(error)})") from None
     for named in {manifest.phrases, manifest.clip} - {"", None, DEFAULT_CLIP}:
         inside(folder, str(named), path)
     return manifest
@@ -184,12 +195,14 @@ def inside(folder: Path, name: str, named_by: Path) -> Path:
     return path
 
 
-def check_index(index: dict[str, Any]) -> None:
-    """Refuse a model_index.json that names anybody's code: a class of another library, or a pipeline of its own.
+def read_index(folder: Path) -> dict[str, Any]:
+    """A model_index.json that names nobody's code: no class of another library, and no pipeline of its own.
 
     Raises:
-        ValueError: it does.
+        EditorError: it cannot be read.
+        ValueError: it names some.
     """
+    index = read_config(folder / "model_index.json")
     if not isinstance(index.get("_class_name", ""), str):
         raise ValueError("its pipeline is code of its own, which is not run")
     for part, named in index.items():
@@ -201,6 +214,7 @@ def check_index(index: dict[str, Any]) -> None:
                 f"{printable(part[:40])} is of {printable(str(library)[:40])!r}; only classes of diffusers and "
                 "transformers are loaded"
             )
+    return index
 
 
 def class_of(index: dict[str, Any], part: str, base: str) -> Any:
@@ -224,36 +238,6 @@ def class_of(index: dict[str, Any], part: str, base: str) -> Any:
     return kind
 
 
-def read_parts(folder: Path, model: str, what: str) -> dict[str, Any]:
-    """The parts of a Stable Diffusion 1.x model: `unet`, `vae`, `text_encoder`, `tokenizer`, `scheduler`.
-
-    Args:
-        folder: in diffusers' layout.
-        model: what the user called it, for the error.
-        what: the kind of model expected, likewise.
-
-    Raises:
-        EditorError: it is not complete.
-    """
-    unet, _, text_encoder, tokenizer = light_imports.classes(
-        "diffusers.models.unets.unet_2d_condition:UNet2DConditionModel",
-        "diffusers.models.autoencoders.autoencoder_kl:AutoencoderKL",  # as a rule
-        "transformers.models.clip.modeling_clip:CLIPTextModel",
-        "transformers.models.clip.tokenization_clip:CLIPTokenizer",
-    )
-    with quiet(), loading(model, what):
-        index = read_config(folder / "model_index.json")
-        check_index(index)
-        scheduler = class_of(index, "scheduler", "SchedulerMixin")
-        return {
-            "unet": load_weights(unet, folder / "unet"),
-            "vae": load_weights(class_of(index, "vae", "ModelMixin"), folder / "vae"),
-            "scheduler": scheduler.from_pretrained(folder / "scheduler", local_files_only=True),
-            "tokenizer": tokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
-            "text_encoder": load_weights(text_encoder, folder / "text_encoder", dtype=torch.float32),
-        }
-
-
 def read_phrases(folder: Path, manifest: Manifest) -> Sequence[str]:
     """Instructions that a model knows, or common ones.
 
@@ -264,7 +248,7 @@ def read_phrases(folder: Path, manifest: Manifest) -> Sequence[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise EditorError(f"{folder / MANIFEST}: its phrases cannot be read ({_reason(error)})") from None
+        raise EditorError(f"{folder / MANIFEST}: its phrases cannot be read ({first_line(error)})") from None
 
 
 def joint_space(folder: Path, manifest: Manifest, clip: str | None) -> str | None:
@@ -285,9 +269,5 @@ def loading(model: str, what: str) -> Iterator[None]:
     """Turn whatever the loading libraries raise into one sentence about the model."""
     try:
         yield
-    except (OSError, KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-        raise EditorError(f"{model}: not a complete {what} ({_reason(error)})") from None
-
-
-def _reason(error: Exception) -> str:
-    return printable(str(error).strip().splitlines()[0][:300]) if str(error).strip() else type(error).__name__
+    except FAILURES as error:
+        raise EditorError(f"{model}: not a complete {what} ({first_line(error)})") from None

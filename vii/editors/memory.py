@@ -157,8 +157,7 @@ def _unet(unet: Any, h: int, w: int, batch: int, rows: int) -> Tensor:
         extra = {"added_cond_kwargs": {"text_embeds": _empty(unet, batch, pooled), "time_ids": _empty(unet, batch, 6)}}
     words = _empty(unet, batch, rows, config.cross_attention_dim).requires_grad_(torch.is_grad_enabled())
     noisy = _empty(unet, batch, config.in_channels, h, w)
-    result: Tensor = unet(noisy, _empty(unet, batch), encoder_hidden_states=words, return_dict=False, **extra)[0]
-    return result
+    return unet(noisy, _empty(unet, batch), encoder_hidden_states=words, return_dict=False, **extra)[0]
 
 
 def _transformer(axes: int, patch: int = 2) -> Callable[..., Tensor]:
@@ -175,8 +174,7 @@ def _transformer(axes: int, patch: int = 2) -> Callable[..., Tensor]:
             told["img_shapes"] = [[(1, h // patch, w // patch)] * 2] * batch
         words = _empty(network, batch, rows, config.joint_attention_dim).requires_grad_(torch.is_grad_enabled())
         sequence, t = _empty(network, batch, tokens, config.in_channels), _empty(network, batch)
-        result: Tensor = network(sequence, encoder_hidden_states=words, timestep=t, return_dict=False, **told)[0]
-        return result
+        return network(sequence, encoder_hidden_states=words, timestep=t, return_dict=False, **told)[0]
 
     return run
 

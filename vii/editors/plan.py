@@ -25,6 +25,7 @@ from .flow_files import NETWORKS, RESOLUTION
 from .loading import Manifest, fetch, loading, read_config, read_manifest
 from .memory import counted, on_meta, one_pass, parameters_of
 from .quantize import KINDS, is_gguf
+from .stable_diffusion import pixel_multiple
 
 # Of models that need not be on this machine: what differs from the defaults of their classes.
 SIZES = Path(__file__).with_name("sizes.json")
@@ -66,9 +67,7 @@ class Plan:
     @property
     def factor(self) -> int:
         """Pixels a side of a latent."""
-        config = self.models["vae"].config
-        stages = getattr(config, "temperal_downsample", None) or config.block_out_channels[1:]
-        return int(2 ** len(stages))
+        return pixel_multiple(self.models["vae"])
 
     @property
     def parameters(self) -> dict[str, int]:
@@ -179,18 +178,13 @@ def configs_of(model: str, revision: str | None = None) -> dict[str, dict[str, A
     Raises:
         EditorError: it cannot be had, or names a class that the libraries do not have.
     """
-    known = json.loads(SIZES.read_text(encoding="utf-8"))
+    known, parts = json.loads(SIZES.read_text(encoding="utf-8")), (*NETWORKS, "vae", *TEXTS)
     if model in known and not Path(model).is_dir():
         return dict(known[model])
-    folder = Path(model)
-    if not folder.is_dir():
-        wanted, advice = (
-            ["model_index.json", *(f"{part}/config.json" for part in (*NETWORKS, "vae", *TEXTS))],
-            "`model`",
-        )
-        folder, _ = fetch(model, revision, wanted, "configuration of", advice)
+    wanted = ["model_index.json", *(f"{part}/config.json" for part in parts)]
+    folder, _ = fetch(model, revision, wanted, "configuration of", "`model`")
     index, found = read_config(folder / "model_index.json"), {}
-    for part in (*NETWORKS, "vae", *TEXTS):
+    for part in parts:
         if isinstance(named := index.get(part), list) and len(named) == 2 and None not in named:
             found[part] = read_config(folder / part / "config.json") | {"class": ":".join(map(str, named))}
     if "vae" not in found or not any(part in found for part in NETWORKS):

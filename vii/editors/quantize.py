@@ -40,10 +40,7 @@ KINDS: Mapping[str, Kind] = {
         ("bitsandbytes", "accelerate"),
         0.5 + 1 / 64 + 4 / (64 * 256),
         lambda library, dtype: library.BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         ),
         False,
     ),

@@ -50,7 +50,7 @@ class QwenEditor(FlowEditor[GuidedSettings]):
     @property
     def multiple(self) -> int:
         """See `FlowEditor`; twice what the networks need, as diffusers has it."""
-        return 2 * TOKEN * int(2 ** len(self.vae.config.temperal_downsample))
+        return 2 * super().multiple
 
     def read(self, text: str) -> Instruction:
         """See `FlowEditor`: offsets, all zero."""

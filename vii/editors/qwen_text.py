@@ -105,8 +105,7 @@ class PhotoReader:
 
     def tokens(self, text: str) -> list[int]:
         """The tokens of a piece of the template; pieces begin or end with tokens of their own and do not merge."""
-        ids: list[int] = self.tokenizer(text).input_ids
-        return ids
+        return self.tokenizer(text).input_ids
 
     def instruction(self, text: str) -> Offsets:
         """Room for offsets, `(n, d)` zeros, of which those of the words are free.
@@ -181,5 +180,4 @@ class PhotoReader:
             inputs["mm_token_type_ids"] = (inputs["input_ids"] == self.config.image_token_id).int()
             inputs |= {"pixel_values": patches.to(model.device), "image_grid_thw": shape[None].to(model.device)}
         # Without the head, whose scores of every word in the vocabulary nobody asks for.
-        rows: Tensor = model.model(**inputs, use_cache=False).last_hidden_state[0]
-        return rows
+        return model.model(**inputs, use_cache=False).last_hidden_state[0]

@@ -1,39 +1,42 @@
 """Stable Diffusion 1.x as a value: its frozen parts, and text and pictures in and out of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .. import light_imports
 from ..clip import load_clip
-from ..diffusion import add_noise, training_target
 from ..editor import ENCODER_OUTPUT, INPUT_EMBEDDING, JointSpace, Space
 from ..images import fit
 from ..instruction import Encoder, Instruction
-from ..libraries import quiet
+from ..libraries import load_weights, quiet
 from .clip_text import encoder_of, instruct, text_length
 from .devices import pick_device, pick_dtype
-from .fingerprint import modules_fingerprint, version_1_fingerprints
+from .fingerprint import fingerprint, version_1_fingerprints
 from .levels import Levels, levels_of
 from .loading import (
     Manifest,
+    class_of,
     joint_space,
+    loading,
     local_name,
     locate,
+    read_index,
     read_manifest,
-    read_parts,
     read_phrases,
 )
 
+# Folders of a model.
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 # Between the names, and the revisions, of two models where one text stands for both. No hub id has it.
 BOTH = "+"
 # What the networks are called in a fingerprint.
 NETWORKS = ("unet", "controlnet")
-# (noisy (b, c, h, w), timesteps (1,) or (b,)) -> prediction (b, c, h, w)
-Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -97,8 +100,7 @@ class StableDiffusion:
         """`(b, 3, h, w)` in [0, 1] -> `(b, c, h', w')`, the mode of the autoencoder's posterior, unscaled."""
         encoded = self.vae.encode(fitted * 2 - 1)
         # AutoencoderKL gives a distribution, AutoencoderTiny the latents themselves.
-        mean: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-        return mean
+        return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
 
     def scaled(self, mean: Tensor) -> Tensor:
         """What `encode` gives, times the autoencoder's scaling factor: what is denoised towards."""
@@ -109,20 +111,6 @@ class StableDiffusion:
         """Scaled latents `(b, c, h', w')` -> `(b, 3, h, w)` in [0, 1]."""
         decoded: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
         return (decoded / 2 + 0.5).clamp(0, 1)
-
-    def denoising_loss(self, clean: Tensor, t: Tensor, noise: Tensor, predict: Predict) -> Tensor:
-        """Mean squared error `(b,)` in the space of the model's own prediction type.
-
-        Args:
-            clean: `(1 or b, c, h, w)`, scaled latents of the picture to be predicted.
-            t: `(b,)` noise levels in [0, 1).
-            noise: `(b, c, h, w)`, standard normal.
-            predict: what the editor predicts, given noisy latents and what the networks are told of levels `(b,)`.
-        """
-        levels, index = self.levels, (t * len(self.levels.told)).long().to(self.device)
-        alpha_bar, noise = levels.alpha_bar[index], noise.to(self.device)
-        target = training_target(levels.prediction_type, clean, noise, alpha_bar)
-        return (predict(add_noise(clean, noise, alpha_bar), levels.told[index]) - target).square().mean((1, 2, 3))
 
 
 def assemble(
@@ -147,14 +135,12 @@ def assemble(
         dtype: of the networks and the text encoder.
         space: kind of the instruction space; a value of `vii.editor.SPACES`.
     """
-    text_encoder, networks = parts["text_encoder"], [parts[name] for name in NETWORKS if name in parts]
-    named = space_of(
-        text_encoder, parts["tokenizer"], networks, parts["vae"], model, revision, space
-    )  # before anything is cast
+    networks, others = [parts[name] for name in NETWORKS if name in parts], (parts["text_encoder"], parts["tokenizer"])
+    named = space_of(*others, networks, parts["vae"], model, revision, space)  # before anything is cast
     with quiet():  # diffusers advises against casting with to(), though nothing here is kept in float32
         for network in networks:
             network.eval().requires_grad_(False).to(device, dtype).to(memory_format=torch.channels_last)
-        text_encoder.eval().requires_grad_(False).to(device, dtype)
+        parts["text_encoder"].eval().requires_grad_(False).to(device, dtype)
         parts["vae"].eval().requires_grad_(False).to(device, torch.float32)
     return StableDiffusion(**parts, space=named, clip=clip, device=torch.device(device), dtype=dtype)
 
@@ -191,7 +177,7 @@ def read_model(
     """
     where = pick_device(device)
     precision = pick_dtype(dtype, where)
-    folder, commit = locate(model, revision)
+    folder, commit = locate(model, revision, PARTS)
     manifest = read_manifest(folder)
     parts, names, commits = read_parts(folder, model, what), [manifest.name or local_name(model)], [commit]
     if controlnet:
@@ -209,6 +195,35 @@ def read_model(
     return assembled, manifest, read_phrases(folder, manifest)
 
 
+def read_parts(folder: Path, model: str, what: str) -> dict[str, Any]:
+    """The parts of a Stable Diffusion 1.x model: `unet`, `vae`, `text_encoder`, `tokenizer`, `scheduler`.
+
+    Args:
+        folder: in diffusers' layout.
+        model: what the user called it, for the error.
+        what: the kind of model expected, likewise.
+
+    Raises:
+        EditorError: it is not complete.
+    """
+    unet, _, text_encoder, tokenizer = light_imports.classes(
+        "diffusers.models.unets.unet_2d_condition:UNet2DConditionModel",
+        "diffusers.models.autoencoders.autoencoder_kl:AutoencoderKL",  # as a rule
+        "transformers.models.clip.modeling_clip:CLIPTextModel",
+        "transformers.models.clip.tokenization_clip:CLIPTokenizer",
+    )
+    with quiet(), loading(model, what):
+        index = read_index(folder)
+        scheduler = class_of(index, "scheduler", "SchedulerMixin")
+        return {
+            "unet": load_weights(unet, folder / "unet"),
+            "vae": load_weights(class_of(index, "vae", "ModelMixin"), folder / "vae"),
+            "scheduler": scheduler.from_pretrained(folder / "scheduler", local_files_only=True),
+            "tokenizer": tokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+            "text_encoder": load_weights(text_encoder, folder / "text_encoder", dtype=torch.float32),
+        }
+
+
 def space_of(
     text_encoder: Any,
     tokenizer: Any,
@@ -223,18 +238,20 @@ def space_of(
     The networks belong to it: tokens are found by descending their loss. The same CLIP reads to InstructPix2Pix and to
     Stable Diffusion with a ControlNet, and tokens learned for one are still not meant for the other.
     """
+    modules = {"text_encoder": text_encoder, **dict(zip(NETWORKS, networks, strict=False)), "vae": vae}
     return Space(
         kind,
         type(text_encoder).__name__,
         text_encoder.config.hidden_size,
         text_length(tokenizer, text_encoder),
         model,
-        modules_fingerprint(text_encoder, dict(zip(NETWORKS, networks, strict=False)), vae),
+        fingerprint({name: module.state_dict() for name, module in modules.items()}),
         revision,
         version_1_fingerprints(text_encoder, networks),
     )
 
 
 def pixel_multiple(vae: Any) -> int:
-    """Pixels a side of one latent."""
-    return int(2 ** (len(vae.config.block_out_channels) - 1))
+    """Pixels a side of one latent, of any autoencoder of diffusers."""
+    stages = getattr(vae.config, "temperal_downsample", None) or vae.config.block_out_channels[1:]
+    return int(2 ** len(stages))

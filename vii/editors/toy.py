@@ -106,11 +106,7 @@ class ToyEditor:
 
     @torch.no_grad()
     def edit(
-        self,
-        image: ToyEncoding,
-        branches: Sequence[tuple[Instruction, float]],
-        settings: ToySettings,
-        noise: Noise,
+        self, image: ToyEncoding, branches: Sequence[tuple[Instruction, float]], settings: ToySettings, noise: Noise
     ) -> Tensor:
         """See `Editor`; the exact model needs no sampling, so the noise is not drawn from."""
         offsets = sum((weight * self._offsets(instruction) for instruction, weight in branches), torch.zeros(1))

@@ -6,14 +6,12 @@ A package adds a method through the group `vii.methods`, whose values are `Metho
     analogist = "my_package.analogist:ENTRY"
 """
 
-import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from ..errors import UsageError, unknown_name
-from ..plugins import Plugin, plugins
+from ..plugins import Entry, Table
 from .method import Learned, Learner, Moment, Transfer, prepare
 
 __all__ = [
@@ -31,12 +29,11 @@ GROUP = "vii.methods"
 
 
 @dataclass(frozen=True)
-class MethodEntry:
+class MethodEntry(Entry[Transfer]):
     """A row of the table.
 
     Attributes:
-        build: makes the method from the keywords in `needs` and `takes`; a function or a class, or
-            `package.module:name` of one, which is then imported only when the method is loaded.
+        build: see `Entry`; it takes the keywords in `needs` and `takes`.
         description: one sentence.
         needs: keywords without which it cannot be built: `editor`, an editor of `vii.editors`; `text`, words that say
             the edit; `model`, weights of its own.
@@ -47,26 +44,11 @@ class MethodEntry:
         learns: whether it learns from them first, so that `build` gives a `Learner`.
     """
 
-    build: Callable[..., Transfer] | str
-    description: str
+    error = UsageError
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
     pairs: bool = True
     learns: bool = False
-
-    def builder(self) -> Callable[..., Transfer]:
-        """The function or class behind `build`.
-
-        Raises:
-            UsageError: it cannot be imported.
-        """
-        if not isinstance(self.build, str):
-            return self.build
-        try:
-            builder: Callable[..., Transfer] = pkgutil.resolve_name(self.build)
-            return builder
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UsageError(f"'{self.build}' cannot be imported ({error})") from None
 
 
 OWN: Mapping[str, MethodEntry] = {
@@ -78,12 +60,9 @@ OWN: Mapping[str, MethodEntry] = {
         learns=True,
     ),
     "words": MethodEntry(
-        "vii.methods.baselines:Words",
-        "gives the editor an instruction in words",
-        needs=("editor", "text"),
-        pairs=False,
+        "vii.methods.baselines:Words", "gives the editor an instruction in words", needs=("editor", "text"), pairs=False
     ),
-    "pixel-delta": MethodEntry("vii.methods.baselines:pixel_delta_method", "adds the difference of the pair"),
+    "pixel-delta": MethodEntry("vii.methods.baselines:PixelDelta", "adds the difference of the pair"),
     "color-map": MethodEntry(
         "vii.methods.color_map:ColorMap", "fits a map of colours to the pairs, without an editor", learns=True
     ),
@@ -99,29 +78,11 @@ OWN: Mapping[str, MethodEntry] = {
         needs=("model",),
         takes=("settings", "device"),
     ),
-    "no-edit": MethodEntry("vii.methods.baselines:no_edit_method", "leaves the photo as it is", pairs=False),
+    "no-edit": MethodEntry("vii.methods.baselines:NoEdit", "leaves the photo as it is", pairs=False),
 }
 
 
-def _offered(plugin: Plugin) -> MethodEntry:
-    """The row of a method that another package offers; of one that cannot be used, a row that says why."""
-    problem = plugin.problem
-    if not problem and plugin.name in OWN:
-        problem = f"the package {plugin.package} offers a method of the name '{plugin.name}', which vii has itself"
-    if not problem and not isinstance(plugin.value, MethodEntry):
-        kind = type(plugin.value).__name__
-        problem = f"the entry point '{plugin.name}' of {plugin.package} must be a MethodEntry, got a {kind}"
-    if not problem:
-        entry: MethodEntry = plugin.value
-        return entry
-    return MethodEntry(partial(_refuse, problem), f"not usable: {problem}")
-
-
-def _refuse(problem: str, **_options: Any) -> NoReturn:
-    raise UsageError(problem)
-
-
-METHODS: Mapping[str, MethodEntry] = {**OWN, **{one.name: _offered(one) for one in plugins(GROUP)}, **OWN}
+METHODS: Mapping[str, MethodEntry] = Table(GROUP, OWN, MethodEntry.offered)
 
 
 def find_method(name: str) -> MethodEntry:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..captions import starting_texts
+from ..diffusion import MAX_SCALE, MAX_STEPS
 from ..editor import JointSpace
-from ..editors.loading import MANIFEST
 from ..editors.stable_diffusion import StableDiffusion, read_model
 from ..errors import EditorError, UsageError
 from ..images import Pair
@@ -24,7 +24,6 @@ from .full_size import at_full_size
 from .grid import Grid
 from .inpainting import check_inpainting, inpaint
 
-MAX_STEPS, MAX_SCALE = 1000, 100.0
 NEGATIVE = "Messy,Disordered,Chaotic,Cluttered,Haphazard,Unkempt,Scattered,Disheveled,Tangled,Random"
 
 
@@ -180,9 +179,7 @@ def load_analogist(
         model: folder in diffusers' layout, or hub id, such as stable-diffusion-v1-5/stable-diffusion-inpainting.
         text: see `Analogist`.
         vlm: hub id or folder, see `VisionLanguageModel`.
-        revision: see `vii.editors.stable_diffusion.read_model`.
-        device: likewise.
-        dtype: likewise.
+        revision, device, dtype: see `vii.editors.stable_diffusion.read_model`.
         settings: `NAME=VALUE` of `AnalogistSettings`, over those that the model's own `vii.json` names.
         size: see `Analogist`.
 
@@ -193,9 +190,6 @@ def load_analogist(
     """
     parts, manifest, phrases = read_model(model, "inpainting model", revision=revision, device=device, dtype=dtype)
     check_inpainting(parts)  # before its settings, which another kind of model has others of
-    try:
-        own = override(AnalogistSettings(), **manifest.settings)
-    except UsageError as error:
-        raise EditorError(f"{model}: {MANIFEST}: {error}") from None
+    own = manifest.suiting(AnalogistSettings(), model)
     asked = VisionLanguageModel(vlm, parts.device, parts.dtype) if vlm else None
     return Analogist(parts, override(own, **parse(own, settings)), manifest.resolution, text, asked, phrases, size)

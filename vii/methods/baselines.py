@@ -10,30 +10,28 @@ from ..application import apply
 from ..editor import Editor
 from ..errors import UsageError
 from ..images import Pair, resize
-from .method import Transfer
 
 
-def no_edit(pairs: Sequence[Pair], photo: Tensor, *, seed: int = 0) -> Tensor:
+@dataclass(frozen=True)
+class NoEdit:
     """The photo as it is."""
-    return photo
+
+    def __call__(self, pairs: Sequence[Pair], photo: Tensor, *, seed: int = 0) -> Tensor:
+        """See `Transfer`."""
+        return photo
 
 
-def pixel_delta(pairs: Sequence[Pair], photo: Tensor, *, seed: int = 0) -> Tensor:
+@dataclass(frozen=True)
+class PixelDelta:
     """`C + (B - A)`: the difference of the pair, mean over pairs, scaled to the photo and added to it."""
-    if not pairs:
-        raise UsageError("expected at least one before/after pair")
-    size = photo.shape[-2:]
-    return (photo + torch.stack([resize(p.after, *size) - resize(p.before, *size) for p in pairs]).mean(0)).clamp(0, 1)
 
-
-def no_edit_method() -> Transfer:
-    """Builds `no_edit`."""
-    return no_edit
-
-
-def pixel_delta_method() -> Transfer:
-    """Builds `pixel_delta`."""
-    return pixel_delta
+    def __call__(self, pairs: Sequence[Pair], photo: Tensor, *, seed: int = 0) -> Tensor:
+        """See `Transfer`."""
+        if not pairs:
+            raise UsageError("expected at least one before/after pair")
+        size = photo.shape[-2:]
+        deltas = [resize(pair.after, *size) - resize(pair.before, *size) for pair in pairs]
+        return (photo + torch.stack(deltas).mean(0)).clamp(0, 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,13 +4,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..errors import UsageError
 from ..finish.color import ColorTransform, draw_samples, fit_color
-from ..finish.tiles import Array
-from ..images import Pair
+from ..images import Pair, channels_first, channels_last
 from .method import Learned
 
 
@@ -23,7 +21,7 @@ class ColorMap:
         if not pairs:
             raise UsageError("expected at least one before/after pair")
         started = time.perf_counter()
-        samples = draw_samples([(_array(pair.before), _array(pair.after)) for pair in pairs])
+        samples = draw_samples([(channels_last(pair.before), channels_last(pair.after)) for pair in pairs])
         fitted = fit_color(samples).transform
         return Learned(MappedColors(fitted), seconds=time.perf_counter() - started)
 
@@ -40,9 +38,4 @@ class MappedColors:
 
     def __call__(self, pairs: Sequence[Pair], photo: Tensor, *, seed: int = 0) -> Tensor:
         """See `Transfer`; at the photo's own size."""
-        return torch.from_numpy(self.colors(_array(photo))).permute(2, 0, 1)
-
-
-def _array(image: Tensor) -> Array:
-    """`(3, h, w)` -> `(h, w, 3)`, without a copy."""
-    return image.detach().cpu().float().permute(1, 2, 0).numpy()
+        return channels_first(self.colors(channels_last(photo)))

@@ -4,17 +4,18 @@ Gu et al. 2024, "Analogist", section 3.5: the cells are lettered, arrows lead fr
 model is asked what B' shows.
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
+from ..captions.blip import captioner_loading
 from ..editors.loading import fetch
-from ..errors import CaptionerError, EditorError
+from ..errors import CaptionerError
 from ..images import from_pil, to_pil
-from ..libraries import load_weights, quiet
+from ..libraries import load_weights
+from ..text import first_line
 from .grid import Grid
 
 QUESTION = (
@@ -24,6 +25,7 @@ QUESTION = (
 )
 # Of the letters' boxes, of a canvas of 512 pixels.
 LETTER = 36 / 512
+ADVICE = "give the hub id or the folder of one of transformers' image-text-to-text models as `vlm`, or say `text`"
 FILES = ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors")
 NEW_TOKENS = 40
 MOST_WORDS = 12
@@ -76,24 +78,11 @@ class VisionLanguageModel:
         """
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        try:
-            folder = (
-                Path(model) if Path(model).is_dir() else fetch(model, None, FILES, "model", "`vlm`, or say `text`")[0]
-            )
-        except EditorError as error:
-            raise CaptionerError(str(error)) from None
-        try:
-            with quiet():
-                self.processor: Any = AutoProcessor.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=False
-                )
-                loaded = load_weights(AutoModelForImageTextToText, folder, dtype=dtype, trust_remote_code=False)
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise CaptionerError(
-                f"cannot load the vision-language model '{model}' ({reason[:200]}); give the hub id or the folder of "
-                "one of transformers' image-text-to-text models as `vlm`, or say `text`"
-            ) from None
+        with captioner_loading(model, "vision-language model", ADVICE):
+            folder, _ = fetch(model, None, FILES, "model", "`vlm`, or say `text`")
+            options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+            self.processor: Any = AutoProcessor.from_pretrained(folder, **options)
+            loaded = load_weights(AutoModelForImageTextToText, folder, dtype=dtype, trust_remote_code=False)
         self.model = loaded.eval().requires_grad_(False).to(device)
 
     @torch.no_grad()
@@ -115,8 +104,9 @@ class VisionLanguageModel:
             ids = self.model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
             told = self.processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)[0]
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise CaptionerError(f"the vision-language model cannot be asked ({reason[:200]}); say `text`") from None
+            raise CaptionerError(
+                f"the vision-language model cannot be asked ({first_line(error)}); say `text`"
+            ) from None
         words = told.strip().splitlines()[0].strip(" \"'.").split() if told.strip() else []
         if not words:
             raise CaptionerError("the vision-language model said nothing; say `text`")

@@ -1,10 +1,9 @@
 """From the small picture that a method without an editor makes to one of the photo's own size."""
 
-import torch
 from torch import Tensor
 
 from ..finish import Finish
-from ..images import resize
+from ..images import channels_first, channels_last, resize
 
 # Light and soft things of what was made are kept, its outlines come from the photo. Which finish suits an edit cannot
 # be decided on the example here, as learning decides it: the answer to the example stands on the canvas.
@@ -23,5 +22,4 @@ def at_full_size(photo: Tensor, made: Tensor, finish: Finish = SOFT) -> Tensor:
         `(3, h, w)` in [0, 1].
     """
     seen = resize(photo, *made.shape[-2:])
-    arrays = [image.permute(1, 2, 0).float().cpu().numpy() for image in (photo, seen, made)]
-    return torch.from_numpy(finish.finish(*arrays)).permute(2, 0, 1).contiguous()
+    return channels_first(finish.finish(*map(channels_last, (photo, seen, made))))

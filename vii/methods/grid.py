@@ -129,11 +129,12 @@ class Grid:
         if len(pairs) != self.examples:
             raise UsageError(f"pairs: this grid shows {self.examples}, got {len(pairs)}")
         canvas = torch.full((3, *self.shape), self.background, device=photo.device)
-        shown = [(index, after, image) for index, pair in enumerate(pairs) for after, image in enumerate(_both(pair))]
-        shown += [(self.examples, 0, photo)] + ([(self.examples, 1, answer)] if answer is not None else [])
-        for example, after, image in shown:
-            top, left, bottom, right = self.box(example, bool(after))
-            canvas[:, top:bottom, left:right] = resize(image, self.cell, self.cell)
+        rows = [*((pair.before, pair.after) for pair in pairs), (photo, answer)]
+        for example, (before, after) in enumerate(rows):
+            for image, is_after in ((before, False), (after, True)):
+                if image is not None:
+                    top, left, bottom, right = self.box(example, is_after)
+                    canvas[:, top:bottom, left:right] = resize(image, self.cell, self.cell)
         return canvas
 
     def with_photo_as_answer(self, canvas: Tensor) -> Tensor:
@@ -149,10 +150,6 @@ class Grid:
         """The answer `(3, cell, cell)` out of a canvas `(3, h, w)`."""
         top, left, bottom, right = self.box(self.examples, True)
         return canvas[:, top:bottom, left:right]
-
-
-def _both(pair: Pair) -> tuple[Tensor, Tensor]:
-    return pair.before, pair.after
 
 
 def over_flips(

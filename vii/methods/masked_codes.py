@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from ..editors.loading import loading
+from ..editors.stable_diffusion import pixel_multiple
 from ..errors import EditorError
 from ..libraries import load_weights, quiet
 
@@ -125,7 +126,7 @@ def read_prompting(folder: str, device: torch.device) -> PromptingParts:
     with quiet(), loading(folder, WHAT):
         mae, vq = load_weights(MaskedCodes, place / "mae", dtype=torch.float32), load_weights(VQModel, place / "vq")
     codes, known = mae.config.num_codes, vq.config.num_vq_embeddings
-    factor = 2 ** (len(vq.config.block_out_channels) - 1)
+    factor = pixel_multiple(vq)
     if codes != known or mae.config.patch_size != factor:
         raise EditorError(
             f"{folder}: mae/ predicts {codes} codes of patches of {mae.config.patch_size} pixels, and vq/ has {known} "
