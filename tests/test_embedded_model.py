@@ -141,7 +141,7 @@ def _line(seed: int) -> tuple[loop.Trainee, object]:
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     straight, losses = _line(0)
-    loop.train(straight, losses, 60, tmp_path / "a.pt", seed=1, checkpoint_seconds=1e9)
+    loop.train(straight, losses, 60, tmp_path / "a.pt", config.Run(1, checkpoint_seconds=1e9), stage=0)
     killed, losses = _line(0)
 
     def dies(generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -150,9 +150,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None
         return losses(generator)
 
     with pytest.raises(KeyboardInterrupt):
-        loop.train(killed, dies, 60, tmp_path / "b.pt", seed=1, checkpoint_seconds=0)
+        loop.train(killed, dies, 60, tmp_path / "b.pt", config.Run(1, checkpoint_seconds=0.0), stage=0)
     resumed, losses = _line(5)  # other initial weights: all must come from the checkpoint
-    loop.train(resumed, losses, 60, tmp_path / "b.pt", seed=1, checkpoint_seconds=0)
+    loop.train(resumed, losses, 60, tmp_path / "b.pt", config.Run(1, checkpoint_seconds=0.0), stage=0)
     assert torch.equal(straight.networks.weight, resumed.networks.weight)
     assert all(torch.equal(a, b) for a, b in zip(straight.averaged, resumed.averaged, strict=True))
 
@@ -164,7 +164,7 @@ def test_a_step_with_a_broken_gradient_changes_nothing(tmp_path: Path, capsys: p
     def broken(generator: torch.Generator) -> dict[str, torch.Tensor]:
         return {"loss": losses(generator)["loss"] * math.nan}
 
-    loop.train(trainee, broken, 3, tmp_path / "c.pt", seed=0, checkpoint_seconds=1e9, every=1)
+    loop.train(trainee, broken, 3, tmp_path / "c.pt", config.Run(0, checkpoint_seconds=1e9), stage=0, every=1)
     assert torch.equal(trainee.networks.weight, before)
     assert "3 skipped" in capsys.readouterr().out
 

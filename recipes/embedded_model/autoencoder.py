@@ -135,17 +135,11 @@ def train_decoder(
         squared = (y - x).square().mean()
         return {"loss": (y - x).abs().mean() + 4 * squared + 0.5 * slopes, "mse": squared}
 
-    train(
-        trainee,
-        losses,
-        settings.crops // settings.batch,
-        folder / "decoder.pt",
-        seed=config.seed + 1,
-        checkpoint_seconds=config.checkpoint_seconds,
-        every=250,
-        report=lambda: f"held-out PSNR {reconstruction(vae, held_out):.2f} dB",
-    )
-    trainee.swap()
+    def report() -> str:
+        return f"held-out PSNR {reconstruction(vae, held_out):.2f} dB"
+
+    steps = settings.crops // settings.batch
+    train(trainee, losses, steps, folder / "decoder.pt", config, stage=1, every=250, report=report)
     return vae.eval()
 
 

@@ -184,15 +184,8 @@ def _read_texts(nets: _Training, tokenizer: CLIPTokenizer, targets: Targets, con
         errors = (nets.from_text(8 * texts) - wanted).square().mul(weight)
         return {"loss": errors.sum() / weight.sum()}
 
-    train(
-        Trainee(trained, optimizer),
-        losses,
-        settings.texts // settings.text_batch,
-        folder / "texts.pt",
-        seed=config.seed + 4,
-        checkpoint_seconds=config.checkpoint_seconds,
-        every=100,
-    )
+    steps = settings.texts // settings.text_batch
+    train(Trainee(trained, optimizer), losses, steps, folder / "texts.pt", config, stage=4)
 
 
 def train_clip(pairs: Pairs, config: Config, folder: Path) -> tuple[CLIPModel, CLIPTokenizer]:
@@ -220,7 +213,8 @@ def train_clip(pairs: Pairs, config: Config, folder: Path) -> tuple[CLIPModel, C
         pictures = to_tensor(np.concatenate([pairs.before[chosen // pairs.edits], pairs.after[chosen]]))
         pictures = (pictures - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
         with fast(torch.device(config.device)):
-            images = embed_images(nets.model, pictures.to(config.device)).float()
+            seen = nets.model.vision_model(pixel_values=pictures.to(config.device)).pooler_output
+            images = nets.model.visual_projection(seen).float()
             texts = embed_texts(nets.model, ids).float()
         before, after = functional.normalize(images, dim=-1).chunk(2)
         instruction, caption = functional.normalize(texts, dim=-1).chunk(2)
@@ -257,24 +251,9 @@ def train_clip(pairs: Pairs, config: Config, folder: Path) -> tuple[CLIPModel, C
         nets.train()
         return "unseen pairs: " + " ".join(f"{k} {np.mean([float(b[k]) for b in batches]):.3f}" for k in batches[0])
 
-    train(
-        trainee,
-        losses,
-        settings.pairs // settings.batch,
-        folder / "clip.pt",
-        seed=config.seed + 2,
-        checkpoint_seconds=config.checkpoint_seconds,
-        every=25,
-        report=report,
-        report_every=100,
-    )
-    trainee.swap()
+    steps = settings.pairs // settings.batch
+    train(trainee, losses, steps, folder / "clip.pt", config, stage=2, every=25, report=report, report_every=100)
     return nets.model.eval().requires_grad_(False), tokenizer
-
-
-def embed_images(model: CLIPModel, pictures: Tensor) -> Tensor:
-    """Normalised pixels `(n, 3, 128, 128)` -> `(n, width)` in the joint space."""
-    return model.visual_projection(model.vision_model(pixel_values=pictures).pooler_output)
 
 
 def embed_texts(model: CLIPModel, ids: Tensor) -> Tensor:

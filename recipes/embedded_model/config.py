@@ -9,6 +9,21 @@ from vii.errors import RecipeError, unknown_name
 
 
 @dataclasses.dataclass(frozen=True)
+class Run:
+    """What every training run says.
+
+    Attributes:
+        seed: of everything random.
+        device: where the networks are trained.
+        checkpoint_seconds: how often a stage saves what it needs to go on after it is killed.
+    """
+
+    seed: int = 0
+    device: str = "cpu"
+    checkpoint_seconds: float = 120.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
     """Pairs made ahead of training.
 
@@ -84,23 +99,21 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True)
-class Unet:
-    """The denoiser.
+class Denoiser:
+    """A UNet.
 
     Attributes:
         channels: a level; 16x16, 8x8 and 4x4 latents for pictures of 128 pixels.
-        attention: whether a level reads the text.
+        attention: whether a level attends, to itself and to the text.
         layers: residual blocks a level.
         heads: of attention.
         samples: training samples in all. A finished run goes on where it stopped when this grows.
         batch: samples a step.
         lr: peak learning rate.
         average: decay of the average of the weights that is kept as the result.
-        no_text: share of samples without an instruction, whose answer is the photo itself.
-        no_photo, no_both: shares of samples without the photo, and without either (InstructPix2Pix, section 3.2.1).
+        no_text: share of samples without words.
         high_noise: timesteps are `1000 (1 - u ** high_noise)`; above 1 prefers noisy ones, where an edit is decided.
         pixel_weight: channels count by what their errors are worth in pixels, to this power; 0 for all alike.
-        compile: use torch.compile.
     """
 
     channels: tuple[int, ...] = (96, 160, 256)
@@ -112,26 +125,28 @@ class Unet:
     lr: float = 1e-3
     average: float = 0.999
     no_text: float = 0.08
-    no_photo: float = 0.03
-    no_both: float = 0.03
     high_noise: float = 4.0
     pixel_weight: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Unet(Denoiser):
+    """The embedded editor's; where it is given no words, the answer is the photo itself.
+
+    Attributes:
+        no_photo, no_both: shares of samples without the photo, and without either (InstructPix2Pix, section 3.2.1).
+        compile: use torch.compile.
+    """
+
+    no_photo: float = 0.03
+    no_both: float = 0.03
     compile: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """A training run.
+class Config(Run):
+    """A training run of the embedded editor."""
 
-    Attributes:
-        seed: of everything random.
-        device: where the networks are trained.
-        checkpoint_seconds: how often a stage saves what it needs to go on after it is killed.
-    """
-
-    seed: int = 0
-    device: str = "cpu"
-    checkpoint_seconds: float = 120.0
     data: Data = Data()
     autoencoder: Autoencoder = Autoencoder()
     clip: Clip = Clip()

@@ -3,10 +3,11 @@
 import json
 import multiprocessing
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from vii.errors import ImageError
 from vii.evaluation.synthetic import SyntheticEdit, compose, make, sample
-from vii.files import replacing
+from vii.files import make_folder, replacing
 
 from .config import Data
 
@@ -100,38 +101,58 @@ class Pairs:
 
 
 def make_pairs(photos: Path, folder: Path, config: Data, seed: int) -> Pairs:
-    """Render the pairs that `folder` does not hold yet, shard by shard, then read them all.
+    """Render the pairs that `folder` does not hold yet, then read them all; see `make_shards`."""
+    paths, count = photo_paths(photos), config.crops // config.shard
+    make = partial(_make_shard, paths=paths, config=config, seed=seed)
+    arrays, edits, texts = make_shards(folder, "pairs", count, make, config, seed)
+    subjects = [_subject(paths[i % len(paths)]) for i in range(count * config.shard)]
+    return Pairs(**arrays, edits=config.edits, edit=edits, texts=texts, subjects=subjects)
 
-    A shard depends on the photos, the seed and its own number alone: the same with any number of workers, and after an
+
+# Arrays by name, and the edits of a shard.
+Shard = tuple[dict[str, np.ndarray], list[SyntheticEdit]]
+
+
+def make_shards(
+    folder: Path, name: str, count: int, make: Callable[[int], Shard], config: Any, seed: int
+) -> tuple[dict[str, np.ndarray], list[SyntheticEdit], list[list[str]]]:
+    """Make the shards that `folder` does not hold yet, in `config.workers` processes, then read them all.
+
+    What `make` gives depends on the number of the shard alone: the same with any number of workers, and after an
     interruption only the missing ones are made.
+
+    Returns:
+        the arrays put together, the edits, and `config.phrasings` ways of asking for each.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = range(config.crops // config.shard)
-    paths = photo_paths(photos)
-    todo = [index for index in shards if not _shard(folder, index).exists()]
-    in_workers(partial(_make_shard, paths=paths, folder=folder, config=config, seed=seed), todo, config.workers)
-    subjects = [_subject(paths[i % len(paths)]) for i in range(len(shards) * config.shard)]
-    return _read([_shard(folder, index) for index in shards], subjects, config, seed)
+    make_folder(folder)
+    shards = [folder / f"{name}-{index:04d}.npz" for index in range(count)]
+    if todo := [(index, path) for index, path in enumerate(shards) if not path.exists()]:
+        # Not forked: a child of a process that has used several threads of torch can hang.
+        with multiprocessing.get_context("spawn").Pool(config.workers, torch.set_num_threads, (1,)) as pool:
+            for done, _ in enumerate(pool.imap_unordered(partial(_write, make), todo), 1):
+                print(f"pairs: {done} of {len(todo)} shards", flush=True)
+    parts: dict[str, list[np.ndarray]] = {}
+    edits: list[SyntheticEdit] = []
+    for path in shards:
+        with np.load(path) as content:
+            for key in set(content.files) - {"edits"}:
+                parts.setdefault(key, []).append(content[key])
+            edits += [_composed(steps) for steps in json.loads(str(content["edits"]))]
+    rng = np.random.default_rng((seed, len(edits)))
+    texts = [[edit.instruction(rng) for _ in range(config.phrasings)] for edit in edits]
+    return {key: np.concatenate(arrays) for key, arrays in parts.items()}, edits, texts
 
 
-def in_workers(work: Callable[[int], None], shards: Sequence[int], workers: int) -> None:
-    """Make shards by number, in so many processes."""
-    if not shards:
-        return
-    # Not forked: a child of a process that has used several threads of torch can hang.
-    with multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
-        for done, _ in enumerate(pool.imap_unordered(work, shards), 1):
-            print(f"pairs: {done} of {len(shards)} shards", flush=True)
+def _write(make: Callable[[int], Shard], todo: tuple[int, Path]) -> None:
+    index, path = todo
+    arrays, edits = make(index)
+    described = json.dumps([[(part.name, part.params) for part in edit.parts or (edit,)] for edit in edits])
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays, edits=np.array(described))
 
 
-def described(edits: Sequence[SyntheticEdit]) -> str:
-    """Edits as JSON; `read_edits` takes them back."""
-    return json.dumps([[(part.name, part.params) for part in edit.parts or (edit,)] for edit in edits])
-
-
-def read_edits(text: str) -> list[SyntheticEdit]:
-    """The inverse of `described`."""
-    return [compose(*(make(name, **params) for name, params in parts)) for parts in json.loads(text)]
+def _composed(steps: list[Any]) -> SyntheticEdit:
+    return compose(*(make(name, **params) for name, params in steps))
 
 
 def _subject(path: Path) -> str:
@@ -141,28 +162,11 @@ def _subject(path: Path) -> str:
     return "a " + named[1].replace("_", " ").lower()
 
 
-def _shard(folder: Path, index: int) -> Path:
-    return folder / f"pairs-{index:04d}.npz"
-
-
-def _make_shard(index: int, paths: list[Path], folder: Path, config: Data, seed: int) -> None:
+def _make_shard(index: int, paths: list[Path], config: Data, seed: int) -> Shard:
     rng = np.random.default_rng((seed, index))
     before, after, edits = [], [], []
     for i in range(index * config.shard, (index + 1) * config.shard):
         before.append(random_crop(open_photo(paths[i % len(paths)]), rng))
         edits += [sample(rng, config.compositions) for _ in range(config.edits)]
         after += [render(edit, before[-1]) for edit in edits[-config.edits :]]
-    with replacing(_shard(folder, index)) as path, path.open("wb") as file:
-        np.savez(file, before=np.stack(before), after=np.stack(after), edits=np.array(described(edits)))
-
-
-def _read(shards: list[Path], subjects: list[str], config: Data, seed: int) -> Pairs:
-    before, after, made = [], [], []
-    for shard in shards:
-        with np.load(shard) as content:
-            before.append(content["before"])
-            after.append(content["after"])
-            made += read_edits(str(content["edits"]))
-    rng = np.random.default_rng((seed, len(made)))
-    texts = [[edit.instruction(rng) for _ in range(config.phrasings)] for edit in made]
-    return Pairs(np.concatenate(before), np.concatenate(after), config.edits, made, texts, subjects)
+    return {"before": np.stack(before), "after": np.stack(after)}, edits

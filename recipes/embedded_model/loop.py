@@ -13,6 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vii.files import replacing
 
+from .config import Run
+
 WARM_UP = 200
 
 
@@ -96,9 +98,9 @@ def train(
     losses: Callable[[torch.Generator], Mapping[str, Tensor]],
     steps: int,
     checkpoint: Path,
+    run: Run,
     *,
-    seed: int,
-    checkpoint_seconds: float,
+    stage: int,
     every: int = 100,
     report: Callable[[], str] | None = None,
     report_every: int = 1000,
@@ -106,7 +108,8 @@ def train(
     """Minimise `losses(...)["loss"]` until `steps` are done: linear warm-up, cosine decay to zero.
 
     Goes on from `checkpoint` where that exists. A step whose gradient is not finite is left out. `report`, called
-    with the averaged weights in place, says how well it goes.
+    with the averaged weights in place, says how well it goes; at the end these are left there. No two stages of a run
+    have the same number, which keeps their random numbers apart.
     """
     if checkpoint.exists():
         trainee.load(checkpoint)
@@ -118,7 +121,7 @@ def train(
         trainee.optimizer.zero_grad(set_to_none=True)
         for group in trainee.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * share
-        terms = losses(generator(seed, trainee.step))
+        terms = losses(generator(run.seed + stage, trainee.step))
         terms["loss"].backward()
         if torch.isfinite(nn.utils.clip_grad_norm_(parameters, 1.0)):
             trainee.optimizer.step()
@@ -142,6 +145,7 @@ def train(
             trainee.swap()
             print(f"{trainee.step}/{steps} {report()}", flush=True)
             trainee.swap()
-        if now - saved > checkpoint_seconds or trainee.step == steps:
+        if now - saved > run.checkpoint_seconds or trainee.step == steps:
             trainee.save(checkpoint)
             saved = now
+    trainee.swap()

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from vii.diffusion import add_noise, training_target
 
 from .autoencoder import Components
 from .clip import text_states
-from .config import Config, Unet
+from .config import Config, Denoiser, Unet
 from .data import SIZE, Pairs, to_tensor
 from .loop import Trainee, adamw, fast, train
 
@@ -41,11 +40,8 @@ def scheduler() -> DDIMScheduler:
     )
 
 
-def build(latent_channels: int, text_width: int, settings: Any, seen: int | None = None) -> UNet2DConditionModel:
-    """An untrained stock UNet that sees, besides the noisy latents, `seen` channels: by default those of the photo.
-
-    Its `channels`, `attention`, `layers` and `heads` are those of the settings.
-    """
+def build(latent_channels: int, text_width: int, settings: Denoiser, seen: int | None = None) -> UNet2DConditionModel:
+    """An untrained stock UNet that sees, besides the noisy latents, `seen` channels: by default those of the photo."""
     down = ["CrossAttnDownBlock2D" if reads else "DownBlock2D" for reads in settings.attention]
     up = ["CrossAttnUpBlock2D" if reads else "UpBlock2D" for reads in reversed(settings.attention)]
     unet = UNet2DConditionModel(
@@ -178,17 +174,8 @@ def train_unet(data: Latents, config: Config, folder: Path) -> UNet2DConditionMo
     def report() -> str:
         return "unseen pairs: " + ", ".join(f"t {t} {error:.4f}" for t, error in validate(errors, unet, data).items())
 
-    train(
-        trainee,
-        losses,
-        settings.samples // settings.batch,
-        folder / "unet.pt",
-        seed=config.seed + 3,
-        checkpoint_seconds=config.checkpoint_seconds,
-        report=report,
-        report_every=500,
-    )
-    trainee.swap()
+    steps = settings.samples // settings.batch
+    train(trainee, losses, steps, folder / "unet.pt", config, stage=3, report=report, report_every=500)
     return unet.eval().requires_grad_(False)
 
 

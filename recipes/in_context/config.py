@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from recipes.embedded_model.config import Denoiser, Run
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
@@ -27,40 +29,23 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
-class Inpainting:
-    """The inpainting UNet behind Analogist.
+class Inpainting(Denoiser):
+    """The inpainting UNet behind Analogist, for a canvas of 128 pixels.
 
     Attributes:
-        channels: a level; 16x16, 8x8 and 4x4 latents for a canvas of 128 pixels.
-        attention: whether a level attends, to itself and to the text.
-        layers: residual blocks a level.
-        heads: of attention.
-        samples: training samples in all. A finished run goes on where it stopped when this grows.
-        batch: samples a step.
-        lr: peak learning rate.
-        average: decay of the average of the weights that is kept as the result.
-        no_text: share of samples without words.
         single: share of samples that are one photo with a random box to fill; the others are grids.
         any_cell: share of the grids in which another cell than the answer's is to be filled.
         known_weight: of errors where nothing is to be filled, against 1 where something is.
-        high_noise: timesteps are `1000 (1 - u ** high_noise)`; above 1 prefers noisy ones, where an edit is decided.
-        pixel_weight: channels count by what their errors are worth in pixels, to this power; 0 for all alike.
     """
 
     channels: tuple[int, ...] = (64, 96, 112)
-    attention: tuple[bool, ...] = (True, True, False)
-    layers: int = 1
     heads: int = 4
     samples: int = 400_000
-    batch: int = 32
     lr: float = 1.5e-3
-    average: float = 0.999
     no_text: float = 0.3
     single: float = 0.1
     any_cell: float = 0.1
     known_weight: float = 0.05
-    high_noise: float = 4.0
-    pixel_weight: float = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,18 +106,9 @@ class Prompting:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """A training run.
+class Config(Run):
+    """A training run of the small in-context models."""
 
-    Attributes:
-        seed: of everything random.
-        device: where the networks are trained.
-        checkpoint_seconds: how often a stage saves what it needs to go on after it is killed.
-    """
-
-    seed: int = 0
-    device: str = "cpu"
-    checkpoint_seconds: float = 120.0
     data: Data = Data()
     inpainting: Inpainting = Inpainting()
     codes: Codes = Codes()

@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from recipes.embedded_model.data import described, in_workers, open_photo, photo_paths, random_crop, read_edits, render
+from recipes.embedded_model.data import Shard, make_shards, open_photo, photo_paths, random_crop, render
 from vii.evaluation.synthetic import SyntheticEdit, sample
-from vii.files import make_folder, replacing
 
 from .config import Data
 
@@ -40,32 +39,13 @@ class Groups:
 
 
 def make_groups(photos: Path, folder: Path, config: Data, seed: int) -> Groups:
-    """Render the groups that `folder` does not hold yet, shard by shard, then read them all.
-
-    A shard depends on the photos, the seed and its own number alone, as those of the embedded model's pairs.
-    """
-    make_folder(folder)
-    shards = range(config.edits // config.shard)
-    todo = [index for index in shards if not _shard(folder, index).exists()]
-    paths = photo_paths(photos)
-    in_workers(partial(_make, paths=paths, folder=folder, config=config, seed=seed), todo, config.workers)
-    parts: dict[str, list[np.ndarray]] = {"before": [], "after": [], "photo": []}
-    edits: list[SyntheticEdit] = []
-    for index in shards:
-        with np.load(_shard(folder, index)) as content:
-            for name, arrays in parts.items():
-                arrays.append(content[name])
-            edits += read_edits(str(content["edits"]))
-    rng = np.random.default_rng((seed, len(edits)))
-    texts = [[edit.instruction(rng) for _ in range(config.phrasings)] for edit in edits]
-    return Groups(**{name: np.concatenate(arrays) for name, arrays in parts.items()}, edit=edits, texts=texts)
+    """Render the groups that `folder` does not hold yet, then read them all; see `make_shards`."""
+    make = partial(_make, paths=photo_paths(photos), config=config, seed=seed)
+    arrays, edits, texts = make_shards(folder, "groups", config.edits // config.shard, make, config, seed)
+    return Groups(**arrays, edit=edits, texts=texts)
 
 
-def _shard(folder: Path, index: int) -> Path:
-    return folder / f"groups-{index:04d}.npz"
-
-
-def _make(index: int, paths: Sequence[Path], folder: Path, config: Data, seed: int) -> None:
+def _make(index: int, paths: Sequence[Path], config: Data, seed: int) -> Shard:
     rng = np.random.default_rng((seed, index))
     before, after, whole, edits = [], [], [], []
     for _ in range(config.shard):
@@ -74,14 +54,7 @@ def _make(index: int, paths: Sequence[Path], folder: Path, config: Data, seed: i
         whole.append(_scaled(crops[0], 2 * config.cell))
         before.append([_scaled(crop, config.cell) for crop in crops])
         after.append([_scaled(render(edits[-1], crop), config.cell) for crop in crops])
-    with replacing(_shard(folder, index)) as path, path.open("wb") as file:
-        np.savez(
-            file,
-            before=np.array(before),
-            after=np.array(after),
-            photo=np.stack(whole),
-            edits=np.array(described(edits)),
-        )
+    return {"before": np.array(before), "after": np.array(after), "photo": np.stack(whole)}, edits
 
 
 def _scaled(picture: np.ndarray, side: int) -> np.ndarray:

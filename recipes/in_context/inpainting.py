@@ -175,38 +175,22 @@ def train_inpainting(groups: Groups, config: Config, folder: Path) -> UNet2DCond
         chosen = torch.arange(known, len(groups))
         clean = grids(data, chosen, torch.tensor([[0, 1]]).expand(len(chosen), 2))
         mask = torch.zeros(len(chosen), 1, *clean.shape[-2:])
-        mask[..., data.before.shape[-1] :, data.before.shape[-1] :] = 1
+        side = data.before.shape[-1]
+        mask[..., side:, side:] = 1
         found = []
         for words in (True, False):
             texts = [data.texts[i][0] if words else "" for i in chosen.tolist()]
             noise = torch.randn(clean.shape, generator=generator)
             batch = Batch(clean, mask, texts, torch.full((len(chosen),), 999), noise)
             found.append(float((errors(batch) * mask).sum() / (mask.sum() * channels)))
-        still = grids_without_edit(data, chosen)
+        still = clean.clone()
+        still[..., side:, side:] = still[..., side:, :side]  # the answer is the photo itself
         nothing = float(((still - clean).square() * mask).sum() / (mask.sum() * channels))
         return f"unseen groups at t 999: {found[0]:.4f} with words, {found[1]:.4f} without; no edit {nothing:.4f}"
 
-    train(
-        trainee,
-        losses,
-        settings.samples // settings.batch,
-        folder / "inpainting.pt",
-        seed=config.seed + 5,
-        checkpoint_seconds=config.checkpoint_seconds,
-        every=50,
-        report=report,
-        report_every=250,
-    )
-    trainee.swap()
+    steps = settings.samples // settings.batch
+    train(trainee, losses, steps, folder / "inpainting.pt", config, stage=5, every=50, report=report, report_every=250)
     return unet.eval().requires_grad_(False)
-
-
-def grids_without_edit(data: Canvases, chosen: Tensor) -> Tensor:
-    """Canvases of the first two photos of groups whose answer is the photo itself."""
-    clean = grids(data, chosen, torch.tensor([[0, 1]]).expand(len(chosen), 2))
-    side = data.before.shape[-1]
-    clean[..., side:, side:] = clean[..., side:, :side]
-    return clean
 
 
 def package(folder: Path, unet: UNet2DConditionModel, cell: int) -> None:

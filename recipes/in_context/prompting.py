@@ -103,17 +103,8 @@ def train_codes(groups: Groups, config: Config, folder: Path) -> VQModel:
         mse = (decode_codes(vq, codes) - pictures).square().mean()
         return f"unseen canvases: {float(-10 * mse.log10()):.2f} dB with {len(codes.unique())} codes"
 
-    train(
-        trainee,
-        losses,
-        settings.pictures // settings.batch,
-        folder / "codes.pt",
-        seed=config.seed + 6,
-        checkpoint_seconds=config.checkpoint_seconds,
-        report=report,
-        report_every=500,
-    )
-    trainee.swap()
+    steps = settings.pictures // settings.batch
+    train(trainee, losses, steps, folder / "codes.pt", config, stage=6, report=report, report_every=500)
     return vq.eval().requires_grad_(False)
 
 
@@ -186,18 +177,8 @@ def train_prompting(groups: Groups, vq: VQModel, config: Config, folder: Path) -
         loss = float(code_loss(logits, codes, mask))
         return f"unseen answers: loss {loss:.3f}, {right:.0%} of codes, {found:.2f} dB; no edit {still:.2f} dB"
 
-    train(
-        trainee,
-        losses,
-        settings.samples // settings.batch,
-        folder / "prompting.pt",
-        seed=config.seed + 7,
-        checkpoint_seconds=config.checkpoint_seconds,
-        every=50,
-        report=report,
-        report_every=250,
-    )
-    trainee.swap()
+    steps = settings.samples // settings.batch
+    train(trainee, losses, steps, folder / "prompting.pt", config, stage=7, every=50, report=report, report_every=250)
     return mae.eval().requires_grad_(False)
 
 
