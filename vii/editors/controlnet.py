@@ -45,8 +45,29 @@ class ControlnetEditor(StableDiffusionEditor[ControlnetSettings]):
 
     @staticmethod
     def check(parts: StableDiffusion) -> None:
-        """See `check_fit`."""
-        check_fit(parts.space.model, parts.unet, parts.controlnet, parts.vae)
+        """Refuse networks that do not go together, before they fail in the middle of a pass."""
+        model, unet, controlnet, vae = parts.space.model, parts.unet, parts.controlnet, parts.vae
+        channels, multiple = vae.config.latent_channels, pixel_multiple(vae)
+        if unet.config.in_channels != channels:
+            raise EditorError(
+                f"{model}: the UNet takes {unet.config.in_channels} channels, a ControlNet needs a text-to-image model "
+                f"with the autoencoder's {channels}; for a model that edits by itself use the editor 'ip2p'"
+            )
+        for name in ("in_channels", "block_out_channels", "layers_per_block", "cross_attention_dim"):
+            wanted, got = (str(network.config[name]).strip("[]()") for network in (unet, controlnet))
+            if wanted != got:  # compared as text, for a list in a file is a tuple in memory
+                raise EditorError(
+                    f"{model}: the ControlNet has {name} {got}, the UNet {wanted}: it was made for another base model; "
+                    "give one that fits as `controlnet`, or the base that it was made for as `model`"
+                )
+        seen, pooled = controlnet.config.conditioning_channels, controlnet.config.global_pool_conditions
+        factor = 2 ** (len(controlnet.config.conditioning_embedding_out_channels) - 1)
+        if seen != 3 or factor != multiple or pooled:
+            raise EditorError(
+                f"{model}: expected a ControlNet that sees a photo, 3 channels at 1/{multiple} scale, everywhere, got "
+                f"one with {seen} at 1/{factor}{', averaged over the picture' if pooled else ''}; give one that edits "
+                f"photos as `controlnet`, such as {CONTROLNET}"
+            )
 
     def condition(self, fitted: Tensor, mean: Tensor) -> Tensor:
         """The pixels in [0, 1]."""
@@ -124,28 +145,3 @@ def read_controlnet(controlnet: str, revision: str) -> tuple[Any, str]:
         if kind != "ControlNetModel":
             raise ValueError(f"its config.json is that of a {kind}")
         return load_weights(ControlNetModel, folder), commit
-
-
-def check_fit(model: str, unet: Any, controlnet: Any, vae: Any) -> None:
-    """Refuse networks that do not go together, before they fail in the middle of a pass."""
-    channels, multiple = vae.config.latent_channels, pixel_multiple(vae)
-    if unet.config.in_channels != channels:
-        raise EditorError(
-            f"{model}: the UNet takes {unet.config.in_channels} channels, a ControlNet needs a text-to-image model "
-            f"with the autoencoder's {channels}; for a model that edits by itself use the editor 'ip2p'"
-        )
-    for name in ("in_channels", "block_out_channels", "layers_per_block", "cross_attention_dim"):
-        wanted, got = (str(network.config[name]).strip("[]()") for network in (unet, controlnet))
-        if wanted != got:  # compared as text, for a list in a file is a tuple in memory
-            raise EditorError(
-                f"{model}: the ControlNet has {name} {got}, the UNet {wanted}: it was made for another base model; "
-                "give one that fits as `controlnet`, or the base that it was made for as `model`"
-            )
-    factor = 2 ** (len(controlnet.config.conditioning_embedding_out_channels) - 1)
-    if controlnet.config.conditioning_channels != 3 or factor != multiple or controlnet.config.global_pool_conditions:
-        raise EditorError(
-            f"{model}: expected a ControlNet that sees a photo, 3 channels at 1/{multiple} scale, everywhere, got one "
-            f"with {controlnet.config.conditioning_channels} at 1/{factor}"
-            f"{', averaged over the picture' if controlnet.config.global_pool_conditions else ''}; give one that "
-            f"edits photos as `controlnet`, such as {CONTROLNET}"
-        )

@@ -51,7 +51,6 @@ class GuidedSettings(StepSettings):
     """How a flow is sampled with guidance.
 
     Attributes:
-        num_inference_steps: Euler's steps, from 1 to `MAX_STEPS`.
         guidance_scale: s, how far to go along the instruction; 1 = off.
     """
 
@@ -69,7 +68,6 @@ class ToldSettings(StepSettings):
     """How a flow is sampled whose guidance was distilled into it.
 
     Attributes:
-        num_inference_steps: Euler's steps, from 1 to `MAX_STEPS`.
         guidance_scale: what the transformer is told, one pass whatever it is.
     """
 

@@ -41,8 +41,6 @@ class KontextSettings(ToldSettings):
     """How FLUX.1 Kontext samples.
 
     Attributes:
-        num_inference_steps: Euler's steps, from 1 to `MAX_STEPS`.
-        guidance_scale: what the transformer is told, one pass whatever it is.
         true_cfg_scale: s, guidance by a second pass for the empty text; 1 = off.
     """
 
