@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from ..editor import Editor
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+# Of `editor_options`, and where there is one, what a command adds to them: the arguments of `load_editor`.
+EDITOR_OPTIONS = (
+    "editor", "model", "controlnet", "revision", "resolution", "quantize", "checkpointing", "device", "dtype", "clip",
+    "offload",
+)  # fmt: skip
 
 
 def editor_options(command: Command) -> Command:
