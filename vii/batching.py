@@ -145,12 +145,18 @@ def _threads(count: int) -> Iterator[Callable[..., "Future[int]"]]:
     share = max(1, every // count)
     # Threads of numpy's BLAS would wait for each other, in a loop that takes a core.
     blas = ThreadpoolController().limit(limits=share, user_api="blas")
-    with blas, ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(share,)) as pool:
+    with blas, ThreadPoolExecutor(count, initializer=_take, initargs=(share,)) as pool:
         for _ in range(count):
             pool.submit(ready.wait)
         ready.wait()
         torch.set_num_threads(every)  # it is each thread's own, but the last number given is that of threads to come
         yield pool.submit
+
+
+def _take(threads: int) -> None:
+    """Give this thread so many of torch's own."""
+    torch.set_num_threads(threads)
+    torch.get_num_threads()  # the first use of a thread takes the number that was given last, whoever gave it
 
 
 def _at_once(work: Callable[..., int], *arguments: Any) -> "Future[int]":

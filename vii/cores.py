@@ -37,9 +37,9 @@ def _keep_memory() -> None:
     an eighth of the time of the embedded editor's networks. Other libraries of C are left as they are.
     """
     if sys.platform == "linux" and not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        for parameter, value in KEPT.items() if mallopt else ():
-            mallopt(parameter, value)
+        libc = ctypes.CDLL(None)
+        for parameter, value in KEPT.items() if hasattr(libc, "mallopt") else ():
+            libc.mallopt(parameter, value)
 
 
 def cores() -> int:

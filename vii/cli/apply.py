@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from .. import light_imports
 from ..arrangement import FINISHES, SIZES
 from ..color_plan import needs_editor
 from ..edit_list import check_together
@@ -20,7 +19,16 @@ from ..sampling_options import SAMPLING_OPTIONS
 from ..storage import is_elsewhere
 from .arguments import NamedEdit, edits_and_photos, parse_box
 from .clips import STEADY, clip_edited, has_clips
-from .common import EDITOR_OPTIONS, Command, editor_of, editor_options, json_option, outputs_of, overwrite_option
+from .common import (
+    EDITOR_OPTIONS,
+    Command,
+    editor_of,
+    editor_options,
+    import_lightly,
+    json_option,
+    outputs_of,
+    overwrite_option,
+)
 from .engine import engine_of, engine_options, in_this_process
 from .photos import jobs_for, told, writing_of, writing_options
 from .plan import dry_run_option, say_plan
@@ -180,8 +188,7 @@ def _request(edits: Sequence[NamedEdit], where: str | Box | None, options: Mappi
         every = [edit for edit, _ in weighted]
         sampled = [edit for edit in every if edit.needs_editor or passed_on["finish"] == "none"] or every
         check_together(sampled)
-        if not options["quantize"]:  # whose packages the light way leaves out
-            light_imports.begin()
+        import_lightly(options)
         editor = editor_of(sampled[0] if sampled else None, {name: options[name] for name in EDITOR_OPTIONS})
     return Request(weighted, names, editor, where, options["batch"], passed_on, sampling, options["assignments"])
 
