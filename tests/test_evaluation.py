@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from click.testing import CliRunner
 from conftest import picture
+from test_benchmark import FAST, Counting
+from test_cli import refused, run
 from torch.nn.functional import normalize
 
 import vii
-from vii.cli import main
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.editors.toy import ToyEditor
 from vii.errors import EditorError, EditorMismatch, ImageError, RecipeError, UsageError
@@ -26,22 +26,6 @@ from vii.evaluation.metrics import psnr, similarity, ssim
 from vii.evaluation.paper import evaluate
 from vii.evaluation.report import paper_record
 from vii.images import fit, resize
-
-FAST = vii.InversionSettings(recipe="fast", init="none", tokens=3, max_train_steps=4, probe_size=2, batch_size=2)
-
-
-class Counting(ToyEditor):
-    """The toy editor, which counts how often it is trained through and asked for a picture."""
-
-    losses = edits = 0
-
-    def loss(self, *arguments, **options):
-        self.losses += 1
-        return super().loss(*arguments, **options)
-
-    def edit(self, *arguments, **options):
-        self.edits += 1
-        return super().edit(*arguments, **options)
 
 
 def pictures(folder, *names, height=32, width=32):
@@ -377,15 +361,6 @@ def test_every_task_counts_the_same(tmp_path, clip_folder, toy):
 # The command
 
 
-def run(*arguments, code=0):
-    """Run `vii eval`; what it printed on stdout and stderr."""
-    result = CliRunner().invoke(main, ["eval", *map(str, arguments)])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.stdout, result.stderr
-
-
 def test_the_command_writes_csv_json_a_sheet_and_a_table(tmp_path, clip_folder, toy_edit):
     folder = pictures(tmp_path / "cat", "0_0.png", "0_1.png", "1_0.png", "1_1.png", "2_0.png")
     (tmp_path / "fast.toml").write_text('[inversion]\ninit = "none"\ntokens = 3\nsteps = 4\nprobe_size = 2\n')
@@ -393,12 +368,12 @@ def test_the_command_writes_csv_json_a_sheet_and_a_table(tmp_path, clip_folder, 
     out = tmp_path / "out"
     options = [folder, "-o", out, "--editor", "toy", "--measure-clip", clip_folder, "--recipe", tmp_path / "fast.toml"]
     options += ["--edit", tmp_path / "bands.safetensors", "--text", "a photo", "a dark photo"]
-    text, missing = run(*options)
+    text, missing = run("eval", *options)
     assert "Means over 2 photos" in text
     assert f"clip measured with {clip_folder}" in text
     assert "no DINO" in missing
     found = json.loads((out / "results.json").read_text())
-    assert json.loads(run(*options, "--json")[0]) == found
+    assert json.loads(run("eval", *options, "--json")[0]) == found
     assert [(row["method"], row["photo"]) for row in found["rows"]] == [
         (method, photo) for method in ("no edit", "bands", "fast") for photo in ("1_0", "2_0")
     ]
@@ -412,9 +387,9 @@ def test_the_command_writes_csv_json_a_sheet_and_a_table(tmp_path, clip_folder, 
     assert not list(out.rglob("*.part"))
     # Somebody's own table is found before the work begins, and stays.
     (out / "results.csv").write_text("my,own\n")
-    assert "results.csv is there already, and not made by vii" in run(*options, code=1)[1]
+    assert "results.csv is there already, and not made by vii" in refused("eval", *options)
     assert (out / "results.csv").read_text() == "my,own\n"
-    run(*options, "--overwrite")
+    run("eval", *options, "--overwrite")
 
 
 def test_the_command_with_a_tiny_instruct_pix2pix_and_a_cycle(tmp_path, tiny_folder, clip_folder):
@@ -428,7 +403,7 @@ def test_the_command_with_a_tiny_instruct_pix2pix_and_a_cycle(tmp_path, tiny_fol
     (model / "vii.json").write_text('{"resolution": 32}')
     out = tmp_path / "out"
     text, _ = run(
-        *(tmp_path / "set", "-o", out, "--editor", "ip2p", "--model", model, "--clip", clip_folder),
+        *("eval", tmp_path / "set", "-o", out, "--editor", "ip2p", "--model", model, "--clip", clip_folder),
         *("--recipe", tmp_path / "fast.toml", "--cycle", "--device", "cpu"),
     )
     assert "Means over 2 tasks with 2 photos" in text
@@ -446,7 +421,4 @@ def test_the_command_refuses_in_one_line(tmp_path, clip_folder):
         ([folder, "--edit", tmp_path / "x.safetensors"], "no such edit file"),
         ([folder, "--editor", "toy", "--measure-clip", tmp_path / "x"], "with --measure-clip"),
     ):
-        out, err = run(*arguments, "-o", tmp_path / "out", code=1)
-        assert out == ""
-        assert message in err
-        assert len(err.strip().splitlines()) == 1
+        assert message in refused("eval", *arguments, "-o", tmp_path / "out")

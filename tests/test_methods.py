@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from conftest import picture
+from test_cli import refused, run
 
 import vii
-from vii.cli import main
 from vii.errors import UsageError
 from vii.images import resize
 from vii.methods import METHODS, Learned, find_method, load_method, prepare
@@ -83,15 +82,7 @@ def test_methods_that_cannot_be_built(name, options, message):
 
 def transfer(*arguments, code=0):
     """Run `vii transfer`; stdout, or the one line of the error."""
-    result = CliRunner().invoke(main, ["transfer", *map(str, arguments)])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    if not code:
-        return result.stdout
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, lines
-    return lines[0]
+    return refused("transfer", *arguments) if code else run("transfer", *arguments)[0]
 
 
 @pytest.fixture
@@ -112,21 +103,9 @@ def test_transfer_is_learn_and_apply_in_one(files):
     options = [*editor, "--recipe", files / "fast.toml", "--seed", "3", "--text", "make it red"]
     text = transfer(*pair, files / "photos", "-o", out, *options)
     assert text.split() == [str(out / "p0.png"), str(out / "p1.png")]
-    for arguments in (
-        ["learn", *pair, "-o", files / "e.safetensors", *options[:-2]],
-        [
-            "apply",
-            files / "e.safetensors",
-            files / "photos",
-            "-o",
-            files / "applied",
-            *editor,
-            "--seed",
-            "3",
-            *options[-2:],
-        ],
-    ):
-        assert CliRunner().invoke(main, list(map(str, arguments))).exit_code == 0
+    run("learn", *pair, "-o", files / "e.safetensors", *options[:-2])
+    applying = [*editor, "--seed", "3", *options[-2:]]
+    run("apply", files / "e.safetensors", files / "photos", "-o", files / "applied", *applying)
     for name in ("p0.png", "p1.png"):
         assert torch.equal(vii.load_image(out / name), vii.load_image(files / "applied" / name))
 
@@ -164,9 +143,9 @@ def test_transfer_refuses_in_one_line_and_writes_nothing(files):
 
 
 def test_methods_are_listed():
-    text = CliRunner().invoke(main, ["methods"]).stdout
+    text = run("methods")[0]
     assert all(name in text for name in METHODS)
-    rows = json.loads(CliRunner().invoke(main, ["methods", "--json"]).stdout)
+    rows = json.loads(run("methods", "--json")[0])
     assert rows["inversion"]["learns"]
     assert rows["words"]["needs"] == ["editor", "text"]
 

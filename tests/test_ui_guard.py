@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from vii.ui.bodies import MAX_JSON, BodyRefused, check_files, inside
+from vii.ui.bodies import MAX_JSON, Refused, check_files, inside
 from vii.ui.guard import PATHS, Guard, address
 from vii.ui.intake import MAX_BODY
 
@@ -25,14 +25,16 @@ async def echo(scope, receive, send):
 
 
 def ask(guard, path="/", method="GET", host=OWN, body=b"", chunks=None, query="", **headers):
-    """One request: status, headers, text."""
+    """One request: status, headers, text. A chunk that is None is a browser that has gone."""
     raw = [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
     raw += [(b"host", host.encode())] if host is not None else []
     parts, sent = list(chunks or [body]), []
     scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": raw}
 
     async def receive():
-        return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+        if (part := parts.pop(0)) is None:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": part, "more_body": bool(parts)}
 
     async def send(message):
         sent.append(message)
@@ -214,14 +216,14 @@ def test_bodies_name_no_file_but_uploads_and_no_address(tmp_path):
         "\0",
     ]
     for path in outside:
-        with pytest.raises(BodyRefused, match="not given to this page"):
+        with pytest.raises(Refused, match="not given to this page"):
             check_files(file(path), tmp_path)
-    with pytest.raises(BodyRefused, match="address"):
+    with pytest.raises(Refused, match="address"):
         check_files(file(None, url="data:image/png;base64,AAAA"), tmp_path)
     for body in (b"no json", b"[" * 100_000, b"\xff"):
-        with pytest.raises(BodyRefused):
+        with pytest.raises(Refused):
             check_files(body, tmp_path)
-    with pytest.raises(BodyRefused, match="nested more than"):
+    with pytest.raises(Refused, match="nested more than"):
         check_files(b"[" * 100 + b"]" * 100, tmp_path)
     assert not inside("x" * 5000, tmp_path)
     assert MAX_JSON < MAX_BODY

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UsageError, unknown_name
-from . import local, looks, overlays, styles, weather  # noqa: F401 - to import them is to register their families
+from . import looks, styles, weather  # noqa: F401 - to import them is to register their families
 from .family import FAMILIES, Family
 from .pixels import Array, Value
 from .words import say

@@ -52,21 +52,18 @@ FAMILIES: dict[str, Family] = {}
 
 
 def family(
+    name: str,
     group: str,
+    formula: Callable[..., Array],
     *phrasings: str,
     captions: tuple[str, ...],
     weight: float = 1,
     s: tuple[float, float] | None = None,
     **parameters: Parameter,
-) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
-    """Register the decorated formula as the family of its name; `s` gives it a strength."""
-
-    def register(formula: Callable[..., Array]) -> Callable[..., Array]:
-        name, known = formula.__name__, parameters if s is None else {**parameters, "s": Parameter(0, 1)}
-        FAMILIES[name] = Family(name, group, phrasings, captions, known, weight, s or (0, 1), formula)
-        return formula
-
-    return register
+) -> None:
+    """Register a family; `s` gives it a strength."""
+    known = parameters if s is None else {**parameters, "s": Parameter(0, 1)}
+    FAMILIES[name] = Family(name, group, phrasings, captions, known, weight, s or (0, 1), formula)
 
 
 def color(word_share: float = 0.0, words: tuple[str, ...] = tuple(NEUTRALS)) -> Parameter:
