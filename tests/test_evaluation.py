@@ -18,13 +18,13 @@ import vii
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.editors.toy import ToyEditor
 from vii.errors import EditorError, EditorMismatch, ImageError, RecipeError, UsageError
-from vii.evaluation.folders import read_folders
 from vii.evaluation.methods import Method, methods_for
 from vii.evaluation.metric_models import MetricModels, load_metric_models
 from vii.evaluation.metric_table import PAPER
 from vii.evaluation.metrics import psnr, similarity, ssim
 from vii.evaluation.paper import evaluate
 from vii.evaluation.report import paper_record
+from vii.evaluation.task_files import read_folders
 from vii.images import fit, resize
 
 
@@ -220,9 +220,8 @@ def test_dino_features_are_the_class_tokens_of_transformers_own_model(dino_folde
 
     models = load_metric_models(toy, dino=dino_folder)
     image = picture(3, 32, 32)
-    pixels = (image - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(
-        3, 1, 1
-    )
+    mean, std = (torch.tensor(one).view(3, 1, 1) for one in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    pixels = (image - mean) / std
     with torch.no_grad():
         expected = ViTModel.from_pretrained(dino_folder)(pixel_values=pixels[None]).last_hidden_state[:, 0]
     torch.testing.assert_close(models.dino([image]), expected)
@@ -251,18 +250,10 @@ def test_several_examples_give_the_mean_direction(tmp_path, clip_folder, toy):
     (tmp_path / "1_1.png").unlink()
     vii.save_image(1 - picture(1, 32, 32), tmp_path / "1_1.png")
     models = load_metric_models(toy, clip_folder, truths=False)
-    _, row = evaluate(
-        toy,
-        read_folders(folder, 2),
-        [Method("no edit", "no-edit"), Method("fast", options={"recipe": FAST})],
-        models,
-        tmp_path / "out",
-    )
-    names = ("0_0", "0_1", "1_0", "1_1", "2_0")
-    images = [
-        *(vii.load_image(folder / f"{name}.png") for name in names),
-        vii.load_image(tmp_path / "out" / row.picture),
-    ]
+    methods = [Method("fast", options={"recipe": FAST})]
+    (row,) = evaluate(toy, read_folders(folder, 2), methods, models, tmp_path / "out")
+    files = [folder / f"{name}.png" for name in ("0_0", "0_1", "1_0", "1_1", "2_0")]
+    images = list(map(vii.load_image, [*files, tmp_path / "out" / row.picture]))
     a, b, c, d, x, y = normalize(models.clip.image_features(images).double(), dim=1)
     assert row.values["visual_clip"] == pytest.approx(cosine((b - a + d - c) / 2, y - x), abs=1e-5)
 
@@ -313,10 +304,7 @@ def test_a_second_run_makes_nothing_again_and_another_condition_does(tmp_path, c
 def test_methods_are_no_edit_an_edit_file_and_recipes(toy_edit, tmp_path):
     both = methods_for(["visii"], baselines=["no-edit"], edit=("bands", toy_edit))
     assert [method.name for method in both] == ["no edit", "bands", "visii"]
-    assert [(method.name, bool(method.recipe), bool(method.edit)) for method in both][1:] == [
-        ("bands", False, True),
-        ("visii", True, False),
-    ]
+    assert [(bool(method.recipe), bool(method.edit)) for method in both[1:]] == [(False, True), (True, False)]
     (tmp_path / "bands.toml").write_text("")
     with pytest.raises(UsageError, match="'bands' is compared already"):
         methods_for([str(tmp_path / "bands.toml")], edit=("bands", toy_edit))
@@ -396,9 +384,8 @@ def test_the_command_with_a_tiny_instruct_pix2pix_and_a_cycle(tmp_path, tiny_fol
     """The editor's own CLIP measures; half a dozen edits are learned in two steps each."""
     for name in ("cat", "dog"):
         pictures(tmp_path / "set" / name, "0_0.png", "0_1.png", "1_0.png")
-    (tmp_path / "fast.toml").write_text(
-        '[inversion]\ninit = "none"\ntokens = 3\nsteps = 2\nprobe_size = 2\nbatch_size = 1\n'
-    )
+    quick = '[inversion]\ninit = "none"\ntokens = 3\nsteps = 2\nprobe_size = 2\nbatch_size = 1\n'
+    (tmp_path / "fast.toml").write_text(quick)
     model = shutil.copytree(tiny_folder, tmp_path / "model")
     (model / "vii.json").write_text('{"resolution": 32}')
     out = tmp_path / "out"

@@ -14,12 +14,12 @@ from ..editors import space_kind
 from ..editors.ip2p import Ip2pEditor
 from ..errors import UsageError
 from ..evaluation.benchmark import MAX_SIDE, count_examples, count_scores, run, split_of
-from ..evaluation.edits_file import read_edits
 from ..evaluation.methods import methods_for
 from ..evaluation.page import page
 from ..evaluation.report import benchmark_tables
 from ..evaluation.speed import editing_paces, learning_paces, random_stable_diffusion, table
 from ..evaluation.statistics import conclusions
+from ..evaluation.task_files import read_edits
 from ..evaluation.tasks import DISTURBANCES, choose, read_photos, shipped_tasks, within
 from ..files import MARK, make_folder, write
 from ..inversion.recipes import load_recipe

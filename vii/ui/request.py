@@ -59,7 +59,6 @@ def request_for(
         if not isinstance(weight, int | float) or not abs(weight) <= MAX_WEIGHT:  # also refuses NaN
             raise UsageError(f"a weight must lie between -{MAX_WEIGHT:g} and {MAX_WEIGHT:g}, got {weight!s:.40}")
     options: dict[str, Any] = {"text": words, "seed": seed, "size": size}
-    options |= {"num_inference_steps": steps} if steps is not None else {}
     for name, key, value in (
         ("guidance", "guidance_scale", guidance),
         ("image guidance", "image_guidance_scale", image_guidance),
@@ -68,6 +67,7 @@ def request_for(
             if not (isinstance(value, int | float) and 0 <= value <= MAX_GUIDANCE):
                 raise UsageError(f"{name}: expected a number from 0 to {MAX_GUIDANCE:g}, got {value!s:.40}")
             options[key] = float(value)
+    options |= {"num_inference_steps": steps} if steps is not None else {}
     options["edits"] = [(find(name).edit, float(weight)) for name, weight in zip(names, weights, strict=False)]
     return Request(names, options, mask)
 

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -222,7 +222,5 @@ def _worth_telling(record: logging.LogRecord) -> bool:
 
 
 def _warm(studio: Studio) -> None:
-    try:
+    with suppress(Exception):  # the first job says so, where somebody sees it
         studio.editor()
-    except Exception:  # the first job says so, where somebody sees it
-        return
