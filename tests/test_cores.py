@@ -1,6 +1,8 @@
 """What a process may use, from files as control groups have them, and what torch is told of it."""
 
 import os
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,3 +77,18 @@ def test_torch_is_told_before_it_is_loaded_unless_the_user_has_said_otherwise(gr
     groups("0::/\n", {"cpu.max": "200000 100000"})
     assert told() == {"GOMP_SPINCOUNT": "1000", "OMP_NUM_THREADS": "2"}
     assert told(OMP_NUM_THREADS="7") == {"GOMP_SPINCOUNT": "1000", "OMP_NUM_THREADS": "7"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's own")
+def test_freed_memory_is_kept_unless_the_user_has_said_otherwise(groups, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cores.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *of: asked.append(of)))
+    groups("0::/\n", {})
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    cores.share_cores()
+    assert not asked
+    monkeypatch.delenv("MALLOC_ARENA_MAX")
+    cores.share_cores()
+    assert dict(asked) == {-3: 2**25, -1: 2**28}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
+    monkeypatch.setattr(cores.ctypes, "CDLL", lambda name: object())  # another library of C
+    cores.share_cores()

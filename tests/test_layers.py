@@ -114,7 +114,8 @@ LAYERS = [
     {"service.server"},
     {"cli.terminal", "cli.progress"},
     {"cli.common", "cli.group", "cli.observe"},
-    {"cli.photos", "cli.engine", "cli.plan", "cli.clips", "cli.served"},
+    {"cli.photos", "cli.engine", "cli.plan", "cli.arguments"},
+    {"cli.clips", "cli.served"},
     {"cli.learn_each"},
     {"cli.learn", "cli.apply", "cli.convert", "cli.bench", "cli.evaluate", "cli.show", "cli.lists"},
     {"cli.transfer", "cli.demo", "cli.library", "cli.gallery", "cli.doctor", "cli.hub", "cli.serve"},
@@ -168,7 +169,6 @@ def test_only_editors_know_which_editor_they_are():
     others |= {
         "cli.common": {"controlnet"},
         "cli.plan": {"controlnet"},
-        "cli.served": {"controlnet"},
         "sampling_options": {"controlnet"},
     }
     words = {"embedded", "toy"}  # of English too; these are looked for in quotes

@@ -4,7 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from PIL import Image
 from test_cli import refused, run
 
 import vii
+from vii import batching
 from vii.application import Application
 from vii.batching import BATCH_PIXELS, batch_for
 from vii.runs.jobs import Job, Writing, edited
@@ -209,6 +212,7 @@ def test_a_batch_too_large_for_the_memory_is_halved(toy, toy_edit, monkeypatch):
 
     plan = Application(toy, toy_edit)
     expected = list(plan.many(photos, batch=8))
+    monkeypatch.setattr(batching, "MOST_WORKERS", 1)  # as on a GPU
     monkeypatch.setattr(toy, "edit", short)
     found = list(plan.many(photos, batch=8))
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 2]
@@ -220,6 +224,43 @@ def test_a_batch_too_large_for_the_memory_is_halved(toy, toy_edit, monkeypatch):
     monkeypatch.setattr(toy, "edit", never)
     with pytest.raises(torch.OutOfMemoryError):
         list(plan.many(photos, batch=8))
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_on_a_cpu_batches_are_edited_beside_each_other_and_threads_are_as_before(toy, toy_edit, monkeypatch):
+    photos, both, seen, edit = [picture(number, 40, 50) for number in range(8)], Barrier(2), [], toy.edit
+    plan = Application(toy, toy_edit)
+    expected = [plan(photo) for photo in photos]
+
+    def meeting(*arguments):
+        both.wait(10)  # which breaks where no other batch is edited
+        seen.append(torch.get_num_threads())
+        return edit(*arguments)
+
+    monkeypatch.setattr(toy, "edit", meeting)
+    found = list(plan.many(iter(photos), batch=4))
+    assert all(map(torch.equal, found, expected))
+    assert seen == [1, 1]
+    with ThreadPoolExecutor(1) as pool:
+        assert [torch.get_num_threads(), pool.submit(torch.get_num_threads).result()] == [2, 2]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_failure_beside_another_batch_is_raised(toy, toy_edit, monkeypatch):
+    def failing(*_):
+        raise vii.EditorError("no")
+
+    monkeypatch.setattr(toy, "edit", failing)
+    with pytest.raises(vii.EditorError, match="no"):
+        list(Application(toy, toy_edit).many((picture(number, 40, 50) for number in range(99)), batch=2))
 
 
 def test_batches_are_as_large_as_the_memory_of_a_gpu_allows(monkeypatch):

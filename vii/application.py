@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .arrangement import SIZES, arrangement, chained, check_choice
-from .batching import NOTHING, HeldPhoto, batch_for, in_batches
+from .batching import NOTHING, HeldPhoto, batch_for, in_batches, workers_for
 from .diffusion import Noise, banked_noise
 from .edit_list import Edits, check_together, weighted_edits
 from .editor import Editor, check_editor, stack
@@ -156,7 +156,10 @@ class Application:
         if mask is not None and not callable(mask):
             check_region(mask)
         prepare, edit = (lambda photo: self._taken(photo, mask)), (lambda group: self._edit(group, steady))
-        return in_batches(iter(photos), prepare, edit, batch or self.batch)
+        batch = batch or self.batch
+        # What steadies a clip goes from frame to frame.
+        workers = workers_for(batch, self.editor.device) if self.editor and not steady else 1
+        return in_batches(iter(photos), prepare, edit, batch, workers)
 
     def record(self, picture: Tensor, mask: Where = None, *, names: Sequence[str] | None = None) -> dict[str, Any]:
         """How a picture was made, as plain values that JSON can hold; see "What a result says" in docs/formats.md.

@@ -152,7 +152,7 @@ class Editor(Protocol):
         """Sample the edited pictures `(b, 3, h', w')` in [0, 1] at the editor's resolution, on the CPU.
 
         Every photo is given the same random numbers, so that its result does not depend on the others of the batch
-        beyond the rounding of floats.
+        beyond the rounding of floats. On a CPU several threads may be sampling at once, with one `noise`.
 
         Args:
             image: encoding of b photos of one size, as `stack` puts them together.

@@ -1,32 +1,34 @@
 """`vii apply`: edits and words on photos."""
 
-import os
-import re
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
 
-from .. import light_imports
 from ..arrangement import FINISHES, SIZES
-from ..clips import is_clip
 from ..color_plan import needs_editor
-from ..edit import Edit
-from ..edit_file import load_edit
 from ..edit_list import check_together
 from ..errors import OutputError, UsageError
-from ..library import find_edit, written_as_path
-from ..pictures import SUFFIXES, Pictures, find_pictures
+from ..files import Outputs
+from ..pictures import Pictures
 from ..runs.jobs import Job, Outcome, Writing
 from ..runs.plans import Box, Request
 from ..runs.tasks import Applying
 from ..sampling_options import SAMPLING_OPTIONS
 from ..storage import is_elsewhere
-from .clips import STEADY, clip_output, clip_report, has_clips
-from .common import Command, editor_of, editor_options, json_option, outputs_of, overwrite_option
+from .arguments import NamedEdit, edits_and_photos, parse_box
+from .clips import STEADY, clip_edited, has_clips
+from .common import (
+    EDITOR_OPTIONS,
+    Command,
+    editor_of,
+    editor_options,
+    import_lightly,
+    json_option,
+    outputs_of,
+    overwrite_option,
+)
 from .engine import engine_of, engine_options, in_this_process
 from .photos import jobs_for, told, writing_of, writing_options
 from .plan import dry_run_option, say_plan
@@ -34,10 +36,6 @@ from .progress import progress
 from .served import outcomes_of
 from .terminal import STARTED, fail, say, say_json, warn
 
-# Pickles are named as edits too, so that they meet the refusal that explains why and not "not a picture".
-EDIT_ARGUMENT = re.compile(
-    r"(?i)(?P<path>.+\.(?:safetensors|pt|pth|bin|ckpt|pkl))(?::(?P<weight>[^:/\\]*))?", re.DOTALL
-)
 # What has nothing to say where no editor runs.
 PASSED_ON = ("text", "join_text", "seed", "reuse_noise", "finish", "size", "any_model")
 OF_EDITORS = ("join_text", "seed", "reuse_noise", "any_model", "batch", "assignments")
@@ -93,10 +91,6 @@ def apply(
     output: str,
     mask: str | None,
     box: str | None,
-    batch: int | None,
-    recursive: bool,
-    resume: bool,
-    server: str | None,
     overwrite: bool,
     dry_run: bool,
     as_json: bool,
@@ -118,8 +112,7 @@ def apply(
     same way; all else is made, or made again. With --json and several photos, a line is printed for each, and the
     report in the last one.
     """
-    engine = engine_of(options)
-    edits, found = _edits_and_photos(inputs, output, recursive)
+    edits, found = edits_and_photos(inputs, output, options["recursive"])
     if not edits and not options["text"]:
         raise UsageError("nothing to apply: name an edit (a file or one of the library), or words with --text, or both")
     if dry_run:
@@ -129,75 +122,75 @@ def apply(
     if mask and box:
         raise UsageError("give --mask or --box, not both")
     outputs = outputs_of(overwrite)
-    outputs.reads(
-        *(path for path in found.paths if not is_elsewhere(path)),
-        *(path for path, _, _ in edits),
-        *([mask] if mask else []),
-    )
-    where, warnings, steady = mask or _parse_box(box), list[str](), options.pop("steady")
+    outputs.reads(*(path for path in found.paths if not is_elsewhere(path)), *(path for path, _, _ in edits))
+    outputs.reads(*([mask] if mask else []))
+    where, warnings = mask or parse_box(box), list[str]()
 
     def warned(sentence: str) -> None:
         warnings.append(sentence)
         warn(sentence)
 
-    jobs: list[Job] = []
     if has_clips(found):
-        if server or engine is not in_this_process:
-            raise UsageError("a clip is edited here, frame after frame; leave out --server and --engine")
-        options |= {"resume": resume, "recursive": recursive}
-        clip = clip_output(found, output, options, outputs)
-        request = replace(_request(edits, where, batch, options), steady=STEADY if steady is None else steady)
-        plan, sentences = request.plan()
-        for sentence in sentences:
-            warned(sentence)
-        startup = time.perf_counter() - STARTED
-        report = clip_report(found.paths[0], clip, plan)
+        report = clip_edited(found, output, outputs, options, lambda: _request(edits, where, options), warned)
     else:
-        if steady is not None:
-            raise UsageError("`steady` is for clips")
-        jobs = jobs_for(found, output, options.pop("kind"), outputs)
-        writing = writing_of(jobs, options, overwrite)
-        if server:
-            if engine is not in_this_process:
-                raise UsageError("give --server or --engine, not both")
-            outcomes = outcomes_of(server, jobs, edits, where, options | {"batch": batch, "resume": resume}, writing)
-        else:
-            request = _request(edits, where, batch, options)
-            unused = _given(context, (*OF_EDITORS, *(option.setting for option in SAMPLING_OPTIONS)))
-            if request.editor is None and unused:
-                warned(f"no editor is needed, so {', '.join(unused)} changes nothing")
-            outcomes = engine(Applying(request, writing, resume), jobs, warned)
-        if found.left_out:
-            warn(found.sentence())
-        startup = time.perf_counter() - STARTED
-        report = _followed(outcomes, jobs, writing, as_json)
-        report["skipped"] |= {str(path): reason for path, reason in found.left_out.items()}
-    report |= {"startup_seconds": round(startup, 3), "warnings": warnings}
+        report = _photos_edited(context, found, output, outputs, edits, where, options, warned, as_json)
+    report["warnings"] = warnings
     if as_json:
         say_json(report)
     else:
-        _print_report(report, len(jobs))
+        _print_report(report, len(found.paths))
     if report["failed"]:
-        raise OutputError(f"{report['failed']} of {len(jobs)} photos could not be edited")
+        raise OutputError(f"{report['failed']} of {len(found.paths)} photos could not be edited")
 
 
-def _request(
-    edits: Sequence[tuple[Path, Edit, float]], where: str | Box | None, batch: int | None, options: dict[str, Any]
-) -> Request:
-    """What is asked for; `options` are all that say how, of editors among them."""
+def _photos_edited(
+    context: click.Context,
+    found: Pictures,
+    output: str,
+    outputs: Outputs,
+    edits: Sequence[NamedEdit],
+    where: str | Box | None,
+    options: dict[str, Any],
+    warned: Callable[[str], None],
+    as_json: bool,
+) -> dict[str, Any]:
+    """What becomes of photos, told as it happens; a photo that is alone raises what is wrong with it."""
+    if options.pop("steady") is not None:
+        raise UsageError("`steady` is for clips")
+    engine, server = engine_of(options), options.pop("server")
+    jobs = jobs_for(found, output, options.pop("kind"), outputs)
+    writing = writing_of(jobs, options, outputs.overwrite)
+    if server:
+        if engine is not in_this_process:
+            raise UsageError("give --server or --engine, not both")
+        outcomes = outcomes_of(server, jobs, edits, where, options, writing)
+    else:
+        request = _request(edits, where, options)
+        unused = _given(context, (*OF_EDITORS, *(option.setting for option in SAMPLING_OPTIONS)))
+        if request.editor is None and unused:
+            warned(f"no editor is needed, so {', '.join(unused)} changes nothing")
+        outcomes = engine(Applying(request, writing, options["resume"]), jobs, warned)
+    if found.left_out:
+        warn(found.sentence())
+    startup = time.perf_counter() - STARTED
+    report = _followed(outcomes, jobs, writing, as_json)
+    report["skipped"] |= {str(path): reason for path, reason in found.left_out.items()}
+    return report | {"startup_seconds": round(startup, 3)}
+
+
+def _request(edits: Sequence[NamedEdit], where: str | Box | None, options: Mapping[str, Any]) -> Request:
+    """What is asked for; `options` are those of the command."""
     weighted, names = [(edit, weight) for _, edit, weight in edits], [path.stem for path, _, _ in edits]
-    passed_on = {name: options.pop(name) for name in PASSED_ON}
-    assignments = options.pop("assignments")
-    sampling = {option.setting: options.pop(option.setting) for option in SAMPLING_OPTIONS}
+    passed_on = {name: options[name] for name in PASSED_ON}
+    sampling = {option.setting: options[option.setting] for option in SAMPLING_OPTIONS}
     editor = None
     if needs_editor(weighted, passed_on["text"], finish=passed_on["finish"]):
         every = [edit for edit, _ in weighted]
         sampled = [edit for edit in every if edit.needs_editor or passed_on["finish"] == "none"] or every
         check_together(sampled)
-        if not options.get("quantize"):  # whose packages the light way leaves out
-            light_imports.begin()
-        editor = editor_of(sampled[0] if sampled else None, options)
-    return Request(weighted, names, editor, where, batch, passed_on, sampling, assignments)
+        import_lightly(options)
+        editor = editor_of(sampled[0] if sampled else None, {name: options[name] for name in EDITOR_OPTIONS})
+    return Request(weighted, names, editor, where, options["batch"], passed_on, sampling, options["assignments"])
 
 
 def _followed(outcomes: Iterable[Outcome], jobs: Sequence[Job], writing: Writing, as_json: bool) -> dict[str, Any]:
@@ -253,48 +246,3 @@ def _given(context: click.Context, names: Sequence[str]) -> list[str]:
     here = click.core.ParameterSource.COMMANDLINE
     options = [parameter for parameter in context.command.params if parameter.name in names]
     return [max(option.opts, key=len) for option in options if context.get_parameter_source(str(option.name)) is here]
-
-
-def _edits_and_photos(
-    inputs: Sequence[str], output: str, recursive: bool
-) -> tuple[list[tuple[Path, Edit, float]], Pictures]:
-    named = [(text, _named_edit(text)) for text in inputs]
-    edits = [(found[0], load_edit(found[0]), _weight(text, found[1])) for text, found in named if found]
-    photos = [text for text, found in named if not found]
-    if not photos:
-        raise UsageError("expected at least one photo or a folder of photos")
-    return edits, find_pictures(photos, recursive=recursive, apart=output)
-
-
-def _named_edit(text: str) -> tuple[Path, str | None] | None:
-    """The edit file and the weight that an argument names; None where it names photos.
-
-    Files come before the library, so that what is in a folder means the same whatever the library holds.
-    """
-    if "://" in text:
-        return None
-    if match := EDIT_ARGUMENT.fullmatch(text):
-        return Path(match["path"]), match["weight"]
-    name, weight = text.rsplit(":", 1) if ":" in text else (text, None)
-    if name.lower().endswith(".cube"):
-        raise UsageError(f"{text}: a look-up table becomes an edit by 'vii import {name} -o EDIT.safetensors'")
-    if os.path.exists(text) or written_as_path(name) or name.lower().endswith(SUFFIXES) or is_clip(Path(name)):
-        return None
-    return find_edit(name), weight
-
-
-def _weight(argument: str, text: str | None) -> float:
-    try:
-        return 1.0 if text is None else float(text)
-    except ValueError:
-        raise UsageError(f"{argument}: expected EDIT:WEIGHT with a number, such as :0.8") from None
-
-
-def _parse_box(box: str | None) -> Box | None:
-    if box is None:
-        return None
-    numbers = box.split(",")
-    if len(numbers) != 4 or not all(number.strip().isdecimal() for number in numbers):
-        raise UsageError(f"--box {box}: expected X,Y,W,H, four whole numbers of pixels")
-    x, y, w, h = map(int, numbers)
-    return x, y, w, h

@@ -1,11 +1,12 @@
 """What the commands share: the options that choose an editor, where results go, how they are told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from .. import light_imports
 from ..edit_file import is_edit_name
 from ..errors import EditorError, ModelNotNamed, OutputError
 from ..files import Outputs
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from ..editor import Editor
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+# Of `editor_options`, and where there is one, what a command adds to them: the arguments of `load_editor`.
+EDITOR_OPTIONS = (
+    "editor", "model", "controlnet", "revision", "resolution", "quantize", "checkpointing", "device", "dtype", "clip",
+    "offload",
+)  # fmt: skip
 
 
 def editor_options(command: Command) -> Command:
@@ -54,6 +60,13 @@ overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace files that vii did not make; what is read never is."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+
+
+def import_lightly(options: Mapping[str, Any]) -> None:
+    """Import no more than the editor needs, in a process that ends with this command."""
+    program = getattr(click.get_current_context().find_root().command, "is_program", False)
+    if program and not options["quantize"]:  # whose packages the light way leaves out
+        light_imports.begin()
 
 
 def load_editor(options: dict[str, Any]) -> "Editor":

@@ -71,6 +71,7 @@ class Commands(click.Group):
         """Run a command; an error is reported in one line. With `VII_DEBUG=1` a fault of the program is raised."""
         tolerate_encodings()
         self.called = None
+        self.is_program = not args and "args" not in extra  # and not called by another one, which goes on afterwards
         self.at_once = False  # set by a command whose libraries' threads may still run when Python takes them down
         with stoppable(), _no_warnings():
             try:

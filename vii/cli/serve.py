@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from .. import light_imports
-from .common import editor_options, load_editor
+from .common import editor_options, import_lightly, load_editor
 from .terminal import say
 
 host_option = click.option(
@@ -60,8 +59,7 @@ def serve(port: int | None, host: str, token_file: Path | None, no_token: bool, 
     from ..ui.server import token_for
 
     server.check_installed()
-    if not options.get("quantize"):  # whose packages the light way leaves out
-        light_imports.begin()
+    import_lightly(options)
     _leave_threads_behind()
     token = token_for(host, file=token_file, off=no_token)
     server.serve(lambda: load_editor(options), host=host, port=port, token=token, limit=queue, tell=say)

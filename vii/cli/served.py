@@ -4,24 +4,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..edit import Edit
 from ..errors import UsageError
 from ..runs.jobs import Job, Outcome, Writing
 from ..sampling_options import SAMPLING_OPTIONS
 from ..service.client import Service, served
+from .arguments import NamedEdit
+from .common import EDITOR_OPTIONS
 
 # What is said as it is, and what a service decides by itself.
 SAID = ("text", "join_text", "seed", "reuse_noise", "finish", "size", "any_model")
-OF_THE_SERVICE = (
-    "editor", "model", "controlnet", "revision", "resolution", "checkpointing", "device", "dtype", "clip", "quantize",
-    "offload", "batch", "resume", "steady",
-)  # fmt: skip
+OF_THE_SERVICE = (*EDITOR_OPTIONS, "batch", "resume")
 
 
 def outcomes_of(
     server: str,
     jobs: Sequence[Job],
-    edits: Sequence[tuple[Path, Edit, float]],
+    edits: Sequence[NamedEdit],
     where: str | tuple[int, int, int, int] | None,
     options: Mapping[str, Any],
     writing: Writing,
