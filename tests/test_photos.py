@@ -7,11 +7,10 @@ import sys
 import numpy as np
 import pytest
 import tifffile
-from click.testing import CliRunner
 from PIL import Image, ImageCms
+from test_cli import refused, run
 
 import vii
-from vii.cli import main
 from vii.finish import ColorTransform, Finish
 from vii.finish.terms import Terms
 from vii.pictures import read_picture, write_picture
@@ -19,23 +18,6 @@ from vii.pictures import read_picture, write_picture
 RNG = np.random.default_rng(5)
 PIXELS = RNG.integers(30, 220, (40, 56, 3), dtype=np.uint8)
 GPS = {1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0)}
-
-
-def run(*arguments, code=0):
-    """Run a command in this process; returns what it printed on stdout and stderr."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.stdout, result.stderr
-
-
-def refused(*arguments):
-    """The one line with which a command fails."""
-    out, err = run(*arguments, code=1)
-    assert out == ""
-    assert len(err.strip().splitlines()) == 1, err
-    return err.strip()
 
 
 @pytest.fixture
