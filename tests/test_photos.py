@@ -203,18 +203,11 @@ def test_names_of_results(tmp_path, dim):
 
 def test_colours_alone_load_neither_an_editor_nor_torch(tmp_path, dim):
     Image.fromarray(PIXELS).save(tmp_path / "photo.jpg")
+    photo, result = (str(tmp_path / name) for name in ("photo.jpg", "r.jpg"))
     commands = [
-        [
-            "apply",
-            f"{dim}:0.5",
-            str(dim),
-            str(tmp_path / "photo.jpg"),
-            "-o",
-            str(tmp_path / "r.jpg"),
-            "--keep-metadata",
-        ],
+        ["apply", f"{dim}:0.5", str(dim), photo, "-o", result, "--keep-metadata"],
         ["show", str(dim)],
-        ["show", str(tmp_path / "r.jpg")],
+        ["show", result],
         ["export", str(dim), "--format", "cube", "-o", str(tmp_path / "dim.cube")],
         ["import", str(tmp_path / "dim.cube"), "-o", str(tmp_path / "back.safetensors")],
     ]
