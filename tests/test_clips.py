@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import vii
+from recipes import flicker
 from vii.cli import main
 from vii.clips import change, check_output, is_clip, look_at
 from vii.demo import FOLDER as DEMO
@@ -92,6 +93,13 @@ def told(path):
 @pytest.fixture
 def clip(tmp_path):
     return write(tmp_path / "clip.mp4", [picture(number) for number in range(12)])
+
+
+def test_the_length_is_kept_where_frames_are_not_shown_equally_long(tmp_path):
+    source = tmp_path / "source.mp4"
+    flicker.write(source, flicker.drawn(50, 64, 96))
+    change(source, tmp_path / "out.mp4", lambda frames: frames)
+    assert flicker.told(source) == flicker.told(tmp_path / "out.mp4")
 
 
 @pytest.fixture

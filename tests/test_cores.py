@@ -60,6 +60,13 @@ def test_this_machine():
     assert 1 <= cores.cores() <= os.cpu_count()
 
 
+@pytest.mark.parametrize(("told", "count"), [("3", 3), ("", 2), ("0", 2), ("2,1", 2)])
+def test_threads_of_computations_of_ones_own(monkeypatch, told, count):
+    monkeypatch.setattr(cores, "cores", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert cores.threads() == count
+
+
 def test_torch_is_told_before_it_is_loaded_unless_the_user_has_said_otherwise(groups, monkeypatch):
     def told(**given):
         names = ("OMP_NUM_THREADS", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vii.finish import Example, fit_finish
+from vii.finish import Example, fit_finish, fitting
 from vii.finish.tiles import blurred, scaled
 
 RNG = np.random.default_rng(8)
@@ -166,6 +166,17 @@ def test_a_pair_that_is_shifted_gives_the_same_colours():
     finish = fit_finish([Example(wide[5:-5, 5:-5], (1 - gray(wide))[7:-3, 6:-4])])
     assert finish.kind == "color"
     assert psnr(finish.color(OTHER), 1 - gray(OTHER)) > 40
+
+
+def test_a_large_pair_gives_what_becomes_of_its_own_colours_and_not_of_their_mixtures(monkeypatch):
+    rng = np.random.default_rng(3)
+    grainy = [(image + 0.3 * rng.normal(size=image.shape)).clip(0, 1).astype(np.float32) for image in (BEFORE, OTHER)]
+    pair = Example(grainy[0], grainy[0] ** 3)
+    exact = psnr(fit_finish([pair]).color(grainy[1]), grainy[1] ** 3)
+    monkeypatch.setattr(fitting, "MOST_PIXELS", 1200)
+    assert psnr(fit_finish([pair]).color(grainy[1]), grainy[1] ** 3) > exact - 0.3
+    monkeypatch.setattr(fitting, "_at_own_size", lambda examples, color: color)
+    assert psnr(fit_finish([pair]).color(grainy[1]), grainy[1] ** 3) < exact - 3
 
 
 def test_pairs_without_an_editor_give_a_colour_transform():

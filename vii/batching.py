@@ -100,6 +100,7 @@ def _in_order(
     workers: int,
 ) -> Iterator[Tensor]:
     room, under_way = batch, deque[Future[int]]()
+    most = workers + (workers > 1)  # one more, so that no thread waits for the next
     held: deque[HeldPhoto] = deque()  # in the photos' order
     waiting: dict[tuple[int, ...], list[HeldPhoto]] = {}  # of these the ones without a picture, by working size
     failure: Exception | None = None
@@ -118,7 +119,7 @@ def _in_order(
                 under_way.append(edit(waiting.pop(size), room))
                 for one in group:
                     one.edited = under_way[-1]
-                if len(under_way) >= workers:
+                if len(under_way) >= most:
                     room = under_way.popleft().result()
         while held and (picture := _picture(held[0], wait=full)) is not None:
             held.popleft()

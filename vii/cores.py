@@ -55,6 +55,12 @@ def cores() -> int:
     return max(1, min([_schedulable(), *quotas]))
 
 
+def threads() -> int:
+    """How many threads work of our own is worth: as many as torch is told to have, as by Ray, or as there are cores."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() and int(told) else cores()
+
+
 def memory_limit() -> int | None:
     """Bytes that the control group of this process may hold; None where nothing limits it."""
     texts = [*_limits("memory", "memory.max"), *_limits("memory", "memory.limit_in_bytes")]

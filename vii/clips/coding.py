@@ -101,7 +101,11 @@ class Encoder:
             context.sample_aspect_ratio = 1 / shape if stamp.rotation % 180 else shape
 
     def finish(self) -> None:
-        """Encode what is left."""
+        """Encode what is left; the clip ends when the other does, whatever its last frame says of itself."""
+        shown = [pts for pts in self._durations if pts is not None]
+        if shown and self._video.duration:
+            end = (self._video.start_time or 0) + self._video.duration
+            self._durations[max(shown)] = max(end - max(shown), 1)
         self._mux(self._stream.encode(None))
 
     def _mux(self, packets: Iterable[Any]) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from .alignment import align
-from .color import SQUARE, Fitted, Samples, draw_samples, fit_color, ridge
+from .color import COLOR_TERMS, SQUARE, ColorTransform, Fitted, Samples, draw_samples, fit_color, ridge
 from .detail import transfer, upsampled
 from .finish import Finish
 from .terms import PLACES, Terms
@@ -84,7 +84,7 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
     """
     if not examples or len({example.made is None for example in examples}) > 1:
         raise ValueError("expected one or more examples, all with or all without what the editor made of them")
-    laid = [_laid(example) for example in examples]
+    laid, in_place = zip(*[_laid(example) for example in examples], strict=True)
     samples = draw_samples([(e.before, e.after) for e, _ in laid], [valid for _, valid in laid], radii=RADII)
     colors = {"color": fit_color(samples)}
     colors["color and sharpness"] = _fit_sharpness(samples, colors["color"])
@@ -107,6 +107,8 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
         finish = Finish("color", colors[name].transform)
     if errors["color by place"] >= max(errors[name] + PLACE_OVER_COLOR, best + PLACE_OVER_EDITOR):
         finish = Finish("color", colors["color by place"].transform)
+    if isinstance(finish.color, ColorTransform) and all(in_place):
+        finish = replace(finish, color=_at_own_size(examples, finish.color))
     return replace(finish, errors=errors)
 
 
@@ -127,14 +129,27 @@ def _squares(values: Array) -> Array:
     return values.reshape(-1, SQUARE**2, 3).mean(1)
 
 
-def _laid(example: Example) -> tuple[Example, Mask]:
-    """The example at no more than `MOST_PIXELS`, after laid onto before, and where after is known, `(h, w)` bool."""
+def _laid(example: Example) -> tuple[tuple[Example, Mask], bool]:
+    """The example at no more than `MOST_PIXELS`, after laid onto before, and where after is known, `(h, w)` bool; and
+    whether it lay there already.
+    """
     height, width, _ = example.before.shape
     share = min(1.0, (MOST_PIXELS / (height * width)) ** 0.5)
     size = (max(1, round(height * share)), max(1, round(width * share)))
     before, after = (scaled(image, *size).clip(0, 1) for image in (example.before, example.after))
-    after, valid, _ = align(before, after)
-    return replace(example, before=before, after=after), valid
+    after, valid, moved = align(before, after)
+    return (replace(example, before=before, after=after), valid), moved == 0
+
+
+def _at_own_size(examples: Sequence[Example], color: ColorTransform) -> ColorTransform:
+    """The transform fitted to the pixels that the pairs have: scaled down they are mixed, and what becomes of a mixture
+    is not the mixture of what became of its colours.
+    """
+    if all(example.before[..., 0].size <= MOST_PIXELS for example in examples):
+        return color
+    terms = color.terms
+    samples = draw_samples([(example.before, example.after) for example in examples], radii=terms.radii)
+    return fit_color(samples, [terms] if terms.place or terms.radii else COLOR_TERMS).transform
 
 
 def _fit_sharpness(samples: Samples, color: Fitted) -> Fitted:

@@ -1,12 +1,13 @@
-"""Running a picture through a function of its pixels, a few rows at a time, on every core."""
+"""Running a picture through a function of its pixels, a few rows at a time, on several cores."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ..cores import threads
 
 Array = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
@@ -51,7 +52,7 @@ def by_rows(image: npt.NDArray[Any], evaluate: Rows, *, clip: bool = True) -> np
             changed = np.rint(changed * most)
         result[start : start + rows] = changed.T.reshape(part.shape)
 
-    with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, threads())) as pool:
         for _ in pool.map(work, range(0, height, rows)):
             pass
     return result
