@@ -3,14 +3,14 @@
     python recipes/flicker.py learned_instructions/dream.safetensors --frames 200 [--out FOLDER]
 
 The clip is drawn: a photo that stands still under the grain of a camera, and a disc that moves before it. Printed are
-`vii.evaluation.flicker` in levels of 255, how far the results lie from those of the same noise (a picture that is
+`flicker` in levels of 255, how far the results lie from those of the same noise (a picture that is
 smeared lies far), and whether length, time stamps and sound of the written clip are those of the source. With --out
 the clips are kept, to look at.
 """
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,12 +20,41 @@ import numpy as np
 import vii
 from vii.clips import change
 from vii.demo import FOLDER
-from vii.evaluation.flicker import flicker
 from vii.finish.steady import Steady
 from vii.images import from_array, resize, to_array
 
 RATE, TICKS, SAMPLES, GRAIN = 25, 12_800, 44_100, 1.5
+# Levels of 255 by which a pixel of the source may differ from the frame before and still has not changed.
+STILL = 4
 Frames = Iterator[np.ndarray]
+
+
+def flicker(source: Iterable[np.ndarray], result: Iterable[np.ndarray]) -> float:
+    """Mean absolute difference between consecutive results, less that of the source, where the source did not change.
+
+    In levels of 255, over all pixels and channels of all frames but the first. A pixel did not change where none of its
+    channels differs by more than `STILL` levels. 0: the result changes there as much as the source does.
+
+    Args:
+        source: frames `(h, w, 3)`, uint8.
+        result: as many, of the same size.
+
+    Raises:
+        ValueError: no two frames, or no pixel that stays.
+    """
+    total, count = 0.0, 0
+    before: tuple[np.ndarray, np.ndarray] | None = None
+    for frames in zip(source, result, strict=True):
+        now = (frames[0].astype(np.int16), frames[1].astype(np.int16))
+        if before is not None:
+            theirs, ours = (np.abs(frame - last) for frame, last in zip(now, before, strict=True))
+            still = theirs.max(2) <= STILL
+            total += float((ours - theirs)[still].sum())
+            count += 3 * int(still.sum())
+        before = now
+    if not count:
+        raise ValueError("expected at least two frames, and pixels that stay as they are")
+    return total / count
 
 
 def drawn(count: int, height: int = 240, width: int = 320) -> Frames:

@@ -15,7 +15,7 @@ import vii
 from recipes.embedded_model import __main__ as recipe
 from recipes.embedded_model import autoencoder, clip, config, data, evaluate, loop, unet
 from vii.evaluation.synthetic import FAMILIES, PLACES, compose, make, sample
-from vii.evaluation.synthetic.words import HUES
+from vii.evaluation.synthetic.family import HUES
 
 TINY = config.Config(
     data=config.Data(crops=40, edits=2, phrasings=2, shard=20, workers=2),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vii.evaluation.flicker import STILL, flicker
+from recipes.flicker import STILL, flicker
 
 
 def frames(*levels):

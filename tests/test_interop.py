@@ -16,7 +16,7 @@ import torch
 from conftest import EXACT, picture, tiny_controlnet_pipeline
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_cli import printed
+from test_cli import printed, refused
 
 import vii
 from vii.cli.convert import FORMATS
@@ -49,12 +49,6 @@ def authors_file(path, editor, caption=CAPTION):
 def saved(tmp_path, value):
     torch.save(value, tmp_path / "x.pt")
     return tmp_path / "x.pt"
-
-
-def run(*arguments, code=0):
-    told = printed(*arguments, code=code)
-    assert not code or len(told.strip().splitlines()) == 1
-    return told
 
 
 # --- coming
@@ -130,7 +124,7 @@ def test_files_that_hold_code_are_refused_unopened(tmp_path):
         with pytest.raises(EditFileError, match=match) as caught:
             read_prompt_embeds(tmp_path / f"{name}.pt")
         assert "\n" not in str(caught.value)
-        out = run("import", tmp_path / f"{name}.pt", "-o", tmp_path / "e.safetensors", code=1)
+        out = refused("import", tmp_path / f"{name}.pt", "-o", tmp_path / "e.safetensors")
         assert re.search(match, out)
     assert not (tmp_path / "touched").exists()
     assert not (tmp_path / "e.safetensors").exists()
@@ -196,22 +190,22 @@ def test_damaged_files_give_rows_or_our_own_error(tmp_path, position, value, cut
 def test_import_on_the_command_line(tmp_path, tiny, tiny_folder):
     path, out = authors_file(tmp_path / "prompt_embeds_best.pt", tiny), tmp_path / "watercolor.safetensors"
     model = ["--editor", "ip2p", "--model", tiny_folder]
-    report = json.loads(run("import", path, "--caption", CAPTION, "-o", out, *model, "--json"))
+    report = json.loads(printed("import", path, "--caption", CAPTION, "-o", out, *model, "--json"))
     assert report["path"] == str(out)
     edit = vii.load_edit(out)
     assert (edit.title, edit.editor, edit.init_text, edit.space) == ("watercolor", "ip2p", CAPTION, tiny.space)
     assert report["bytes"] == out.stat().st_size < 5000
-    assert "76 rows, all that follow the first" in run("import", path, "-o", out, *model, "--title", "W")
+    assert "76 rows, all that follow the first" in printed("import", path, "-o", out, *model, "--title", "W")
     assert vii.load_edit(out).title == "W"
-    assert "differ from those of the caption" in run("import", path, "--caption", "oil", "-o", out, *model, code=1)
-    assert "named *.safetensors" in run("import", path, "-o", tmp_path / "w.pt", *model, code=1)
-    assert "no such file" in run("import", tmp_path / "none.pt", "-o", out, code=1)
+    assert "differ from those of the caption" in refused("import", path, "--caption", "oil", "-o", out, *model)
+    assert "named *.safetensors" in refused("import", path, "-o", tmp_path / "w.pt", *model)
+    assert "no such file" in refused("import", tmp_path / "none.pt", "-o", out)
 
 
 def test_import_is_for_the_authors_model_when_none_is_named(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     path = authors_file(tmp_path / "p.pt", tiny)
-    assert "'timbrooks/instruct-pix2pix'" in run("import", path, "-o", tmp_path / "e.safetensors", code=1)
+    assert "'timbrooks/instruct-pix2pix'" in refused("import", path, "-o", tmp_path / "e.safetensors")
 
 
 # --- going
@@ -273,12 +267,12 @@ def test_export_refuses_another_model_and_another_name(tmp_path, tiny, embedded,
 def test_export_on_the_command_line(tmp_path, night, monkeypatch):
     monkeypatch.chdir(tmp_path)
     vii.save_edit(night, "night.safetensors")
-    assert json.loads(run("export", "night.safetensors", "--format", "npz", "--json"))["path"] == "night.npz"
-    assert run("export", "night.safetensors", "--format", "npz", "-o", "n.npz").startswith("n.npz   ")
+    assert json.loads(printed("export", "night.safetensors", "--format", "npz", "--json"))["path"] == "night.npz"
+    assert printed("export", "night.safetensors", "--format", "npz", "-o", "n.npz").startswith("n.npz   ")
     first, second = np.load("night.npz"), np.load("n.npz")
     assert all(np.array_equal(first[name], second[name]) for name in first)
-    assert "named *.npz" in run("export", "night.safetensors", "--format", "npz", "-o", "n.bin", code=1)
-    assert "no such edit file" in run("export", "none.safetensors", "--format", "npz", code=1)
+    assert "named *.npz" in refused("export", "night.safetensors", "--format", "npz", "-o", "n.bin")
+    assert "no such edit file" in refused("export", "none.safetensors", "--format", "npz")
 
 
 @pytest.mark.parametrize("kind", sorted(TEXTUAL_INVERSION))
@@ -286,7 +280,7 @@ def test_textual_inversion_formats_are_refused_with_the_reason(tmp_path, night, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("vii.editors.load_editor", None)  # refused before a model is loaded
     vii.save_edit(night, "night.safetensors")
-    out = run("export", "night.safetensors", "--format", kind, code=1)
+    out = refused("export", "night.safetensors", "--format", kind)
     assert "input embeddings" in out
     assert "encoder output of CLIPTextModel" in out
     assert "--format npz" in out
@@ -295,7 +289,7 @@ def test_textual_inversion_formats_are_refused_with_the_reason(tmp_path, night, 
 
 def test_every_format_of_the_command_is_known():
     assert set(FORMATS) == {"npz", "cube", "hald", *TEXTUAL_INVERSION}
-    assert "is not one of" in run("export", "x.safetensors", "--format", "onnx", code=1)
+    assert "is not one of" in refused("export", "x.safetensors", "--format", "onnx")
 
 
 # --- into somebody's own pipeline

@@ -51,15 +51,8 @@ def test_psnr_falls_as_noise_grows() -> None:
 @pytest.mark.parametrize(("height", "width", "noise"), [(11, 11, 0.1), (40, 64, 0.02), (63, 37, 0.3)])
 def test_ssim_agrees_with_scikit_image(height: int, width: int, noise: float) -> None:
     image, truth = noisy_pair(height, width, noise)
-    expected = structural_similarity(
-        image.double().numpy(),
-        truth.double().numpy(),
-        channel_axis=0,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        data_range=1.0,
-    )
+    as_wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    expected = structural_similarity(image.double().numpy(), truth.double().numpy(), channel_axis=0, **as_wang)
     assert ssim(image, truth) == pytest.approx(float(expected), abs=1e-9)
 
 
@@ -148,9 +141,8 @@ def test_leakage_agrees_with_least_squares() -> None:
         sigma = COARSE * 40
         planes = image.double().numpy()
         size = round(3 * sigma)
-        return (
-            planes - ndimage.gaussian_filter(planes, (0, sigma, sigma), mode="mirror", radius=(0, size, size))
-        ).ravel()
+        smooth = ndimage.gaussian_filter(planes, (0, sigma, sigma), mode="mirror", radius=(0, size, size))
+        return (planes - smooth).ravel()
 
     def left(target: np.ndarray, columns: list[np.ndarray]) -> float:
         matrix = np.stack(columns, 1)
@@ -161,12 +153,10 @@ def test_leakage_agrees_with_least_squares() -> None:
         gained = left(fine(result), base) - left(fine(result), [*base, fine(content.before), fine(content.after)])
         return math.sqrt(max(0.0, gained) / np.sum(fine(result) ** 2))
 
-    expected = np.mean(
-        [
-            share(result, own, example) - np.mean([share(result, own, other) for other in tests if other is not own])
-            for result, own in zip(results, tests, strict=True)
-        ]
-    )
+    def excess(result: Tensor, own: Pair) -> float:
+        return share(result, own, example) - np.mean([share(result, own, other) for other in tests if other is not own])
+
+    expected = np.mean(list(map(excess, results, tests)))
     assert leakage(results, tests, example) == pytest.approx(expected, abs=1e-9)
 
 
@@ -230,9 +220,8 @@ def test_leakage_needs_other_photos_to_compare_with(photos: list[Tensor]) -> Non
 
 def test_leakage_of_a_flat_picture_is_none_at_all(photos: list[Tensor]) -> None:
     flat = torch.full((3, 96, 96), 0.5)
-    assert leakage(
-        [flat, flat], [Pair(flat, flat), Pair(photos[0], flat)], Pair(photos[1], photos[2])
-    ) == pytest.approx(0, abs=1e-3)
+    tests = [Pair(flat, flat), Pair(photos[0], flat)]
+    assert leakage([flat, flat], tests, Pair(photos[1], photos[2])) == pytest.approx(0, abs=1e-3)
 
 
 def test_leakage_refuses_pictures_of_different_sizes(photos: list[Tensor]) -> None:

@@ -94,21 +94,8 @@ def test_preview_plot_and_logs(tmp_path, folder, writers):  # noqa: F811
 def test_logs_alone_cost_no_sampling(tmp_path, folder, writers, monkeypatch):  # noqa: F811
     monkeypatch.setattr("vii.editors.toy.ToyEditor.edit", None)
     edit = tmp_path / "e.safetensors"
-    run(
-        "learn",
-        "--pairs",
-        folder,
-        "-o",
-        edit,
-        *TOY,
-        "--plot",
-        "--log-dir",
-        tmp_path / "log",
-        "--set",
-        "steps=4",
-        "--set",
-        "finish=none",
-    )
+    options = ["--plot", "--log-dir", tmp_path / "log", "--set", "steps=4", "--set", "finish=none"]
+    run("learn", "--pairs", folder, "-o", edit, *TOY, *options)
     assert writers[0].images == []
     assert not (tmp_path / "e.png").exists()
 

@@ -7,11 +7,10 @@ import sys
 import numpy as np
 import pytest
 import tifffile
-from click.testing import CliRunner
 from PIL import Image, ImageCms
+from test_cli import refused, run
 
 import vii
-from vii.cli import main
 from vii.finish import ColorTransform, Finish
 from vii.finish.terms import Terms
 from vii.pictures import read_picture, write_picture
@@ -19,23 +18,6 @@ from vii.pictures import read_picture, write_picture
 RNG = np.random.default_rng(5)
 PIXELS = RNG.integers(30, 220, (40, 56, 3), dtype=np.uint8)
 GPS = {1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0)}
-
-
-def run(*arguments, code=0):
-    """Run a command in this process; returns what it printed on stdout and stderr."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.stdout, result.stderr
-
-
-def refused(*arguments):
-    """The one line with which a command fails."""
-    out, err = run(*arguments, code=1)
-    assert out == ""
-    assert len(err.strip().splitlines()) == 1, err
-    return err.strip()
 
 
 @pytest.fixture
@@ -221,18 +203,11 @@ def test_names_of_results(tmp_path, dim):
 
 def test_colours_alone_load_neither_an_editor_nor_torch(tmp_path, dim):
     Image.fromarray(PIXELS).save(tmp_path / "photo.jpg")
+    photo, result = (str(tmp_path / name) for name in ("photo.jpg", "r.jpg"))
     commands = [
-        [
-            "apply",
-            f"{dim}:0.5",
-            str(dim),
-            str(tmp_path / "photo.jpg"),
-            "-o",
-            str(tmp_path / "r.jpg"),
-            "--keep-metadata",
-        ],
+        ["apply", f"{dim}:0.5", str(dim), photo, "-o", result, "--keep-metadata"],
         ["show", str(dim)],
-        ["show", str(tmp_path / "r.jpg")],
+        ["show", result],
         ["export", str(dim), "--format", "cube", "-o", str(tmp_path / "dim.cube")],
         ["import", str(tmp_path / "dim.cube"), "-o", str(tmp_path / "back.safetensors")],
     ]

@@ -279,12 +279,8 @@ def png(header, lines, *chunks):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     body = b"".join(b"\0" + line for line in lines)
-    parts = [
-        (b"IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0)),
-        *chunks,
-        (b"IDAT", zlib.compress(body)),
-        (b"IEND", b""),
-    ]
+    head = (b"IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0))
+    parts = [head, *chunks, (b"IDAT", zlib.compress(body)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
 

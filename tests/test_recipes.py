@@ -7,7 +7,7 @@ import pytest
 
 import vii
 from vii.errors import RecipeError, UsageError
-from vii.evaluation.edits_file import read_edits
+from vii.evaluation.task_files import read_edits
 from vii.inversion import InversionSettings
 from vii.inversion.recipes import FOLDER, read_recipe, recipe_names
 from vii.inversion.settings import OLD_NAMES

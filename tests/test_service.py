@@ -21,7 +21,7 @@ from vii.editors.toy import ToyEditor
 from vii.errors import OutputError, UsageError
 from vii.service.app import make_app
 from vii.service.client import Service
-from vii.service.guard import ServiceGuard
+from vii.service.server import ServiceGuard
 from vii.service.work import Worker
 from vii.ui.server import listen, running
 

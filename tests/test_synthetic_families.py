@@ -10,7 +10,7 @@ from scipy import ndimage, signal
 from test_synthetic import luma, photo, plain
 from torch import Tensor
 
-from vii.evaluation.synthetic import FAMILIES, SIDES, compose, make
+from vii.evaluation.synthetic import FAMILIES, SIDES, make
 
 
 def double(image: Tensor) -> np.ndarray:
@@ -336,11 +336,3 @@ def test_patterns_are_the_same_in_every_photo_and_at_every_size(name: str) -> No
     small, large = (plain(name).apply(torch.full((3, side, side), 0.3)) for side in (128, 256))
     assert (torch.nn.functional.avg_pool2d(large, 2) - small).abs().mean() < 0.01
     assert small.std() > 0.03
-
-
-def test_three_steps_are_applied_in_order() -> None:
-    cyanotype, half, snow = make("cyanotype"), make("half_dark", side="left"), make("snow")
-    edit = compose(cyanotype, half, snow)
-    assert edit.name == "cyanotype+half_dark+snow"
-    assert edit.instruction() == "turn it into a cyanotype and make the left half darker and make it snow"
-    assert torch.equal(edit.apply(photo()), snow.apply(half.apply(cyanotype.apply(photo()))))

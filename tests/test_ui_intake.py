@@ -1,6 +1,5 @@
 """What `vii ui` takes in and leaves behind: room for uploads, uploads that break off, the folder of a page."""
 
-import asyncio
 import os
 import shutil
 import signal
@@ -12,9 +11,11 @@ import textwrap
 
 import pytest
 from conftest import heeds_ctrl_c
+from test_ui_guard import ask
 
 from vii.ui import intake
-from vii.ui.intake import OWN, Intake, NoRoom, size_of
+from vii.ui.bodies import Refused
+from vii.ui.intake import OWN, Intake, size_of
 from vii.ui.session import session_folder
 
 
@@ -42,7 +43,7 @@ def test_the_oldest_uploads_that_nobody_needs_give_way(tmp_path, uploads):
         assert room.uploads() == uploads
     with room.room(50):
         assert room.uploads() == [uploads[0], uploads[2]]
-        with pytest.raises(NoRoom, match="at most 130 are kept"), room.room(60):
+        with pytest.raises(Refused, match="at most 130 are kept"), room.room(60):
             pass
     assert (tmp_path / OWN / "result.png").exists()
 
@@ -50,7 +51,7 @@ def test_the_oldest_uploads_that_nobody_needs_give_way(tmp_path, uploads):
 def test_what_was_dropped_a_moment_ago_stays(tmp_path, uploads):
     for path in uploads:
         os.utime(path)
-    with pytest.raises(NoRoom, match=r"holds 120 bytes"), Intake(tmp_path).room(20):
+    with pytest.raises(Refused, match=r"holds 120 bytes"), Intake(tmp_path).room(20):
         pass
     assert all(path.exists() for path in uploads)
 
@@ -58,11 +59,11 @@ def test_what_was_dropped_a_moment_ago_stays(tmp_path, uploads):
 def test_uploads_that_arrive_together_count_together(tmp_path, monkeypatch):
     monkeypatch.setattr(intake, "MAX_UPLOADS", 100)
     room = Intake(tmp_path)
-    with room.room(60), pytest.raises(NoRoom), room.room(60):
+    with room.room(60), pytest.raises(Refused), room.room(60):
         pass
     with room.room(60):
         pass
-    with pytest.raises(NoRoom, match="taken at once"), room.room(intake.MAX_BODY + 1):
+    with pytest.raises(Refused, match="taken at once"), room.room(intake.MAX_BODY + 1):
         pass
 
 
@@ -71,7 +72,7 @@ def test_a_disk_is_not_filled(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
     with Intake(tmp_path).room(5):
         pass
-    with pytest.raises(NoRoom, match="is full"), Intake(tmp_path).room(6):
+    with pytest.raises(Refused, match="is full"), Intake(tmp_path).room(6):
         pass
 
 
@@ -86,31 +87,17 @@ def test_uploads_that_break_off_or_fail_leave_nothing(tmp_path, monkeypatch, cap
     studio = Studio("toy", ToyEditor, tmp_path)
     app = make_app(studio, 7860)
     head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
-    part = {"type": "http.request", "body": b"x" * 100_000, "more_body": True}
-    end = {"type": "http.request", "body": b"\r\n--x--\r\n", "more_body": False}
+    part, end = b"x" * 100_000, b"\r\n--x--\r\n"
 
-    def upload(messages, length=1_000_000):
-        sent = []
+    def upload(*chunks, length=1_000_000):
+        form = {"content_type": "multipart/form-data; boundary=x", "content_length": str(length)}
+        return ask(app, "/gradio_api/upload", "POST", chunks=[head, *chunks], **form)[0]
 
-        async def receive():
-            return messages.pop(0)
-
-        async def send(message):
-            sent.append(message)
-
-        headers = {"host": "localhost:7860", "content-type": "multipart/form-data; boundary=x"}
-        raw = [(key.encode(), value.encode()) for key, value in headers.items()]
-        raw.append((b"content-length", str(length).encode()))
-        scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "query_string": b"", "headers": raw}
-        asyncio.run(app(scope, receive, send))
-        return sent[0]["status"]
-
-    start = {"type": "http.request", "body": head, "more_body": True}
-    assert upload([start, part, part, {"type": "http.disconnect"}]) == 400
-    assert upload([start, part, part, end], length=150_000) == 413
-    assert upload([start, part, end], length=6_000_000) == 413
+    assert upload(part, part, None) == 400
+    assert upload(part, part, end, length=150_000) == 413
+    assert upload(part, end, length=6_000_000) == 413
     assert app.intake.uploads() == []
-    assert upload([start, part, end]) == 200
+    assert upload(part, end) == 200
     assert [path.name for path in app.intake.uploads()] == ["a.png"]
     assert size_of(tmp_path) == 100_000
     assert app.intake._coming == 0
@@ -143,7 +130,8 @@ def test_the_folder_of_a_page_is_private_and_goes_with_it(temporary):
 def test_a_signal_leaves_nothing_behind(temporary, number):
     process, folder = page_process(temporary)
     process.send_signal(number)
-    assert "KeyboardInterrupt" in process.communicate(timeout=60)[1]
+    raised = "KeyboardInterrupt" if number == signal.SIGINT else f"Stopped: {number.name}"
+    assert process.communicate(timeout=60)[1].strip().endswith(raised)
     assert not folder.exists()
 
 
@@ -151,10 +139,10 @@ def page_process(temporary):
     """A process that holds the folder of a page, and that folder."""
     code = """
         import sys, tempfile
-        from vii.ui.server import ended_as_by_ctrl_c
+        from vii.signals import stoppable
         from vii.ui.session import session_folder
         tempfile.tempdir = sys.argv[1]
-        with ended_as_by_ctrl_c(), session_folder() as folder:
+        with stoppable(), session_folder() as folder:
             (folder / "photo.png").write_bytes(b"x")
             print(folder, flush=True)
             sys.stdin.read()

@@ -17,7 +17,7 @@ from torch import Tensor
 import vii
 from vii.evaluation.metrics import psnr
 from vii.evaluation.synthetic import FAMILIES, PLACES, SyntheticEdit, make, sample
-from vii.evaluation.synthetic.words import HUES
+from vii.evaluation.synthetic.family import HUES
 from vii.files import make_folder
 from vii.images import spread
 from vii.rendering.sheets import contact_sheet

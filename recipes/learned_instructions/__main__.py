@@ -13,8 +13,8 @@ import click
 import vii
 from vii.demo import DEMO_EDIT, demo_photos
 from vii.demo import FOLDER as DEMO
-from vii.evaluation.edits_file import read_edits
 from vii.evaluation.metrics import psnr
+from vii.evaluation.task_files import read_edits
 from vii.evaluation.tasks import Task, square
 from vii.inversion.recipes import read_recipe
 from vii.rendering.sheets import edit_sheet, thumbnail_of

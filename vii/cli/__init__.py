@@ -37,7 +37,7 @@ COMMANDS = {
     "serve": ("serve:serve", "Keep an editor loaded and edit the photos that come over HTTP."),
     "show": ("show:show", "Show what an edit file holds, or how a picture was made."),
     "transfer": ("transfer:transfer", "Give photos the edit that a before/after pair shows, by any method."),
-    "ui": ("ui:ui", "Learn, apply and keep edits on a page in the browser."),
+    "ui": ("serve:ui", "Learn, apply and keep edits on a page in the browser."),
 }
 
 

@@ -14,14 +14,13 @@ from ..editors import space_kind
 from ..editors.ip2p import Ip2pEditor
 from ..errors import UsageError
 from ..evaluation.benchmark import MAX_SIDE, count_examples, count_scores, run, split_of
-from ..evaluation.disturbances import DISTURBANCES, Disturbed
-from ..evaluation.edits_file import read_edits
 from ..evaluation.methods import methods_for
 from ..evaluation.page import page
 from ..evaluation.report import benchmark_tables
 from ..evaluation.speed import editing_paces, learning_paces, random_stable_diffusion, table
 from ..evaluation.statistics import conclusions
-from ..evaluation.tasks import choose, read_photos, shipped_tasks, within
+from ..evaluation.task_files import read_edits
+from ..evaluation.tasks import DISTURBANCES, choose, read_photos, shipped_tasks, within
 from ..files import MARK, make_folder, write
 from ..inversion.recipes import load_recipe
 from ..strict import dumps, finite
@@ -123,7 +122,7 @@ def bench(
         tokens=True,
     )
     if disturb:
-        tasks = [replace(task, source=Disturbed(task.source, disturb)) for task in tasks]
+        tasks = [replace(task, disturb=DISTURBANCES[disturb][0]) for task in tasks]
     examples, chosen_seeds = count_examples(rows), range(seeds or (1 if quick else SEEDS))
     out, outputs = Path(output), outputs_of(overwrite)
     make_folder(out)

@@ -9,9 +9,9 @@ import click
 from .. import __version__
 from ..edit_file import load_edit
 from ..evaluation import paper, report
-from ..evaluation.folders import read_folders
 from ..evaluation.methods import methods_for
 from ..evaluation.metric_models import load_metric_models
+from ..evaluation.task_files import read_folders
 from ..files import make_folder, write
 from ..images import save_image
 from ..library import find_edit

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ..errors import ViiError
-from .signals import Stopped, stoppable
+from ..signals import Stopped, stoppable
 from .terminal import fail, in_options, tolerate_encodings
 
 DEBUG = "VII_DEBUG"

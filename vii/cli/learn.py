@@ -20,6 +20,7 @@ from ..pairs import doubts, find_pairs
 from ..rendering.sheets import thumbnail_of
 from ..runs.learning import Teaching
 from ..settings import override, parse
+from ..signals import stoppable
 from .common import (
     edit_path,
     editor_options,
@@ -36,7 +37,6 @@ from .learn_each import learn_each
 from .observe import Observers
 from .plan import dry_run_option, say_plan
 from .progress import progress
-from .signals import stoppable
 from .terminal import STARTED, say, say_json, warn
 
 

@@ -71,8 +71,10 @@ def count_scores(tasks: Sequence[Task], methods: Sequence[Method], seeds: Sequen
 
 
 def split_of(task: Task, photos: Photos, seed: int, side: int, examples: int = 1, max_side: int = MAX_SIDE) -> Split:
-    """The pictures of a task under a seed, at the photos' own size; see `within`."""
-    return task.source.split(photos, seed, examples, partial(within, side=side, max_side=max_side))
+    """The pictures of a task under a seed, at the photos' own size, its examples disturbed; see `within`."""
+    split, scale = task.source.split(photos, seed, examples), partial(within, side=side, max_side=max_side)
+    shown = tuple(replace(case, scale=scale, disturb=task.disturb) for case in split.examples)
+    return Split(shown, tuple(replace(query, scale=scale) for query in split.queries))
 
 
 def run(

@@ -83,24 +83,109 @@ def evaluate(
     for method in methods:
         if method.edit:
             method.edit.check_space(editor.space)
-    results = Results(folder, editor, seed, conditions)
     # Not a generator itself: arguments are checked when it is called, not when the first row is asked for.
     features = models.clip.text_features(words) if models.clip and words else None
-    return _Run(editor, models, results, cycle, features).scores(tasks, methods)
+    common = {**conditions_of(editor, conditions), "seed": seed}
+    run = _Run(editor, models, folder / "edits", folder / "pictures", seed, cycle, features, common)
+    make_folder(run.edits)
+    make_folder(run.pictures)
+    return run.scores(tasks, methods)
 
 
-class Results:
-    """Prepares methods and applies them with one editor and one seed, or takes what was learned and made before."""
+@dataclass(frozen=True)
+class _Run:
+    """One editor and one seed; what was learned or made before is taken from `edits` and `pictures`."""
 
-    def __init__(
-        self, folder: Path, editor: Editor, seed: int, conditions: Mapping[str, str | None] | None = None
-    ) -> None:
-        """Make the folder, of `edits/` and `pictures/`, or raise OutputError; for `conditions` see `conditions_of`."""
-        self.editor, self.seed = editor, seed
-        self.edits, self.pictures = folder / "edits", folder / "pictures"
-        make_folder(self.edits)
-        make_folder(self.pictures)
-        self.common = {**conditions_of(editor, conditions), "seed": seed}
+    editor: Editor
+    models: MetricModels
+    edits: Path
+    pictures: Path
+    seed: int
+    cycle: bool
+    words: Tensor | None  # features of those before and after
+    common: Mapping[str, Any]  # what every result depends on
+
+    def scores(self, tasks: Sequence[Task], methods: Sequence[Method]) -> Iterator[Score]:
+        for task in tasks:
+            split = task.source.split({}, self.seed)
+            pairs, shown = split.pairs(), None
+            if self.models.clip:
+                shown = self._features([pair.before for pair in pairs]), self._features([pair.after for pair in pairs])
+            for method in methods:
+                ready = self.prepared(method, pairs, f"{task.name}-{method.name}")
+                for query in split.queries:
+                    yield self._score(task.name, method, ready, query, pairs, shown)
+
+    def _score(
+        self,
+        task: str,
+        method: Method,
+        ready: Learned,
+        query: Case,
+        pairs: Sequence[Pair],
+        shown: tuple[Tensor, Tensor] | None,
+    ) -> Score:
+        image, truth = query.read()
+        label, path = f"{task}-{query.name}-{method.name}", None
+        result = image
+        if method.name != NO_EDIT:
+            result, path = self.applied(method, ready, pairs, image, label)
+        result = limited(result, MEASURED_SIDE)
+        size = result.shape[-2:]
+        before = resize(image, *size)
+        found: dict[str, float | None] = dict.fromkeys((metric.name for metric in PAPER), None)
+        if shown:
+            found |= self._clip_metrics(before, result, shown)
+        if truth is not None:
+            found |= self._truth_metrics(result, resize(truth, *size))
+        if self.cycle and method.looks_at_the_pair:
+            back, again = [Pair(pair.after, pair.before) for pair in pairs], [Pair(before, result)]
+            labels = f"{task}-{method.name}-back", f"{label}-back"
+            found |= self._cycle("cycle_image", method, back, result, before, labels)
+            labels = f"{label}-again", f"{label}-again"
+            found |= self._cycle("cycle_prompt", method, again, pairs[0].before, pairs[0].after, labels)
+        found["explained"] = ready.edit.training.get("explained") if ready.edit else None
+        rounded = {name: None if value is None else round(value, 6) for name, value in found.items()}
+        picture = f"{path.parent.name}/{path.name}" if path else ""
+        return Score(task, method.name, self.seed, rounded, photo=query.name, picture=picture)
+
+    def _clip_metrics(self, before: Tensor, result: Tensor, shown: tuple[Tensor, Tensor]) -> dict[str, float | None]:
+        start, end = self._features([before]), self._features([result])
+        found: dict[str, float | None] = {"image_clip": similarity(start[0], end[0])}
+        for name, normalised in (("visual_clip", True), ("visual_clip_raw", False)):
+            asked = change(*shown, normalised=normalised)
+            found[name] = similarity(asked, change(start, end, normalised=normalised))
+        if self.words is not None:
+            asked = change(self.words[:1], self.words[1:], normalised=True)
+            found["text_clip"] = similarity(asked, change(start, end, normalised=True))
+        return found
+
+    def _truth_metrics(self, result: Tensor, truth: Tensor) -> dict[str, float | None]:
+        found: dict[str, float | None] = {"psnr": psnr(result, truth), "ssim": ssim(result, truth)}
+        if self.models.lpips:
+            found["lpips"] = self.models.lpips(result, truth)
+        if self.models.dino:
+            found["dino"] = similarity(*self.models.dino([result, truth]))
+        return found
+
+    def _cycle(
+        self, name: str, method: Method, pairs: Sequence[Pair], photo: Tensor, goal: Tensor, labels: tuple[str, str]
+    ) -> dict[str, float | None]:
+        """What the method makes of a photo by these pairs, against its goal; labels of the edit and of the picture."""
+        ready = self.prepared(method, pairs, labels[0])
+        picture = limited(self.applied(method, ready, pairs, photo, labels[1])[0], MEASURED_SIDE)
+        goal = resize(goal, *picture.shape[-2:])
+        found: dict[str, float | None] = {f"{name}_psnr": psnr(picture, goal)}
+        if self.models.clip:
+            found[f"{name}_clip"] = similarity(*self.models.clip.image_features([picture, goal]))
+        if self.models.lpips:
+            found[f"{name}_lpips"] = self.models.lpips(picture, goal)
+        return found
+
+    def _features(self, images: Sequence[Tensor]) -> Tensor:
+        """Image features `(n, p)` of pictures scaled to the editor's area."""
+        assert self.models.clip is not None
+        return self.models.clip.image_features([fit(image, self.editor.resolution, 1) for image in images])
 
     def prepared(self, method: Method, pairs: Sequence[Pair], label: str) -> Learned:
         """A method made ready for these pairs; an edit that it learns is kept, in a file named after `label`."""
@@ -132,94 +217,3 @@ class Results:
 
     def _name(self, label: str, content: Mapping[str, Any]) -> str:
         return f"{label.replace('/', '-')}-{key({'common': self.common, **content})[:12]}"
-
-
-@dataclass(frozen=True)
-class _Run:
-    editor: Editor
-    models: MetricModels
-    results: Results
-    cycle: bool
-    words: Tensor | None  # features of those before and after
-
-    def scores(self, tasks: Sequence[Task], methods: Sequence[Method]) -> Iterator[Score]:
-        for task in tasks:
-            split = task.source.split({}, self.results.seed)
-            pairs, shown = split.pairs(), None
-            if self.models.clip:
-                shown = self._features([pair.before for pair in pairs]), self._features([pair.after for pair in pairs])
-            for method in methods:
-                ready = self.results.prepared(method, pairs, f"{task.name}-{method.name}")
-                for query in split.queries:
-                    yield self._score(task.name, method, ready, query, pairs, shown)
-
-    def _score(
-        self,
-        task: str,
-        method: Method,
-        ready: Learned,
-        query: Case,
-        pairs: Sequence[Pair],
-        shown: tuple[Tensor, Tensor] | None,
-    ) -> Score:
-        image, truth = query.read()
-        label, path = f"{task}-{query.name}-{method.name}", None
-        result = image
-        if method.name != NO_EDIT:
-            result, path = self.results.applied(method, ready, pairs, image, label)
-        result = limited(result, MEASURED_SIDE)
-        size = result.shape[-2:]
-        before = resize(image, *size)
-        found: dict[str, float | None] = dict.fromkeys((metric.name for metric in PAPER), None)
-        if shown:
-            found |= self._clip_metrics(before, result, shown)
-        if truth is not None:
-            found |= self._truth_metrics(result, resize(truth, *size))
-        if self.cycle and method.looks_at_the_pair:
-            back, again = [Pair(pair.after, pair.before) for pair in pairs], [Pair(before, result)]
-            labels = f"{task}-{method.name}-back", f"{label}-back"
-            found |= self._cycle("cycle_image", method, back, result, before, labels)
-            labels = f"{label}-again", f"{label}-again"
-            found |= self._cycle("cycle_prompt", method, again, pairs[0].before, pairs[0].after, labels)
-        found["explained"] = ready.edit.training.get("explained") if ready.edit else None
-        rounded = {name: None if value is None else round(value, 6) for name, value in found.items()}
-        picture = f"{path.parent.name}/{path.name}" if path else ""
-        return Score(task, method.name, self.results.seed, rounded, photo=query.name, picture=picture)
-
-    def _clip_metrics(self, before: Tensor, result: Tensor, shown: tuple[Tensor, Tensor]) -> dict[str, float | None]:
-        start, end = self._features([before]), self._features([result])
-        found: dict[str, float | None] = {"image_clip": similarity(start[0], end[0])}
-        for name, normalised in (("visual_clip", True), ("visual_clip_raw", False)):
-            asked = change(*shown, normalised=normalised)
-            found[name] = similarity(asked, change(start, end, normalised=normalised))
-        if self.words is not None:
-            asked = change(self.words[:1], self.words[1:], normalised=True)
-            found["text_clip"] = similarity(asked, change(start, end, normalised=True))
-        return found
-
-    def _truth_metrics(self, result: Tensor, truth: Tensor) -> dict[str, float | None]:
-        found: dict[str, float | None] = {"psnr": psnr(result, truth), "ssim": ssim(result, truth)}
-        if self.models.lpips:
-            found["lpips"] = self.models.lpips(result, truth)
-        if self.models.dino:
-            found["dino"] = similarity(*self.models.dino([result, truth]))
-        return found
-
-    def _cycle(
-        self, name: str, method: Method, pairs: Sequence[Pair], photo: Tensor, goal: Tensor, labels: tuple[str, str]
-    ) -> dict[str, float | None]:
-        """What the method makes of a photo by these pairs, against its goal; labels of the edit and of the picture."""
-        ready = self.results.prepared(method, pairs, labels[0])
-        picture = limited(self.results.applied(method, ready, pairs, photo, labels[1])[0], MEASURED_SIDE)
-        goal = resize(goal, *picture.shape[-2:])
-        found: dict[str, float | None] = {f"{name}_psnr": psnr(picture, goal)}
-        if self.models.clip:
-            found[f"{name}_clip"] = similarity(*self.models.clip.image_features([picture, goal]))
-        if self.models.lpips:
-            found[f"{name}_lpips"] = self.models.lpips(picture, goal)
-        return found
-
-    def _features(self, images: Sequence[Tensor]) -> Tensor:
-        """Image features `(n, p)` of pictures scaled to the editor's area."""
-        assert self.models.clip is not None
-        return self.models.clip.image_features([fit(image, self.editor.resolution, 1) for image in images])

@@ -1,16 +1,18 @@
 """Tasks: what is to be learned, from which examples, and on which photos it is measured."""
 
 import hashlib
+import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from PIL import Image
 from torch import Tensor
 
 from ..demo import FOLDER as DEMO_FOLDER
 from ..errors import UsageError, unknown_name
-from ..images import Pair, load_image, resize, spread
+from ..images import Pair, from_pil, load_image, resize, spread, to_pil
 from ..pictures import find_pictures
 from .synthetic import DESCRIBABLE, INDESCRIBABLE, SyntheticEdit
 
@@ -20,6 +22,8 @@ Photos = Mapping[str, Tensor | Path]
 Scale = Callable[[Tensor], Tensor]
 # Photos of so many pixels together are kept once they are read; the others are read anew whenever they are needed.
 KEPT = 50_000_000
+# Of disturbances: pixels, JPEG's quality, a share of the sides.
+SHIFT, QUALITY, CROP = 2, 80, 0.02
 
 
 def as_it_is(picture: Any) -> Any:
@@ -37,7 +41,7 @@ class Case:
         photo: `(3, h, w)` in [0, 1], or a file.
         truth: likewise, or the formula that makes it from the photo; None where it is not known.
         scale: what is done to pictures before all else.
-        disturb: what is done to photo and truth; see `vii.evaluation.disturbances`.
+        disturb: what is done to photo and truth.
     """
 
     name: str
@@ -87,8 +91,8 @@ class Split:
 class Source(Protocol):
     """Where the pictures of a task come from."""
 
-    def split(self, photos: Photos, seed: int, examples: int = 1, scale: Scale = as_it_is) -> Split:
-        """The pictures under one seed, which says which photos become examples; all of them scaled.
+    def split(self, photos: Photos, seed: int, examples: int = 1) -> Split:
+        """The pictures under one seed, which says which photos become examples.
 
         `photos` are for edits that are formulas, by name; see `read_photos`. Raises UsageError where there are not as
         many examples, or nothing is left to test on.
@@ -101,14 +105,14 @@ class ByFormula:
 
     edit: SyntheticEdit
 
-    def split(self, photos: Photos, seed: int, examples: int = 1, scale: Scale = as_it_is) -> Split:
+    def split(self, photos: Photos, seed: int, examples: int = 1) -> Split:
         """See `Source`; no photo is an example under two seeds, as long as there are `(seed + 1) * examples` photos."""
         if examples >= len(photos):
             raise UsageError(
                 f"{len(photos)} photos, and {examples} of them are to make examples: none is left to test on; give "
                 "more photos, or ask for fewer pairs"
             )
-        cases = {name: Case(name, photo, self.edit.apply, scale) for name, photo in photos.items()}
+        cases = {name: Case(name, photo, self.edit.apply) for name, photo in photos.items()}
         names = list(cases)
         chosen = tuple(cases.pop(names[(seed * examples + index) % len(names)]) for index in range(examples))
         return Split(chosen, tuple(cases.values()))
@@ -121,22 +125,28 @@ class ByFiles:
     examples: tuple[tuple[Path, Path], ...]
     queries: tuple[Case, ...]
 
-    def split(self, photos: Photos, seed: int, examples: int = 1, scale: Scale = as_it_is) -> Split:
+    def split(self, photos: Photos, seed: int, examples: int = 1) -> Split:
         """See `Source`."""
         if examples > len(self.examples):
             raise UsageError(f"{self.examples[0][0]}: an edit that is made of pictures has one example, not {examples}")
-        shown = tuple(Case(before.stem, before, after, scale) for before, after in self.examples)
-        return Split(shown, tuple(replace(query, scale=scale) for query in self.queries))
+        return Split(tuple(Case(before.stem, before, after) for before, after in self.examples), self.queries)
 
 
 @dataclass(frozen=True)
 class Task:
-    """An edit to be learned: its pictures, the closest words, where there are any, and whether those say it exactly."""
+    """An edit to be learned.
+
+    Attributes:
+        words: the closest ones; empty where there are none.
+        describable: whether these say it exactly.
+        disturb: what is done to its examples; see `DISTURBANCES`.
+    """
 
     name: str
     source: Source
     words: str = ""
     describable: bool = False
+    disturb: Callable[[Pair], Pair] = as_it_is
 
 
 def shipped_tasks() -> list[Task]:
@@ -224,3 +234,33 @@ def square(image: Tensor, side: int) -> Tensor:
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2
     return resize(image[:, top : top + short, left : left + short], side, side)
+
+
+def shift(pair: Pair, pixels: int = SHIFT) -> Pair:
+    """The picture after lies so many pixels further down and to the right; both lose a border of as many."""
+    return Pair(pair.before[:, pixels:, pixels:], pair.after[:, :-pixels, :-pixels])
+
+
+def jpeg(pair: Pair, quality: int = QUALITY) -> Pair:
+    """The picture after was saved as a JPEG file, its colours at half the resolution, as programs do."""
+    file = io.BytesIO()
+    to_pil(pair.after).save(file, "jpeg", quality=quality, subsampling="4:2:0")
+    with Image.open(file) as picture:
+        return Pair(pair.before, from_pil(picture))
+
+
+def crop(pair: Pair, share: float = CROP) -> Pair:
+    """The picture after has lost this share of its height and width, the same on all sides, and is scaled back."""
+    height, width = pair.after.shape[-2:]
+    top, left = (max(1, round(share / 2 * side)) for side in (height, width))
+    return Pair(pair.before, resize(pair.after[:, top : height - top, left : width - left], height, width))
+
+
+# The choices of `vii bench --disturb`: pairs as people have them, not laid onto each other to the pixel, or saved once
+# too often. Only the picture after is disturbed, and only of the examples: what is learned from is worse, not what it
+# is judged by.
+DISTURBANCES: Mapping[str, tuple[Callable[[Pair], Pair], str]] = {
+    "shift": (shift, f"the example's after shifted by {SHIFT} pixels down and to the right"),
+    "jpeg": (jpeg, f"the example's after saved as JPEG, quality {QUALITY}, 4:2:0"),
+    "crop": (crop, f"the example's after cropped by {CROP:.0%} and scaled back"),
+}

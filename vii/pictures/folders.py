@@ -9,14 +9,13 @@ from pathlib import Path
 from ..errors import ImageError
 from ..paths import inside, is_file, is_folder, what_is
 from ..storage import files_in, is_elsewhere, location
-from .formats import RAW_SUFFIXES, SUFFIXES, readable
+from .formats import PLUGINS, RAW_SUFFIXES, SUFFIXES, readable
 
 LISTED = 3
 # What people keep beside photos and would look for among the results.
 PLAIN = (".gif", ".svg", ".exr", ".hdr", ".tga", ".ppm", ".pgm", ".ico", ".pdf")
 OTHER_PICTURES = {suffix: suffix[1:].upper() for suffix in PLAIN}
 OTHER_PICTURES |= {".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".psd": "Photoshop", ".xcf": "GIMP"}
-HEIC = {".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF"}
 
 
 @dataclass(frozen=True)
@@ -126,4 +125,4 @@ def why_not(path: Path) -> str:
         return "raw files, to be developed first"
     if suffix in OTHER_PICTURES:
         return f"{OTHER_PICTURES[suffix]}, not read here"
-    return readable(suffix) if suffix in HEIC else ""
+    return readable(suffix) if suffix in PLUGINS else ""

@@ -23,6 +23,7 @@ from .png import without_texts
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "HEIF", "AVIF")
 # By name, for folders; what a file is, its first bytes say.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
+PLUGINS = {".heic": "HEIF", ".heif": "HEIF", ".avif": "AVIF"}
 RAW_SUFFIXES = (
     *(".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mef"),
     *(".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"),
@@ -87,10 +88,7 @@ def identified(path: Path, file: IO[bytes]) -> Image.Image:
     if path.suffix.lower() in RAW_SUFFIXES:
         raise ImageError(f"{path}: found a camera's raw file; develop it first, to {EXPECTED}")
     name = _format(head)
-    if name == "HEIF":
-        _register_heif(path)
-    if name == "AVIF":
-        _register_avif(path)
+    _register(name, path)
     if not name:
         for pattern, kind in OTHERS:
             if re.match(pattern, head, re.DOTALL):
@@ -121,33 +119,28 @@ def _format(head: bytes) -> str:
 def readable(suffix: str) -> str:
     """Why files with a suffix of `SUFFIXES` cannot be read here; empty where they can."""
     try:
-        if suffix.lower() in (".heic", ".heif"):
-            _register_heif(Path(suffix))
-        if suffix.lower() == ".avif":
-            _register_avif(Path(suffix))
+        _register(PLUGINS.get(suffix.lower(), ""), Path(suffix))
     except ImageError as error:
         return str(error).partition(": ")[2]
     return ""
 
 
-def _register_heif(path: Path) -> None:
+def _register(name: str, path: Path) -> None:
+    """Let Pillow know a format that is not its own; ImageError where the plug-in is not there."""
     try:
-        import pillow_heif
+        if name == "HEIF":
+            import pillow_heif
+
+            if "HEIF" not in Image.OPEN:
+                pillow_heif.register_heif_opener()
+        elif name == "AVIF":
+            from PIL import AvifImagePlugin
+
+            if not AvifImagePlugin.SUPPORTED:
+                raise ImportError
     except ImportError:
-        raise ImageError(f"{path}: HEIC pictures need a plug-in: {INSTALL}, or save it as a JPEG") from None
-    if "HEIF" not in Image.OPEN:
-        pillow_heif.register_heif_opener()
-
-
-def _register_avif(path: Path) -> None:
-    try:
-        from PIL import AvifImagePlugin
-    except ImportError:  # before Pillow 11.3
-        supported = False
-    else:
-        supported = AvifImagePlugin.SUPPORTED
-    if not supported:
-        raise ImageError(f"{path}: AVIF pictures need Pillow 11.3 or newer: {INSTALL}, or save it as a JPEG")
+        needs = "HEIC pictures need a plug-in" if name == "HEIF" else "AVIF pictures need Pillow 11.3 or newer"
+        raise ImageError(f"{path}: {needs}: {INSTALL}, or save it as a JPEG") from None
 
 
 def check_size(path: str | Path, width: int, height: int) -> None:

@@ -11,6 +11,7 @@ from typing import IO
 
 import numpy as np
 from PIL import Image, PngImagePlugin
+from PIL.PngImagePlugin import putchunk
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
@@ -125,11 +126,11 @@ def strips(file: IO[bytes], rows: int) -> Iterator[Image.Image]:
             data += more
         strip = io.BytesIO()
         strip.write(SIGNATURE)
-        _chunk(strip, b"IHDR", struct.pack(">II", width, count + bool(above)) + head[8:])
+        putchunk(strip, b"IHDR", struct.pack(">II", width, count + bool(above)) + head[8:])
         for kind, content in palette:
-            _chunk(strip, kind, content)
-        _chunk(strip, b"IDAT", zlib.compress(above + data[: count * stride], 0))
-        _chunk(strip, b"IEND", b"")
+            putchunk(strip, kind, content)
+        putchunk(strip, b"IDAT", zlib.compress(above + data[: count * stride], 0))
+        putchunk(strip, b"IEND", b"")
         strip.seek(0)
         picture: Image.Image = PngImagePlugin.PngImageFile(strip)
         picture.load()
@@ -154,9 +155,9 @@ def write_deep(file: IO[bytes], pixels: np.ndarray, extra: Sequence[tuple[bytes,
     """Write `(h, w, 3)` uint16 as a PNG of 16 bits a channel, band by band, `extra` chunks before the pixels."""
     height, width, _ = pixels.shape
     file.write(SIGNATURE)
-    _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    putchunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
     for kind, data in extra:
-        _chunk(file, kind, data)
+        putchunk(file, kind, data)
     packer = zlib.compressobj(LEVEL)
     above = np.zeros((1, width * 6), np.uint8)
     rows = max(1, BAND // (width * 6))
@@ -165,19 +166,7 @@ def write_deep(file: IO[bytes], pixels: np.ndarray, extra: Sequence[tuple[bytes,
         # Every row as its difference from the one above: filter type 2.
         lines = band - np.concatenate([above, band[:-1]])
         above = band[-1:]
-        _chunk(file, b"IDAT", packer.compress(np.insert(lines, 0, 2, axis=1).tobytes()))
-    _chunk(file, b"IDAT", packer.flush())
-    _chunk(file, b"IEND", b"")
-
-
-def text_chunk(key: str, value: str) -> tuple[bytes, bytes]:
-    """A text as tEXt where Latin-1 holds it, for not every reader knows iTXt."""
-    try:
-        return b"tEXt", key.encode("latin-1") + b"\0" + value.encode("latin-1")
-    except UnicodeEncodeError:
-        return b"iTXt", key.encode("latin-1", "replace") + b"\0\0\0\0\0" + value.encode("utf-8", "replace")
-
-
-def _chunk(file: IO[bytes], kind: bytes, data: bytes) -> None:
-    if data or kind == b"IEND":
-        file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+        if packed := packer.compress(np.insert(lines, 0, 2, axis=1).tobytes()):
+            putchunk(file, b"IDAT", packed)
+    putchunk(file, b"IDAT", packer.flush())
+    putchunk(file, b"IEND", b"")

@@ -14,7 +14,7 @@ from . import colour
 from .formats import INSTALL
 from .metadata import EXIF_IFD, GPS_IFD, SOFTWARE, written_exif, written_xmp
 from .png import LEVEL as PNG_LEVEL
-from .png import text_chunk, write_deep
+from .png import write_deep
 from .reading import Picture
 
 OUTPUT_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
@@ -121,21 +121,23 @@ def _in_profile(pixels: np.ndarray, profile: bytes) -> tuple[np.ndarray, bytes]:
 def _write_png(
     pixels: np.ndarray, path: Path, text: Mapping[str, str], profile: bytes, exif: Image.Exif | None
 ) -> None:
+    info, deep = PngImagePlugin.PngInfo(), pixels.dtype == np.uint16
+    if not profile:
+        info.add(b"sRGB", RENDERING_INTENT)
+    elif deep:
+        info.add(b"iCCP", b"ICC\0\0" + zlib.compress(profile))
     # Text before pixels, in tEXt where Latin-1 holds it, for not every reader looks further.
-    texts = {"Software": SOFTWARE} | dict(text)
-    if pixels.dtype == np.uint16:
-        extra = [(b"iCCP", b"ICC\0\0" + zlib.compress(profile))] if profile else [(b"sRGB", RENDERING_INTENT)]
-        extra += [text_chunk(key, value) for key, value in texts.items()]
-        if exif is not None:
-            extra.append((b"eXIf", exif.tobytes()[6:]))
+    for key, value in ({"Software": SOFTWARE} | dict(text)).items():
+        try:
+            info.add_text(key, value)
+        except UnicodeEncodeError:
+            info.add_itxt(key.encode("latin-1", "replace"), value.encode("utf-8", "replace"))
+    if deep:
+        extra = [(kind, data) for kind, data, *_ in info.chunks]
+        extra += [(b"eXIf", exif.tobytes()[6:])] if exif is not None else []
         with open(path, "wb") as file:
             write_deep(file, pixels, extra)
         return
-    info = PngImagePlugin.PngInfo()
-    if not profile:
-        info.add(b"sRGB", RENDERING_INTENT)
-    for key, value in texts.items():
-        info.add(*text_chunk(key, value))
     options: dict[str, Any] = {"icc_profile": profile} if profile else {}
     if exif is not None:
         options["exif"] = exif

@@ -23,7 +23,7 @@ from ..text import printable
 from ..ui.bodies import App, Message, Receive, Scope, Send
 from ..ui.log import LOG, in_brief
 from ..ui.uploads import plain
-from .work import Order, Worker
+from .work import Worker, request_of, writing_of
 
 NOTES = "x-vii-notes"
 DESCRIPTION = """Edit photos by learned edits and words. A picture is the file that `vii apply` would have written, with
@@ -125,12 +125,21 @@ def make_app(worker: Worker, folder: Path) -> fastapi.FastAPI:
         try:
             options: dict[str, Any] = {"text": text, "join_text": join_text, "seed": seed, "reuse_noise": reuse_noise}
             options |= {"finish": finish, "size": size, "any_model": any_model}
-            order = Order(
-                _kept(photo, here, "photo"), edits, [_kept(file, here, f"edit-{n}") for n, file in enumerate(files)],
-                _kept(mask, here, "mask") if mask else None, _box(box), format, quality, keep_metadata, keep_location,
-                options, settings,
-            )  # fmt: skip
-            content, notes = await _worked(order)
+            edit_files = [_kept(file, here, f"edit-{n}") for n, file in enumerate(files)]
+            where = str(_kept(mask, here, "mask")) if mask else _box(box)
+            if mask and box:
+                raise UsageError("give a mask or a box, not both")
+            kept, came = _kept(photo, here, "photo"), time.perf_counter()
+
+            def work() -> tuple[bytes, tuple[str, ...]]:
+                measures.waited.observe(time.perf_counter() - came)
+                with measures.edited.time():
+                    writing = writing_of(format, quality, keep_metadata, keep_location)
+                    request = request_of(edits, edit_files, where, options, settings)
+                    path, notes = worker.picture(kept, format, request, writing)
+                    return path.read_bytes(), notes
+
+            content, notes = await asyncio.get_running_loop().run_in_executor(worker.pool, work)
         except ViiError:
             raise
         except Exception as error:
@@ -144,17 +153,6 @@ def make_app(worker: Worker, folder: Path) -> fastapi.FastAPI:
         return Response(
             content, media_type=f"image/{output_format('x' + format).lower()}", headers={NOTES: json.dumps(notes)}
         )
-
-    async def _worked(order: Order) -> tuple[bytes, tuple[str, ...]]:
-        came = time.perf_counter()
-
-        def work() -> tuple[bytes, tuple[str, ...]]:
-            measures.waited.observe(time.perf_counter() - came)
-            with measures.edited.time():
-                path, notes = worker.picture(order)
-                return path.read_bytes(), notes
-
-        return await asyncio.get_running_loop().run_in_executor(worker.pool, work)
 
     app.add_api_route("/apply", apply, methods=["POST"], response_class=Response, responses=ANSWERS)
     app.add_api_route("/health", health)

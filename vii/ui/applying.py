@@ -77,11 +77,7 @@ def apply_to(job: Job, studio: Studio, photos: Sequence[Path], request: Request)
     """Edit photos, telling `job.progress`, until all are done or the job is stopped; ViiError where none could be."""
     check_photos(photos)
     editor, folder = studio.editor(), studio.folder_for(job)
-    edits = [(edit, weight) for _, weight, edit in request.edits]
-    plan = Application(
-        editor, edits, text=request.words, seed=request.seed, size=request.size, **(request.settings or {})
-    )
-    names = [name for name, _, _ in request.edits]
+    plan = Application(editor, **request.options)
     under_way: deque[tuple[str, Tensor]] = deque()
     results: list[Result] = []
     problems = [plain(UsageError(warning), studio.folder) for warning in plan.warnings]
@@ -104,7 +100,7 @@ def apply_to(job: Job, studio: Studio, photos: Sequence[Path], request: Request)
         name, photo = under_way.popleft()
         out = folder / f"{name}.png"
         try:
-            save_image(edited, out, text=plan.chunks(edited, request.mask, names=names))
+            save_image(edited, out, text=plan.chunks(edited, request.mask, names=request.names))
             results.append(Result(name, out, *_shown(folder / "shown" / name, photo, edited)))
         except ViiError as error:
             problems.append(plain(error, studio.folder))

@@ -15,12 +15,12 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MAX_JSON = 4_000_000
 
 
-class BodyRefused(Exception):  # noqa: N818 (an answer rather than a fault)
-    """A request whose body is not let through."""
+class Refused(Exception):  # noqa: N818 (an answer rather than a fault)
+    """A request that is not let through: its status and what to say."""
 
-    def __init__(self, reason: str, *, too_large: bool = False) -> None:
+    def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
-        self.too_large = too_large
+        self.status = status
 
 
 def inside(path: str, folder: Path) -> bool:
@@ -33,7 +33,7 @@ def inside(path: str, folder: Path) -> bool:
 
 
 def check_files(body: bytes, folder: Path) -> None:
-    """Raise BodyRefused for JSON that names a file outside the folder of uploads and results, or an address as a file.
+    """Raise Refused for JSON that names a file outside the folder of uploads and results, or an address as a file.
 
     gradio looks at paths itself, but fetches addresses that stand in their place. An empty body is fine.
     """
@@ -42,7 +42,7 @@ def check_files(body: bytes, folder: Path) -> None:
     try:
         found = loads(body)
     except ValueError as error:
-        raise BodyRefused(f"refused: the body of this request is no JSON of a page ({error})") from None
+        raise Refused(403, f"refused: the body of this request is no JSON of a page ({error})") from None
     _check(found, folder)
 
 
@@ -53,10 +53,10 @@ def _check(value: Any, folder: Path) -> None:
     if isinstance(value, dict):
         path = value.get("path")
         if path is not None and "meta" in value and not (isinstance(path, str) and inside(path, folder)):
-            raise BodyRefused("refused: a file that was not given to this page")
+            raise Refused(403, "refused: a file that was not given to this page")
         # Files are known by their path; an address beside it would be decoded or fetched instead.
         if path is None and "meta" in value and value.get("url"):
-            raise BodyRefused("refused: an address in the place of a file")
+            raise Refused(403, "refused: an address in the place of a file")
         for item in value.values():
             _check(item, folder)
 

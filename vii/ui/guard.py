@@ -14,8 +14,8 @@ from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from .bodies import MAX_JSON, App, BodyRefused, Message, Receive, Scope, Send, check_files, inside, replayed, unbroken
-from .intake import Intake, NoRoom
+from .bodies import MAX_JSON, App, Message, Receive, Refused, Scope, Send, check_files, inside, replayed, unbroken
+from .intake import Intake
 from .log import LOG, in_brief
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -39,14 +39,6 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
-
-
-class Refused(Exception):  # noqa: N818 (an answer rather than a fault)
-    """A request that is not let through: its status and what to say."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 class Guard:
@@ -100,10 +92,6 @@ class Guard:
                 await self.app(scope, await self._checked_body(headers, receive), ours)
         except Refused as refused:
             await answer(send, refused.status, str(refused))
-        except BodyRefused as refused:
-            await answer(send, 413 if refused.too_large else 403, str(refused))
-        except NoRoom as refused:
-            await answer(send, 413, f"refused: {refused}")
         except Exception as error:  # in what serves the page, by a request that the page does not send
             LOG.error("%s %s: %s", scope["method"], scope["path"][:100], in_brief(error))
             if not ours.started:

@@ -6,16 +6,14 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from .bodies import Refused
+
 # Bytes: of one request, of all uploads that lie there, and what is left free on the disk.
 MAX_BODY, MAX_UPLOADS, SPARE = 200_000_000, 2_000_000_000, 500_000_000
 # Seconds during which an upload is not forgotten: somebody is filling in what to do with it.
 GRACE = 600.0
 # In the folder of uploads, what vii made itself.
 OWN = "own"
-
-
-class NoRoom(Exception):  # noqa: N818 (an answer rather than a fault)
-    """An upload that is not taken, and why."""
 
 
 class Intake:
@@ -26,9 +24,9 @@ class Intake:
 
     @contextmanager
     def room(self, length: int) -> Iterator[None]:
-        """Room for this many bytes while they arrive; the oldest uploads that nobody needs give way, or NoRoom."""
+        """Room for this many bytes while they arrive; the oldest uploads that nobody needs give way, or Refused."""
         if length > MAX_BODY:
-            raise NoRoom(f"an upload of {length:,} bytes, at most {MAX_BODY:,} are taken at once")
+            raise Refused(413, f"refused: an upload of {length:,} bytes, at most {MAX_BODY:,} are taken at once")
         self._make_room(length + self._coming)
         self._coming += length
         try:
@@ -58,12 +56,13 @@ class Intake:
                     path.unlink()
                     used, free = used - sizes[path], free + sizes[path]
         if used + length > MAX_UPLOADS:
-            raise NoRoom(
-                f"the page holds {used:,} bytes of pictures and files already, at most {MAX_UPLOADS:,} are kept; "
-                f"they are forgotten after {GRACE / 60:g} minutes, or when 'vii ui' is started again"
+            raise Refused(
+                413,
+                f"refused: the page holds {used:,} bytes of pictures and files already, at most {MAX_UPLOADS:,} are "
+                f"kept; they are forgotten after {GRACE / 60:g} minutes, or when 'vii ui' is started again",
             )
         if length + SPARE > free:
-            raise NoRoom(f"the disk under {self.folder.parent} is full")
+            raise Refused(413, f"refused: the disk under {self.folder.parent} is full")
 
 
 def size_of(folder: Path) -> int:

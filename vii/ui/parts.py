@@ -80,7 +80,7 @@ class Controls:
     @property
     def parts(self) -> set[Any]:
         """All of them."""
-        return {self.start, self.stop, self.status, self.progress, self.key, self.timer}
+        return set(vars(self).values())
 
     def begun(self, studio: Studio, work: Callable[[], Job]) -> dict[Any, Any]:
         """Submit a job; what the page shows then, or in its place where it was refused."""

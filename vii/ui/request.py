@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..edit_file import Edit
 from ..errors import UsageError
 from .learning import one_line
 from .shelf import find
@@ -20,16 +19,16 @@ PAINTED = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What is to be done to every photo: edits (name, weight and edit), words, and options as of `vii.Application`.
+    """What is to be done to every photo.
 
-    The mask is `(h, w)`, 1 where to edit; None for everywhere.
+    Attributes:
+        names: of the edits, for records.
+        options: arguments of `vii.Application` besides the editor, the edits with their weights among them.
+        mask: `(h, w)`, 1 where to edit; None for everywhere.
     """
 
-    edits: Sequence[tuple[str, float, Edit]]
-    words: str = ""
-    seed: int = 0
-    settings: Any = None
-    size: str = "photo"
+    names: Sequence[str]
+    options: dict[str, Any]
     mask: Tensor | None = None
 
 
@@ -59,18 +58,18 @@ def request_for(
     for weight in weights[: len(names)]:
         if not isinstance(weight, int | float) or not abs(weight) <= MAX_WEIGHT:  # also refuses NaN
             raise UsageError(f"a weight must lie between -{MAX_WEIGHT:g} and {MAX_WEIGHT:g}, got {weight!s:.40}")
-    for name, value in (("guidance", guidance), ("image guidance", image_guidance)):
-        if value is not None and not (isinstance(value, int | float) and 0 <= value <= MAX_GUIDANCE):
-            raise UsageError(f"{name}: expected a number from 0 to {MAX_GUIDANCE:g}, got {value!s:.40}")
-    edits = []
-    for name, weight in zip(names, weights, strict=False):
-        edit = find(name).edit
-        assert edit is not None  # find refuses what cannot be used
-        edits.append((name, float(weight), edit))
-    given = {"guidance_scale": guidance, "image_guidance_scale": image_guidance, "num_inference_steps": steps}
-    settings = {key: value for key, value in given.items() if value is not None}
-    settings = {key: float(value) if "scale" in key else value for key, value in settings.items()}
-    return Request(edits, words, seed, settings, size, mask)
+    options: dict[str, Any] = {"text": words, "seed": seed, "size": size}
+    for name, key, value in (
+        ("guidance", "guidance_scale", guidance),
+        ("image guidance", "image_guidance_scale", image_guidance),
+    ):
+        if value is not None:
+            if not (isinstance(value, int | float) and 0 <= value <= MAX_GUIDANCE):
+                raise UsageError(f"{name}: expected a number from 0 to {MAX_GUIDANCE:g}, got {value!s:.40}")
+            options[key] = float(value)
+    options |= {"num_inference_steps": steps} if steps is not None else {}
+    options["edits"] = [(find(name).edit, float(weight)) for name, weight in zip(names, weights, strict=False)]
+    return Request(names, options, mask)
 
 
 def mask_of(painted: Any) -> Tensor | None:

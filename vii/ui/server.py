@@ -4,14 +4,13 @@ import asyncio
 import logging
 import os
 import secrets
-import signal
 import socket
 import stat
 import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from ..editor import Editor
 from ..errors import OutputError, UsageError
 from ..pictures import MAX_PIXELS
+from ..signals import stoppable
 from .guard import Guard, address
 from .intake import Intake
 from .session import session_folder
@@ -172,7 +172,7 @@ def serve(
         KeyboardInterrupt: the end.
     """
     check_installed()
-    with ended_as_by_ctrl_c(), listen(host, port) as bound, session_folder() as folder:
+    with stoppable(), listen(host, port) as bound, session_folder() as folder:
         # Whatever a library keeps for a moment lies where it is removed with the rest.
         tempfile.tempdir = str(folder)
         number = bound.getsockname()[1]
@@ -215,20 +215,6 @@ def running(app: Any, bound: socket.socket) -> Iterator[Callable[[], None]]:
         thread.join(5.0)
 
 
-@contextmanager
-def ended_as_by_ctrl_c() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise `KeyboardInterrupt` too, where nobody else handles them and they are not ignored."""
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    usual = [number for name in names if signal.getsignal(number := signal.Signals[name]) is signal.SIG_DFL]
-    for number in usual:
-        signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number in usual:
-            signal.signal(number, signal.SIG_DFL)
-
-
 def _worth_telling(record: logging.LogRecord) -> bool:
     """Whether a line of the server's log is news: not that pages still open are cut off when it ends."""
     cancelled = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
@@ -236,7 +222,5 @@ def _worth_telling(record: logging.LogRecord) -> bool:
 
 
 def _warm(studio: Studio) -> None:
-    try:
+    with suppress(Exception):  # the first job says so, where somebody sees it
         studio.editor()
-    except Exception:  # the first job says so, where somebody sees it
-        return

@@ -9,10 +9,9 @@ of each side; `r` size of a shape or a circle as a share of the shorter side; `t
 turns to ink.
 """
 
-from .edits import SyntheticEdit, captions, compose, make, phrases, sample
+from .edits import DESCRIBABLE, INDESCRIBABLE, SyntheticEdit, captions, compose, make, phrases, sample
 from .family import FAMILIES, Family, Parameter
 from .pixels import PLACES, SIDES
-from .standard import DESCRIBABLE, INDESCRIBABLE
 
 __all__ = [
     "DESCRIBABLE",
