@@ -470,8 +470,9 @@ def test_heic_and_avif(tmp_path, monkeypatch):
     monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
     with pytest.raises(ImageError, match=r"pip install 'vii\[photos\]'"):
         read_picture(tmp_path / "a.heic")
+    Image.fromarray(smooth).save(tmp_path / "a.png")
     found = find_pictures([tmp_path])
-    assert [path.name for path in found.paths] == ["a.avif"] * avif
+    assert [path.name for path in found.paths] == ["a.avif"] * avif + ["a.png"]
     assert "a.heic" in found.sentence()
 
 
