@@ -26,8 +26,8 @@ RADII = tuple(2.0**-e for e in range(10, 4, -1))
 # fitted to the pair fits other photos less well, the more so the worse it fits and the more it can express.
 EXACT, EXACT_MARGIN = 35.0, -1.0
 COLOR_MARGIN, CORRECTION_MARGIN = 5.0, 3.0
-SHARPNESS_OVER_COLOR, SHARPNESS_OVER_EDITOR, PLACE_OVER_COLOR, PLACE_OVER_EDITOR = 3.0, 8.0, 6.0, 6.0
-# What a plain transform of colours has got right like this needs nothing else.
+SHARPNESS_OVER_COLOR, PLACE_OVER_COLOR, MORE_OVER_EDITOR = 3.0, 6.0, 12.0
+# What has got a pair right like this needs nothing else.
 RIGHT = 50.0
 MAX_DB = 100.0
 
@@ -72,9 +72,9 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
     it a colour transform where that reaches `EXACT` and loses no more than a decibel, for it is exact and needs no
     editor, or wins by `COLOR_MARGIN` over what is not fitted to the pair and at all over what is; or where it does so
     in the means of small squares, over which cancels what JPEG adds to a pair; the one that looks around a pixel where
-    it beats the plain one by `SHARPNESS_OVER_COLOR` and the editor by `SHARPNESS_OVER_EDITOR`, or is right. Instead of
-    all these a transform that varies by place where it beats that by `PLACE_OVER_COLOR` and the editor by
-    `PLACE_OVER_EDITOR`. Nothing is chosen that did worse on the pairs than the editor's result scaled up.
+    it beats the plain one by `SHARPNESS_OVER_COLOR`. Instead of all these a transform that varies by place where it
+    beats that by `PLACE_OVER_COLOR`. These two must beat the editor by `MORE_OVER_EDITOR`, or be `RIGHT`. Nothing is
+    chosen that did worse on the pairs than the editor's result scaled up.
 
     Args:
         examples: one or more; all with, or all without, what an editor made of them.
@@ -101,12 +101,13 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
     ]
     best = max((errors[name] for name in rivals), default=-np.inf)
     finish = made
-    enough = max(errors["color"] + SHARPNESS_OVER_COLOR, min(RIGHT, best + SHARPNESS_OVER_EDITOR))
+    over_editor = min(RIGHT, best + MORE_OVER_EDITOR)
+    enough = max(errors["color"] + SHARPNESS_OVER_COLOR, over_editor)
     sharp = errors["color and sharpness"] >= enough
     name = "color and sharpness" if sharp else "color"
     if errors[name] >= errors.get("editor", -np.inf) and _color_wins(name, wrong, errors, rivals):
         finish = Finish("color", colors[name].transform)
-    if errors["color by place"] >= max(errors[name] + PLACE_OVER_COLOR, best + PLACE_OVER_EDITOR):
+    if errors["color by place"] >= max(errors[name] + PLACE_OVER_COLOR, over_editor):
         finish = Finish("color", colors["color by place"].transform)
     if isinstance(finish.color, ColorTransform) and all(in_place):
         finish = replace(finish, color=_at_own_size(examples, finish.color))
