@@ -26,7 +26,9 @@ RADII = tuple(2.0**-e for e in range(10, 4, -1))
 # fitted to the pair fits other photos less well, the more so the worse it fits and the more it can express.
 EXACT, EXACT_MARGIN = 35.0, -1.0
 COLOR_MARGIN, CORRECTION_MARGIN = 5.0, 3.0
-SHARPNESS_OVER_COLOR, PLACE_OVER_COLOR, MORE_OVER_EDITOR = 3.0, 6.0, 12.0
+SHARPNESS_OVER_COLOR, PLACE_OVER_COLOR = 3.0, 6.0
+# The better the editor, the more there is to lose: its own error less the first, between the others.
+OVER_EDITOR, LEAST_OVER_EDITOR, MOST_OVER_EDITOR = 18.0, 6.0, 12.0
 # What has got a pair right like this needs nothing else.
 RIGHT = 50.0
 MAX_DB = 100.0
@@ -73,7 +75,7 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
     editor, or wins by `COLOR_MARGIN` over what is not fitted to the pair and at all over what is; or where it does so
     in the means of small squares, over which cancels what JPEG adds to a pair; the one that looks around a pixel where
     it beats the plain one by `SHARPNESS_OVER_COLOR`. Instead of all these a transform that varies by place where it
-    beats that by `PLACE_OVER_COLOR`. These two must beat the editor by `MORE_OVER_EDITOR`, or be `RIGHT`. Nothing is
+    beats that by `PLACE_OVER_COLOR`. These two must beat the editor by 6 to 12 dB, or be `RIGHT`. Nothing is
     chosen that did worse on the pairs than the editor's result scaled up.
 
     Args:
@@ -101,7 +103,7 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
     ]
     best = max((errors[name] for name in rivals), default=-np.inf)
     finish = made
-    over_editor = min(RIGHT, best + MORE_OVER_EDITOR)
+    over_editor = min(RIGHT, best + np.clip(best - OVER_EDITOR, LEAST_OVER_EDITOR, MOST_OVER_EDITOR))
     enough = max(errors["color"] + SHARPNESS_OVER_COLOR, over_editor)
     sharp = errors["color and sharpness"] >= enough
     name = "color and sharpness" if sharp else "color"
