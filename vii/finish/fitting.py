@@ -25,10 +25,9 @@ RADII = tuple(2.0**-e for e in range(10, 4, -1))
 # In dB. What the pair says of the editor it says of every photo, for the editor has not seen the pair's answer; what is
 # fitted to the pair fits other photos less well, the more so the worse it fits and the more it can express.
 EXACT, EXACT_MARGIN = 35.0, -1.0
-COLOR_MARGIN, CORRECTION_MARGIN = 5.0, 3.0
-SHARPNESS_OVER_COLOR, PLACE_OVER_COLOR = 3.0, 6.0
-# The better the editor, the more there is to lose: its own error less the first, between the others.
-OVER_EDITOR, LEAST_OVER_EDITOR, MOST_OVER_EDITOR = 18.0, 6.0, 12.0
+# The better the editor, the more there is to lose: its error less the first of these, between the two others.
+OVER_EDITOR, LEAST_OVER_EDITOR, MOST_OVER_EDITOR = 16.0, 7.0, 12.0
+CORRECTION_MARGIN, SHARPNESS_OVER_COLOR, PLACE_OVER_COLOR = 3.0, 3.0, 6.0
 # What has got a pair right like this needs nothing else.
 RIGHT = 50.0
 MAX_DB = 100.0
@@ -72,11 +71,10 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
 
     The rule: the best of what the editor made, with its correction where that wins by `CORRECTION_MARGIN`. Instead of
     it a colour transform where that reaches `EXACT` and loses no more than a decibel, for it is exact and needs no
-    editor, or wins by `COLOR_MARGIN` over what is not fitted to the pair and at all over what is; or where it does so
-    in the means of small squares, over which cancels what JPEG adds to a pair; the one that looks around a pixel where
-    it beats the plain one by `SHARPNESS_OVER_COLOR`. Instead of all these a transform that varies by place where it
-    beats that by `PLACE_OVER_COLOR`. These two must beat the editor by 6 to 12 dB, or be `RIGHT`. Nothing is
-    chosen that did worse on the pairs than the editor's result scaled up.
+    editor, or is good enough (`_enough`); or where it is so in the means of small squares, over which cancels what JPEG
+    adds to a pair; the one that looks around a pixel where it is good enough and beats the plain one by
+    `SHARPNESS_OVER_COLOR`. Instead of all these a transform that varies by place where it is good enough and beats that
+    by `PLACE_OVER_COLOR`. Nothing is chosen that did worse on the pairs than the editor's result scaled up.
 
     Args:
         examples: one or more; all with, or all without, what an editor made of them.
@@ -101,31 +99,32 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
     rivals = [
         name for name in wrong if not name.startswith("color") and (name != CORRECTED or made.correction is not None)
     ]
-    best = max((errors[name] for name in rivals), default=-np.inf)
-    finish = made
-    over_editor = min(RIGHT, best + np.clip(best - OVER_EDITOR, LEAST_OVER_EDITOR, MOST_OVER_EDITOR))
-    enough = max(errors["color"] + SHARPNESS_OVER_COLOR, over_editor)
-    sharp = errors["color and sharpness"] >= enough
+    finish, enough = made, _enough(errors, rivals)
+    sharp = errors["color and sharpness"] >= max(errors["color"] + SHARPNESS_OVER_COLOR, enough)
     name = "color and sharpness" if sharp else "color"
     if errors[name] >= errors.get("editor", -np.inf) and _color_wins(name, wrong, errors, rivals):
         finish = Finish("color", colors[name].transform)
-    if errors["color by place"] >= max(errors[name] + PLACE_OVER_COLOR, over_editor):
+    if errors["color by place"] >= max(errors[name] + PLACE_OVER_COLOR, enough):
         finish = Finish("color", colors["color by place"].transform)
     if isinstance(finish.color, ColorTransform) and all(in_place):
         finish = replace(finish, color=_at_own_size(examples, finish.color))
     return replace(finish, errors=errors)
 
 
+def _enough(errors: Mapping[str, float], rivals: Sequence[str]) -> float:
+    """What a fit must reach on the pairs to be better than the editor on other photos, as a rule."""
+    best = max((errors[name] for name in rivals if name != CORRECTED), default=-np.inf)
+    over = float(np.clip(best - OVER_EDITOR, LEAST_OVER_EDITOR, MOST_OVER_EDITOR))
+    return max([min(RIGHT, best + over), *(errors[name] for name in rivals if name == CORRECTED)])
+
+
 def _color_wins(color: str, wrong: Mapping[str, Array], errors: Mapping[str, float], rivals: Sequence[str]) -> bool:
-    margins = {name: 0.0 if name == CORRECTED else COLOR_MARGIN for name in rivals}
-    best = max((errors[name] for name in rivals), default=-np.inf)
-    enough = max((errors[name] + margin for name, margin in margins.items()), default=-np.inf)
-    if errors[color] >= (best + EXACT_MARGIN if errors[color] >= EXACT else enough):
+    close = errors[color] >= max((errors[name] for name in rivals), default=-np.inf) + EXACT_MARGIN
+    if close if errors[color] >= EXACT else errors[color] >= _enough(errors, rivals):
         return True
     # What a JPEG file adds hides from the error at each pixel what a mean over a few pixels shows.
     coarse = {name: _db(_squares(wrong[name])) for name in (color, *rivals)}
-    enough = max([EXACT, *(coarse[name] + margin for name, margin in margins.items())])
-    return errors[color] >= best + EXACT_MARGIN and coarse[color] >= enough
+    return close and coarse[color] >= max(EXACT, _enough(coarse, rivals))
 
 
 def _squares(values: Array) -> Array:
