@@ -17,6 +17,10 @@ def progress(label: str, total: int | None) -> Iterator[Callable[..., None]]:
 
     Without a total it only shows that something goes on.
     """
+    # Not a console's own opinion, which FORCE_COLOR changes: a log is no terminal.
+    if not sys.stderr.isatty():
+        yield lambda note="": None
+        return
     columns = (
         TextColumn(label, markup=False),
         BarColumn(),
@@ -25,8 +29,7 @@ def progress(label: str, total: int | None) -> Iterator[Callable[..., None]]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     console = Console(file=cast(IO[str], _Lossy(sys.stderr)))
-    # Not the console's own opinion, which FORCE_COLOR changes: a log is no terminal.
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(label, total=total, note="")
         yield lambda note="": bar.update(task, advance=1, note=printable(note))
 
