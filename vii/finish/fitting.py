@@ -25,8 +25,7 @@ RADII = tuple(2.0**-e for e in range(10, 4, -1))
 # In dB. What the pair says of the editor it says of every photo, for the editor has not seen the pair's answer; what is
 # fitted to the pair fits other photos less well, the more so the worse it fits and the more it can express.
 EXACT, EXACT_MARGIN = 35.0, -1.0
-# The better the editor, the more there is to lose: its error less the first of these, between the two others.
-OVER_EDITOR, LEAST_OVER_EDITOR, MOST_OVER_EDITOR = 16.0, 7.0, 12.0
+COLOR_OVER_EDITOR, PLACE_OVER_EDITOR = 7.0, 6.0
 CORRECTION_MARGIN, SHARPNESS_OVER_COLOR, PLACE_OVER_COLOR = 3.0, 3.0, 6.0
 # What has got a pair right like this needs nothing else.
 RIGHT = 50.0
@@ -71,10 +70,12 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
 
     The rule: the best of what the editor made, with its correction where that wins by `CORRECTION_MARGIN`. Instead of
     it a colour transform where that reaches `EXACT` and loses no more than a decibel, for it is exact and needs no
-    editor, or is good enough (`_enough`); or where it is so in the means of small squares, over which cancels what JPEG
-    adds to a pair; the one that looks around a pixel where it is good enough and beats the plain one by
-    `SHARPNESS_OVER_COLOR`. Instead of all these a transform that varies by place where it is good enough and beats that
-    by `PLACE_OVER_COLOR`. Nothing is chosen that did worse on the pairs than the editor's result scaled up.
+    editor, or beats the editor by `COLOR_OVER_EDITOR`; or where it does so in the means of small squares, over which
+    cancels what JPEG adds to a pair; the one that looks around a pixel where it beats the plain one by
+    `SHARPNESS_OVER_COLOR` and the editor likewise. Instead of all these a transform that varies by place where it
+    beats them by `PLACE_OVER_COLOR` and the editor by `PLACE_OVER_EDITOR`. A correction is fitted to the pair as well,
+    so that it need only be reached; and `RIGHT` is enough always. Nothing is chosen that did worse on the pairs than
+    the editor's result scaled up.
 
     Args:
         examples: one or more; all with, or all without, what an editor made of them.
@@ -99,11 +100,12 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
     rivals = [
         name for name in wrong if not name.startswith("color") and (name != CORRECTED or made.correction is not None)
     ]
-    finish, enough = made, _enough(errors, rivals)
+    finish, enough = made, _enough(errors, rivals, COLOR_OVER_EDITOR)
     sharp = errors["color and sharpness"] >= max(errors["color"] + SHARPNESS_OVER_COLOR, enough)
     name = "color and sharpness" if sharp else "color"
     if errors[name] >= errors.get("editor", -np.inf) and _color_wins(name, wrong, errors, rivals):
         finish = Finish("color", colors[name].transform)
+    enough = _enough(errors, rivals, PLACE_OVER_EDITOR)
     if errors["color by place"] >= max(errors[name] + PLACE_OVER_COLOR, enough):
         finish = Finish("color", colors["color by place"].transform)
     if isinstance(finish.color, ColorTransform) and all(in_place):
@@ -111,20 +113,19 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
     return replace(finish, errors=errors)
 
 
-def _enough(errors: Mapping[str, float], rivals: Sequence[str]) -> float:
-    """What a fit must reach on the pairs to be better than the editor on other photos, as a rule."""
+def _enough(errors: Mapping[str, float], rivals: Sequence[str], over_editor: float) -> float:
+    """What a fit must reach on the pairs to be better than its rivals on other photos, as a rule."""
     best = max((errors[name] for name in rivals if name != CORRECTED), default=-np.inf)
-    over = float(np.clip(best - OVER_EDITOR, LEAST_OVER_EDITOR, MOST_OVER_EDITOR))
-    return max([min(RIGHT, best + over), *(errors[name] for name in rivals if name == CORRECTED)])
+    return max([min(RIGHT, best + over_editor), *(errors[name] for name in rivals if name == CORRECTED)])
 
 
 def _color_wins(color: str, wrong: Mapping[str, Array], errors: Mapping[str, float], rivals: Sequence[str]) -> bool:
     close = errors[color] >= max((errors[name] for name in rivals), default=-np.inf) + EXACT_MARGIN
-    if close if errors[color] >= EXACT else errors[color] >= _enough(errors, rivals):
+    if close if errors[color] >= EXACT else errors[color] >= _enough(errors, rivals, COLOR_OVER_EDITOR):
         return True
     # What a JPEG file adds hides from the error at each pixel what a mean over a few pixels shows.
     coarse = {name: _db(_squares(wrong[name])) for name in (color, *rivals)}
-    return close and coarse[color] >= max(EXACT, _enough(coarse, rivals))
+    return close and coarse[color] >= max(EXACT, _enough(coarse, rivals, COLOR_OVER_EDITOR))
 
 
 def _squares(values: Array) -> Array:
