@@ -70,8 +70,9 @@ class LearnPage:
         asked = {self.before, self.after, self.words, self.recipe, self.tokens, self.steps, self.seed, self.pictures}
         told = {self.name, self.description, self.tags, self.author, self.licence, self.thumbnail, controls.key}
         shown = {self.strip, self.saving}
-        for part in (self.before, self.after):
-            part.change(self.look, [self.before, self.after], self.pair_note, **PRIVATE)
+        # One event for both, each answer before the next question: an answer that came late would be that of one alone.
+        dropped = [self.before.change, self.after.change]
+        gr.on(dropped, self.look, [self.before, self.after], self.pair_note, trigger_mode="always_last", **PRIVATE)
         self.example.click(self.shipped, None, [self.before, self.after], **PRIVATE)
         controls.start.click(self.begin, asked, controls.parts | shown | {self.saved, self.download}, **PRIVATE)
         controls.timer.tick(self.poll, controls.key, controls.parts | shown, **PRIVATE)
