@@ -26,6 +26,8 @@ RADII = tuple(2.0**-e for e in range(10, 4, -1))
 # fitted to the pair fits other photos less well, the more so the worse it fits and the more it can express.
 EXACT, EXACT_MARGIN = 35.0, -1.0
 COLOR_OVER_EDITOR, PLACE_OVER_EDITOR = 7.0, 6.0
+# In the means of small squares, over which cancels what JPEG adds to a pair.
+EXACT_IN_SQUARES, SQUARES_OVER_EDITOR = 30.0, 1.5
 CORRECTION_MARGIN, SHARPNESS_OVER_COLOR, PLACE_OVER_COLOR = 3.0, 3.0, 6.0
 # What has got a pair right like this needs nothing else.
 RIGHT = 50.0
@@ -70,12 +72,12 @@ def fit_finish(examples: Sequence[Example]) -> Finish:
 
     The rule: the best of what the editor made, with its correction where that wins by `CORRECTION_MARGIN`. Instead of
     it a colour transform where that reaches `EXACT` and loses no more than a decibel, for it is exact and needs no
-    editor, or beats the editor by `COLOR_OVER_EDITOR`; or where it does so in the means of small squares, over which
-    cancels what JPEG adds to a pair; the one that looks around a pixel where it beats the plain one by
-    `SHARPNESS_OVER_COLOR` and the editor likewise. Instead of all these a transform that varies by place where it
-    beats them by `PLACE_OVER_COLOR` and the editor by `PLACE_OVER_EDITOR`. A correction is fitted to the pair as well,
-    so that it need only be reached; and `RIGHT` is enough always. Nothing is chosen that did worse on the pairs than
-    the editor's result scaled up.
+    editor, or beats the editor by `COLOR_OVER_EDITOR`; or where it loses no more than a decibel and, in the means of
+    small squares, reaches `EXACT_IN_SQUARES` and beats the editor by `SQUARES_OVER_EDITOR`; the one that looks around a
+    pixel where it beats the plain one by `SHARPNESS_OVER_COLOR` and the editor likewise. Instead of all these a
+    transform that varies by place where it beats them by `PLACE_OVER_COLOR` and the editor by `PLACE_OVER_EDITOR`. A
+    correction is fitted to the pair as well, so that it need only be reached; and `RIGHT` is enough always. Nothing is
+    chosen that did worse on the pairs than the editor's result scaled up.
 
     Args:
         examples: one or more; all with, or all without, what an editor made of them.
@@ -123,9 +125,8 @@ def _color_wins(color: str, wrong: Mapping[str, Array], errors: Mapping[str, flo
     close = errors[color] >= max((errors[name] for name in rivals), default=-np.inf) + EXACT_MARGIN
     if close if errors[color] >= EXACT else errors[color] >= _enough(errors, rivals, COLOR_OVER_EDITOR):
         return True
-    # What a JPEG file adds hides from the error at each pixel what a mean over a few pixels shows.
     coarse = {name: _db(_squares(wrong[name])) for name in (color, *rivals)}
-    return close and coarse[color] >= max(EXACT, _enough(coarse, rivals, COLOR_OVER_EDITOR))
+    return close and coarse[color] >= max(EXACT_IN_SQUARES, _enough(coarse, rivals, SQUARES_OVER_EDITOR))
 
 
 def _squares(values: Array) -> Array:
