@@ -112,6 +112,7 @@ def apply(
     same way; all else is made, or made again. With --json and several photos, a line is printed for each, and the
     report in the last one.
     """
+    options["engine"] = engine_of(options)
     edits, found = edits_and_photos(inputs, output, options["recursive"])
     if not edits and not options["text"]:
         raise UsageError("nothing to apply: name an edit (a file or one of the library), or words with --text, or both")
@@ -157,7 +158,7 @@ def _photos_edited(
     """What becomes of photos, told as it happens; a photo that is alone raises what is wrong with it."""
     if options.pop("steady") is not None:
         raise UsageError("`steady` is for clips")
-    engine, server = engine_of(options), options.pop("server")
+    engine, server = options["engine"], options.pop("server")
     jobs = jobs_for(found, output, options.pop("kind"), outputs)
     writing = writing_of(jobs, options, outputs.overwrite)
     if server:

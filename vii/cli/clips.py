@@ -12,7 +12,7 @@ from ..files import Outputs, make_folder
 from ..pictures import Pictures
 from ..runs.clips import edit_clip
 from ..runs.plans import Request
-from .engine import LOCAL
+from .engine import in_this_process
 from .progress import progress
 from .terminal import STARTED, warn
 
@@ -72,7 +72,7 @@ def _output(found: Pictures, output: str, outputs: Outputs, options: Mapping[str
     clip = found.paths[0]
     if len(found.paths) > 1:
         raise UsageError("a clip is edited alone; name one clip, or photos and folders of photos")
-    if options["server"] or options["engine"] != LOCAL:
+    if options["server"] or options["engine"] is not in_this_process:
         raise UsageError("a clip is edited here, frame after frame; leave out --server and --engine")
     if named := [name for name in OF_PHOTOS if options[name]]:
         raise UsageError(f"`{named[0]}` is for photos, and {clip} is a clip")

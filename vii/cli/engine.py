@@ -11,7 +11,6 @@ from .common import Command
 
 # Does a task on items: what comes of each, with a function that is called with what to warn of.
 Engine = Callable[[Task, Sequence[Any], Callable[[str], None]], Iterator[Any]]
-LOCAL, RAY = "local", "ray"
 OF_CLUSTERS = ("address", "actors", "gpus", "cpus")
 
 
@@ -28,7 +27,7 @@ def engine_options(command: Command) -> Command:
         click.option(
             "--address", metavar="ADDRESS", help="A Ray cluster, such as auto; one of this machine if not given."
         ),
-        click.option("--engine", type=click.Choice([LOCAL, RAY]), default=LOCAL, help="Where (docs/cluster.md)."),
+        click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Where (docs/cluster.md)."),
     ):
         command = option(command)
     return command
@@ -44,9 +43,9 @@ def engine_of(options: dict[str, Any]) -> Engine:
     """
     engine = options.pop("engine")
     given = {name: value for name in OF_CLUSTERS if (value := options.pop(name)) is not None}
-    if engine == LOCAL and given:
+    if engine == "local" and given:
         raise UsageError(f"--{', --'.join(given)}: of a cluster; give --engine ray too")
-    if engine == RAY:
+    if engine == "ray":
         from ..runs.cluster import Cluster
 
         return Cluster(**given).run
