@@ -26,6 +26,7 @@ class Trainee:
     optimizer: torch.optim.Optimizer
     average: float = 0.0
     step: int = 0
+    seconds: float = 0.0
     averaged: list[Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -37,6 +38,7 @@ class Trainee:
         """Everything that the next step depends on, whole or not at all."""
         state = {
             "step": self.step,
+            "seconds": self.seconds,
             "networks": self.networks.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "averaged": self.averaged,
@@ -47,13 +49,17 @@ class Trainee:
     def load(self, path: Path) -> None:
         """Go on from a saved state."""
         state = torch.load(path, weights_only=True, map_location=next(self.networks.parameters()).device)
-        self.step = state["step"]
+        self.step, self.seconds = state["step"], state["seconds"]
         self.networks.load_state_dict(state["networks"])
         peaks = [group["peak_lr"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
         for group, peak in zip(self.optimizer.param_groups, peaks, strict=True):
             group["peak_lr"] = peak  # a configuration that has changed counts
         self.averaged = state["averaged"]
+
+    def progress(self, steps: int, minutes: float) -> float:
+        """Share of the training that is over, by steps or by the clock; 1 or more at its end."""
+        return max(self.step / steps, self.seconds / (60 * minutes) if minutes else 0.0)
 
     @torch.no_grad()
     def swap(self) -> None:
@@ -88,9 +94,9 @@ def fast(device: torch.device) -> Iterator[None]:
         yield
 
 
-def generator(seed: int, step: int) -> torch.Generator:
+def generator(seed: int, step: int, device: str = "cpu") -> torch.Generator:
     """The randomness of one step, from nothing but the seed and its number: a resumed run draws what it would have."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+    return torch.Generator(device).manual_seed(seed * 1_000_003 + step)
 
 
 def train(
@@ -101,11 +107,16 @@ def train(
     run: Run,
     *,
     stage: int,
+    minutes: float = 0.0,
     every: int = 100,
     report: Callable[[], str] | None = None,
     report_every: int = 1000,
 ) -> None:
-    """Minimise `losses(...)["loss"]` until `steps` are done: linear warm-up, cosine decay to zero.
+    """Minimise `losses(...)["loss"]` until `steps` or `minutes` are over: linear warm-up, cosine decay to zero.
+
+    `losses` is given a generator on the run's device. `minutes` are for a machine that is there for so long only, 0 for
+    no such limit: the decay then follows the clock where that is ahead of the steps, and how many steps are done
+    depends on the machine.
 
     Goes on from `checkpoint` where that exists. A step whose gradient is not finite is left out. `report`, called
     with the averaged weights in place, says how well it goes; at the end these are left there. No two stages of a run
@@ -116,12 +127,13 @@ def train(
     parameters = list(trainee.networks.parameters())
     saved = marked = time.monotonic()
     skipped, sums = 0, dict[str, float]()
-    while trainee.step < steps:
-        share = min(1, (trainee.step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * trainee.step / steps))
+    while (progress := trainee.progress(steps, minutes)) < 1:
+        began = time.monotonic()
+        share = min(1, (trainee.step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * progress))
         trainee.optimizer.zero_grad(set_to_none=True)
         for group in trainee.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * share
-        terms = losses(generator(run.seed + stage, trainee.step))
+        terms = losses(generator(run.seed + stage, trainee.step, run.device))
         terms["loss"].backward()
         if torch.isfinite(nn.utils.clip_grad_norm_(parameters, 1.0)):
             trainee.optimizer.step()
@@ -132,20 +144,22 @@ def train(
         for name, term in terms.items():
             sums[name] = sums.get(name, 0) + term.item() / every
         now = time.monotonic()
+        trainee.seconds += now - began
+        finished = trainee.progress(steps, minutes) >= 1
         if trainee.step % every == 0:
             speed, marked = every / (now - marked), now
             shown = " ".join(f"{name} {value:.4f}" for name, value in sums.items())
-            left = (steps - trainee.step) / speed / 60
+            left = min((steps - trainee.step) / speed, 60 * minutes - trainee.seconds if minutes else math.inf) / 60
             print(
                 f"{trainee.step}/{steps} {shown} | {speed:.2f} steps/s, {left:.0f} min left, {skipped} skipped",
                 flush=True,
             )
             sums.clear()
-        if report and (trainee.step % report_every == 0 or trainee.step == steps):
+        if report and (trainee.step % report_every == 0 or finished):
             trainee.swap()
             print(f"{trainee.step}/{steps} {report()}", flush=True)
             trainee.swap()
-        if now - saved > run.checkpoint_seconds or trainee.step == steps:
+        if now - saved > run.checkpoint_seconds or finished:
             trainee.save(checkpoint)
             saved = now
     trainee.swap()
