@@ -205,7 +205,7 @@ def test_channels_count_by_what_their_errors_are_worth_in_pixels(pairs: data.Pai
 def test_configurations_are_checked(tmp_path: Path) -> None:
     folder = Path(recipe.__file__).parent
     assert config.load(folder / "cpu.toml").device == "cpu"
-    assert config.load(folder / "gpu.toml").unet.channels == (128, 256, 384)
+    assert config.load(folder / "gpu.toml").unet.channels == (128, 192, 256)
     path = tmp_path / "x.toml"
     for text, complaint in (
         ("[unet]\nsample = 3", "samples"),
