@@ -48,7 +48,8 @@ def _light_leak(x: Array, c: Value, side: str, s: float) -> Array:
 family("light_leak", "overlay", _light_leak, "add a {adv}strong {color} light leak {on_side}",
        "let {color} light leak in from the {side}", "make {color} light flare in {on_side}",
        "add a {color} film burn {on_side}", weight=1.6, c=color(), side=SIDE, s=(0.6, 1),
-       captions=("{subject} with a {color} light leak {on_side}", "{subject} on film with {color} light from the {side}"))
+       captions=("{subject} with a {color} light leak {on_side}",
+                 "{subject} on film with {color} light from the {side}"))
 
 def _date_stamp(x: Array, pos: str, s: float) -> Array:
     def draw(canvas: ImageDraw.ImageDraw, height: int, width: int) -> None:
