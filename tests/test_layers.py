@@ -68,8 +68,8 @@ LAYERS = [
     {"inversion.loop"},
     {"inversion"},
     {"inversion.recipes", "demo"},
-    {"methods.method", "methods.grid", "methods.full_size", "methods.inpainting", "methods.masked_codes"},
-    {"methods.prompt_encoder"},
+    {"methods.method", "methods.grid", "methods.full_size", "methods.inpainting", "methods.masked_codes"}
+    | {"methods.prompt_encoder"},
     {"methods.baselines", "methods.color_map", "methods.inversion", "methods.attention", "methods.describing"},
     {"methods.published_codes", "methods.visual_prompting"},
     {"methods.analogist", "methods.imagebrush"},
