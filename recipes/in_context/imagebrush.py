@@ -275,8 +275,9 @@ def package(folder: Path, painter: Painter, cell: int, shares: Mapping[str, str]
 
     It says which parts of an embedded editor it has in common with it, see `vii.editors.shared`, and lacks them.
     """
-    painter.unet.half().save_pretrained(folder / "unet", safe_serialization=True)
-    painter.prompt_encoder.half().save_pretrained(folder / "prompt_encoder", safe_serialization=True)
+    painter.to("cpu", torch.float16)
+    painter.unet.save_pretrained(folder / "unet", safe_serialization=True)
+    painter.prompt_encoder.save_pretrained(folder / "prompt_encoder", safe_serialization=True)
     scheduler().save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(CLASSES, indent=2) + "\n")
     manifest = {
