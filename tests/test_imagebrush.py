@@ -101,7 +101,9 @@ def test_without_a_prompt_it_is_a_plain_inpainting_loop(method, monkeypatch):
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0, 7.5])
 def test_the_whole_grid_is_denoised_along_the_prompt(method, guidance):
-    guided = dataclasses.replace(method, settings=ImageBrushSettings(num_inference_steps=STEPS, guidance_scale=guidance))
+    guided = dataclasses.replace(
+        method, settings=ImageBrushSettings(num_inference_steps=STEPS, guidance_scale=guidance)
+    )
     grid = guided.grid(1)
     tokens = guided.prompt(grid, grid.draw([PAIR], PHOTO), [PAIR])
     expected = plainly(guided, tokens, guidance, seed=3)

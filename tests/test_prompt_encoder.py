@@ -42,7 +42,10 @@ def read_by_the_transformer(encoder, *inputs):
 def fourier(box, frequencies):
     """Section 3.2, eq. 7, as in GLIGEN (Li et al. 2023): sines, then cosines, of each of its frequencies."""
     return [
-        wave(100 ** (k / frequencies) * edge) for k in range(frequencies) for wave in (math.sin, math.cos) for edge in box
+        wave(100 ** (k / frequencies) * edge)
+        for k in range(frequencies)
+        for wave in (math.sin, math.cos)
+        for edge in box
     ]
 
 
