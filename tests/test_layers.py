@@ -68,10 +68,11 @@ LAYERS = [
     {"inversion.loop"},
     {"inversion"},
     {"inversion.recipes", "demo"},
-    {"methods.method", "methods.grid", "methods.full_size", "methods.inpainting", "methods.masked_codes"},
+    {"methods.method", "methods.grid", "methods.full_size", "methods.inpainting", "methods.masked_codes"}
+    | {"methods.prompt_encoder"},
     {"methods.baselines", "methods.color_map", "methods.inversion", "methods.attention", "methods.describing"},
     {"methods.published_codes", "methods.visual_prompting"},
-    {"methods.analogist"},
+    {"methods.analogist", "methods.imagebrush"},
     {"methods"},
     {"rendering.sheets", "rendering.curve", "rendering.event_log"},
     {"runs.learning"},

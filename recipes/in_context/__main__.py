@@ -9,7 +9,7 @@ from vii.editors.loading import EMBEDDED_MODEL
 from vii.errors import ViiError
 from vii.files import make_folder
 
-from . import inpainting, prompting
+from . import imagebrush, inpainting, prompting
 from .config import Config, Places
 from .data import Groups, make_groups, trained_on
 
@@ -38,7 +38,15 @@ def visual_prompting(config: Config, places: Places) -> None:
     prompting.package(places.output / "visual-prompting", mae, vq)
 
 
-METHODS = {"groups": groups, "analogist": analogist, "visual-prompting": visual_prompting}
+def image_brush(config: Config, places: Places) -> None:
+    """Groups of photos, then the UNet and the visual prompt encoder; the model lies in OUTPUT/imagebrush at the end."""
+    shares = trained_on(places.output / "imagebrush.json", places.embedded, imagebrush.SHARED)
+    data = imagebrush.encode(groups(config, places), places.embedded, config)
+    painter = imagebrush.train_imagebrush(data, config, places.output)
+    imagebrush.package(places.output / "imagebrush", painter, config.data.cell, shares)
+
+
+METHODS = {"groups": groups, "analogist": analogist, "visual-prompting": visual_prompting, "imagebrush": image_brush}
 
 
 @click.command()
