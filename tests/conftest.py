@@ -269,6 +269,14 @@ def library(tmp_path_factory, monkeypatch) -> Path:
 
 
 @pytest.fixture
+def shipped(tmp_path_factory, monkeypatch) -> Path:
+    """An empty folder in place of that of the small models that ship with methods."""
+    folder = tmp_path_factory.mktemp("shipped")
+    monkeypatch.setattr("vii.methods.MODELS", folder)
+    return folder
+
+
+@pytest.fixture
 def toy() -> ToyEditor:
     """The editor whose instruction can be recovered exactly."""
     return ToyEditor()

@@ -153,6 +153,7 @@ def test_a_model_is_loaded_from_a_folder(folder, method):
     )
 
 
+@pytest.mark.usefixtures("shipped")
 def test_what_cannot_be_loaded(folder, tmp_path):
     with pytest.raises(UsageError, match="'analogist' needs model"):
         load_method("analogist")
@@ -168,6 +169,7 @@ def test_what_cannot_be_loaded(folder, tmp_path):
         dataclasses.replace(load_analogist(model=str(small), text="", **EXACT), resolution=20)([PAIR], PHOTO)
 
 
+@pytest.mark.usefixtures("shipped")
 def test_the_command(folder, tmp_path):
     paths = saved(tmp_path, before=PAIR.before, after=PAIR.after, photo=PHOTO)
     common = [*paths, "-o", tmp_path / "out.png", "--method", "analogist"]
@@ -182,6 +184,7 @@ def test_the_command(folder, tmp_path):
         assert message in transfer(*common, "--overwrite", *extra, code=1)
 
 
+@pytest.mark.usefixtures("shipped")
 def test_the_benchmark_names_a_model(folder, monkeypatch):
     from vii.evaluation import methods
 

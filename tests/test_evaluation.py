@@ -421,6 +421,7 @@ def test_methods_that_learn_nothing_are_measured_by_their_cycles_too(tmp_path, c
     assert "cycle, image, PSNR dB" in text
 
 
+@pytest.mark.usefixtures("shipped")
 def test_the_command_refuses_in_one_line(tmp_path, clip_folder):
     folder = pictures(tmp_path / "cat", "0_0.png", "0_1.png", "1_0.png")
     for arguments, message in (

@@ -230,6 +230,7 @@ def test_files_that_are_not_whole(folder, tmp_path):
         load_imagebrush(model=path, **EXACT)
 
 
+@pytest.mark.usefixtures("shipped")
 def test_the_command(folder, tmp_path):
     paths = saved(tmp_path, before=PAIR.before, after=PAIR.after, photo=PHOTO)
     common = [*paths, "-o", tmp_path / "out.png", "--method", "imagebrush"]

@@ -1,9 +1,12 @@
 """Visual prompting: 49 patches of 196 are masked and made in one pass, and nothing else is touched."""
 
+import shutil
+
 import pytest
 import torch
 from conftest import picture, saved
 from published import MaskedAutoencoder, Vqgan
+from test_cli import run
 from test_methods import transfer
 
 import vii
@@ -99,6 +102,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_masked_patches():
     assert float(code_loss(logits, codes, mask)) == pytest.approx(sum(terms) / 4)
 
 
+@pytest.mark.usefixtures("shipped")
 def test_the_command_and_what_it_refuses(folder, tmp_path):
     paths = saved(tmp_path, before=PAIR.before, after=PAIR.after, photo=PHOTO)
     common = [*paths, "-o", tmp_path / "out.png", "--method", "visual-prompting"]
@@ -113,3 +117,29 @@ def test_the_command_and_what_it_refuses(folder, tmp_path):
     with pytest.raises(UsageError, match="at least one"):
         load_method("visual-prompting", model=str(folder), device="cpu")([], PHOTO)
     assert PromptingSettings().background == 1
+
+
+def test_a_small_model_that_ships_needs_not_be_named(folder, tmp_path, shipped):
+    from vii.evaluation.methods import methods_for
+
+    shutil.copytree(folder, shipped / "visual-prompting")
+    paths = saved(tmp_path, before=PAIR.before, after=PAIR.after, photo=PHOTO)
+    common = [*paths, "--method", "visual-prompting", "--device", "cpu"]
+    for name, options in (("named", ["--model", folder]), ("own", []), ("embedded", ["--model", "embedded"])):
+        transfer(*common, "-o", tmp_path / f"{name}.png", *options)
+    named = vii.load_image(tmp_path / "named.png")
+    assert torch.equal(vii.load_image(tmp_path / "own.png"), named)
+    assert torch.equal(vii.load_image(tmp_path / "embedded.png"), named)
+    listed = run("methods")[0]
+    assert "needs: pairs; a small model ships, --model names others" in listed
+    assert "needs: pairs, weights (--model)" in listed  # of the methods of which none ships
+    row = methods_for(methods=["visual-prompting"])[-1]
+    assert row.options == {"model": "embedded"}  # where it lies on this machine is in no report
+    first = row.learning()
+    (shipped / "visual-prompting/mae/config.json").touch()
+    assert row.learning() != first
+    assert row.prepare(None, "", [PAIR], 0).transfer([PAIR], PHOTO).shape == PHOTO.shape
+    with pytest.raises(UsageError, match="no model ships with vii for the method 'analogist'"):
+        load_method("analogist", model="embedded")
+    told = transfer(*paths, "-o", tmp_path / "x.png", "--method", "analogist", "--model", "embedded", code=1)
+    assert "no model ships with vii for the method 'analogist'; name a folder or a hub id" in told

@@ -6,7 +6,7 @@ from ..captions import INITS
 from ..captions.lavis import uv_state
 from ..editors import EDITORS
 from ..inversion.recipes import read_recipe, recipe_names
-from ..methods import METHODS
+from ..methods import METHODS, model_of
 from .common import json_option
 from .terminal import tell
 
@@ -37,8 +37,9 @@ def methods(as_json: bool) -> None:
     lines = []
     for name, row in METHODS.items():
         needs = {"pairs": row.pairs, "words (--text)": "text" in row.needs, "an editor": "editor" in row.needs}
-        needs["weights (--model)"] = "model" in row.needs
+        needs["weights (--model)"] = "model" in row.needs and not model_of(name)
         told = ", ".join(need for need, needed in needs.items() if needed) or "nothing"
+        told += "; a small model ships, --model names others" if "model" in row.needs and model_of(name) else ""
         lines.append(f"{name:<16} {row.description}\n{'':<16} needs: {told}")
     tell(as_json, table, "\n".join(lines))
 

@@ -9,7 +9,7 @@ import click
 from ..errors import UsageError
 from ..images import Pair, from_array, to_array
 from ..inversion.recipes import load_recipe
-from ..methods import MethodEntry, find_method, load_method, prepare
+from ..methods import MethodEntry, find_method, load_method, model_of, prepare
 from ..pictures import find_pictures
 from ..runs.jobs import opened, save
 from .common import editor_options, json_option, load_editor, outputs_of, overwrite_option
@@ -112,7 +112,7 @@ def _refuse_options(method: str, entry: MethodEntry, options: dict[str, Any]) ->
             )
     if "text" in entry.needs and not options["text"]:
         raise UsageError(f"the method '{method}' needs words; say the edit with --text")
-    if "model" in entry.needs and not options["model"]:
+    if "model" in entry.needs and not model_of(method, options["model"]):
         raise UsageError(f"the method '{method}' needs weights; name a folder or a hub id with --model")
 
 

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..images import Pair
 from ..inversion import InversionSettings
 from ..inversion.recipes import KNOWN_WORDS, load_recipe
-from ..methods import Learned, MethodEntry, Transfer, find_method, load_method, prepare
+from ..methods import SHIPPED, Learned, MethodEntry, Transfer, find_method, load_method, model_of, prepare
 from ..methods.inversion import AppliedEdit
 
 # What `vii bench` always has beside the recipes -> what tables call it.
@@ -97,7 +97,7 @@ class Method:
         """All that what it learns depends on, besides those."""
         plain = {name: asdict(value) if name == "recipe" else value for name, value in self.options.items()}
         if "model" in plain:
-            plain["files"] = _state_of(self.options["model"])
+            plain["files"] = _state_of(model_of(self.method, self.options["model"]) or "")
         edit = {"edit": hashlib.sha256(to_bytes(self.edit)).hexdigest()} if self.edit else {}
         return {"method": self.method, **plain, "words": words if self.needs_words else None, **edit}
 
@@ -117,7 +117,7 @@ def methods_for(
     Args:
         recipes: names, paths of recipe files, and folders, which stand for the recipe files in them, sorted by name.
         baselines: keys of `BASELINES`; what looks at the pairs is shown as many as the last row.
-        methods: names in `vii.methods`, or `NAME=MODEL` for one that loads weights of its own.
+        methods: names in `vii.methods`, or `NAME=MODEL` for one that loads other weights of its own than ship.
         edit: name of an edit and the edit.
         pairs: numbers of pairs to learn from.
         known_words: whether the edits have words, for recipes that start from them.
@@ -132,7 +132,9 @@ def methods_for(
     for text in methods:
         name, _, model = text.partition("=")
         if "model" in (needs := find_method(name).needs) and not model:
-            raise UsageError(f"method {name}: it needs weights; say {name}=MODEL, with a folder or a hub id")
+            if not model_of(name):
+                raise UsageError(f"method {name}: it needs weights; say {name}=MODEL, with a folder or a hub id")
+            model = SHIPPED
         if model and "model" not in needs + find_method(name).takes:
             raise UsageError(f"method {name}: it loads no weights of its own; got {text}")
         named.append((name, name, {"model": model} if model else {}))

@@ -8,6 +8,7 @@ A package adds a method through the group `vii.methods`, whose values are `Metho
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, unknown_name
@@ -23,9 +24,12 @@ __all__ = [
     "Transfer",
     "find_method",
     "load_method",
+    "model_of",
     "prepare",
 ]
 GROUP = "vii.methods"
+# The small models that ship with the package, in folders called like their methods, and what `model` calls them all.
+MODELS, SHIPPED = Path(__file__).parent / "models", "embedded"
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class MethodEntry(Entry[Transfer]):
         build: see `Entry`; it takes the keywords in `needs` and `takes`.
         description: one sentence.
         needs: keywords without which it cannot be built: `editor`, an editor of `vii.editors`; `text`, words that say
-            the edit; `model`, weights of its own.
+            the edit; `model`, weights of its own, which may be left out where a small model ships, see `model_of`.
         takes: keywords that may be left out: `recipe`, how to learn (`InversionSettings`); `text`; `vlm`, a
             vision-language model that finds the text; `settings`, texts `NAME=VALUE`; and of a method that loads
             weights of its own `model`, `revision`, `device` and `dtype`, which mean what they do for an editor.
@@ -102,17 +106,43 @@ def find_method(name: str) -> MethodEntry:
     return METHODS[name]
 
 
+def model_of(name: str, model: str | None = None) -> str | None:
+    """Where a method reads its weights.
+
+    Args:
+        name: of the method.
+        model: folder or hub id, which is then where; "embedded" for the small model that ships with vii; None for this
+            one too, if there is one.
+
+    Returns:
+        the folder or hub id; None where none was named and none ships.
+
+    Raises:
+        UsageError: "embedded" was named and none ships.
+    """
+    if model not in (None, SHIPPED):
+        return model
+    if (MODELS / name).is_dir():
+        return str(MODELS / name)
+    if model == SHIPPED:
+        raise UsageError(f"no model ships with vii for the method '{name}'; name a folder or a hub id")
+    return None
+
+
 def load_method(name: str, **options: Any) -> Transfer:
     """Build a method.
 
     Args:
         name: a key of `METHODS`.
-        options: see `MethodEntry.needs` and `MethodEntry.takes`; those that are None count as not given.
+        options: see `MethodEntry.needs` and `MethodEntry.takes`; those that are None count as not given. For `model`
+            see `model_of`.
 
     Raises:
         UsageError: no such method, an option that it does not take, or one that it needs is missing.
     """
     entry = find_method(name)
+    if "model" in entry.needs:
+        options["model"] = model_of(name, options.get("model"))
     given = {key: value for key, value in options.items() if value is not None}
     for key in given:
         if key not in entry.needs + entry.takes:
