@@ -262,6 +262,21 @@ def red(screenshot):
     assert (abs(pixels - [255, 45, 85]).max(axis=-1) < 40).any(), "nothing is painted"
 
 
+def test_methods_are_compared_side_by_side(page, tmp_path):
+    open_tab(page, "Compare")
+    page.locator("#compare-example").click()
+    sync_api.expect(page.locator("#compare-photo img").first).to_be_visible()
+    boxes = page.locator("#methods input[type=checkbox]")
+    for index in range(boxes.count()):
+        boxes.nth(index).uncheck()
+    for name in ("pixel-delta", "color-map"):
+        page.locator("#methods label", has_text=name).locator("input").check()
+    page.locator("#compare").click()
+    says(page, "compare-status", "2 of 2 methods done")
+    sync_api.expect(page.locator("#compared img")).to_have_count(2)
+    assert page.locator("#compared-files a[download]").count() == 2
+
+
 def test_a_broken_file_is_not_imported_and_a_good_one_is(page, shelf, tmp_path):
     broken, good = tmp_path / "broken.safetensors", tmp_path / "copied.safetensors"
     broken.write_bytes((shelf / "negative.safetensors").read_bytes()[:5000])
@@ -355,7 +370,7 @@ def test_another_page_cannot_reach_it(browser, server):
 def test_pages_fit_their_window_and_everything_has_a_name(browser, server, width):
     with browser.new_context(viewport={"width": width, "height": 844}) as context:
         page = opened(context, server)
-        for tab in ("Learn", "Apply", "Library"):
+        for tab in ("Learn", "Apply", "Compare", "Library"):
             open_tab(page, tab)
             eventually(lambda: fits(page, width))
         edges = "() => [...document.querySelectorAll('#shelf img')].map((part) => part.getBoundingClientRect().right)"

@@ -1,4 +1,4 @@
-"""The three pages as one gradio app: layout, looks, and what gradio leaves undone for keyboards and screen readers."""
+"""The pages as one gradio app: layout, looks, and what gradio leaves undone for keyboards and screen readers."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from .apply_page import ApplyPage
+from .compare_page import ComparePage
 from .learn_page import LearnPage
 from .library_page import LibraryPage
 from .log import LOG, in_brief
@@ -49,9 +50,12 @@ def build(studio: Studio) -> gr.Blocks:
                 learn = LearnPage(studio)
             with gr.Tab("Apply", id="apply"):
                 apply = ApplyPage(studio)
+            with gr.Tab("Compare", id="compare"):
+                compare = ComparePage(studio)
             with gr.Tab("Library", id="library") as page:
                 library = LibraryPage(studio)
         apply.wire()
+        compare.wire()
         library.wire(blocks, tabs, page, apply.picked, learn.wire())
     blocks.max_threads = MAX_THREADS
     blocks.create_limiter()

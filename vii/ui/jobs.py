@@ -69,14 +69,8 @@ class Job:
         try:
             self.result = self.work(self)
             self.state = "done"
-        except ViiError as error:
-            self.problem, self.state = str(error), "failed"
         except Exception as error:
-            memory = type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError)
-            if not memory:
-                traceback.print_exc(file=sys.stderr)
-            told = f"an error inside vii ({type(error).__name__}); the terminal says more"
-            self.problem, self.state = OUT_OF_MEMORY if memory else told, "failed"
+            self.problem, self.state = problem_of(error), "failed"
         finally:
             del self.work  # with whatever it holds on to
 
@@ -84,6 +78,16 @@ class Job:
         """Remove what it made."""
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def problem_of(error: Exception) -> str:
+    """What a page says of an error that is being handled; the terminal says more of one that is nobody's but vii's."""
+    if isinstance(error, ViiError):
+        return str(error)
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return OUT_OF_MEMORY
+    traceback.print_exc(file=sys.stderr)
+    return f"an error inside vii ({type(error).__name__}); the terminal says more"
 
 
 class Jobs:
