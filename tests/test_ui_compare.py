@@ -89,10 +89,10 @@ def test_every_method_gives_what_it_gives_elsewhere(studio, photo, toy):
 
 def test_large_results_are_shown_small(studio):
     path = studio.folder / "large.png"
-    vii.save_image(torch.nn.functional.interpolate(picture(1)[None], (130, 2000))[0], path)
+    vii.save_image(torch.nn.functional.interpolate(picture(1)[None], (400, 2000))[0], path)
     (one,) = compare(Seen(), studio, PAIR, path, Asked(("pixel-delta",))).results
-    assert vii.load_image(one.path).shape == (3, 130, 2000)
-    assert vii.load_image(one.shown).shape == (3, 104, SHOWN)
+    assert vii.load_image(one.path).shape == (3, 400, 2000)
+    assert vii.load_image(one.shown).shape == (3, 320, SHOWN)
 
 
 def test_a_method_that_fails_says_so_in_one_line_and_holds_up_no_other(studio, photo, monkeypatch, capsys):
