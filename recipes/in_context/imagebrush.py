@@ -1,6 +1,6 @@
 """The small model behind ImageBrush: a UNet and a visual prompt encoder on the embedded editor's latents and CLIP.
 
-Sun et al. 2023. The paper does not say how the UNet sees what is given; here it does as in Stable Diffusion's inpainting
+Sun et al. 2023. The paper does not say how the UNet sees what is given; here it does as Stable Diffusion's inpainting
 model, beside the noisy latents of the whole canvas and a mask. The photo stands in the answer's cell too, where the
 paper has a blank: a network as small as this one is long in learning to carry it over from the cell beside it.
 """
