@@ -166,7 +166,7 @@ class ImageBrush:
     batch: int = 32
     lr: float = 1e-3
     average: float = 0.999
-    high_noise: float = 4.0
+    high_noise: float = 8.0
     pixel_weight: float = 0.5
     known_weight: float = 0.05
 
