@@ -164,9 +164,9 @@ class ImageBrush:
     samples: int = 400_000
     minutes: float = 0.0
     batch: int = 32
-    lr: float = 1.5e-3
+    lr: float = 1e-3
     average: float = 0.999
-    high_noise: float = 4.0
+    high_noise: float = 8.0
     pixel_weight: float = 0.5
     known_weight: float = 0.05
 
