@@ -1,5 +1,6 @@
 """Train the small models of the methods that are shown an example: `python -m recipes.in_context analogist ...`."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -7,8 +8,9 @@ import click
 from recipes.embedded_model.config import load
 from vii.errors import ViiError
 from vii.files import make_folder
+from vii.methods.agents import save_agent
 
-from . import inpainting, prompting
+from . import impromptu, inpainting, prompting
 from .config import Config
 from .data import make_groups
 
@@ -30,7 +32,18 @@ def visual_prompting(config: Config, photos: Path, output: Path) -> None:
     prompting.package(output / "visual-prompting", mae, vq)
 
 
-METHODS = {"analogist": analogist, "visual-prompting": visual_prompting}
+def analogies(agent: str, name: str, config: Config, photos: Path, output: Path) -> None:
+    """A discrete VAE where the agent has one, then one of Im-Promptu's agents, on scenes; no photo is looked at."""
+    save_agent(output / name, impromptu.train_agent(impromptu.shape_of(agent, config), config, output))
+
+
+METHODS = {
+    "analogist": analogist,
+    "visual-prompting": visual_prompting,
+    "impromptu": partial(analogies, "object-centric", "impromptu"),
+    "impromptu-patch": partial(analogies, "patch", "impromptu-patch"),
+    "impromptu-monolithic": partial(analogies, "monolithic", "impromptu-monolithic"),
+}
 
 
 @click.command()

@@ -3,6 +3,7 @@
 import dataclasses
 
 from recipes.embedded_model.config import Denoiser, Run
+from vii.methods.agents import AgentConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +107,52 @@ class Prompting:
 
 
 @dataclasses.dataclass(frozen=True)
+class DiscreteVae:
+    """The discrete VAE of Im-Promptu's agents that write tokens.
+
+    Attributes:
+        pictures: drawn in all.
+        batch: pictures a step.
+        lr: peak learning rate.
+        average: decay of the average of the weights that is kept as the result.
+        temperature: of the relaxed choice at the end; it falls from 1.
+        annealed: share of the training after which it has come there.
+        minutes: see `train`.
+    """
+
+    pictures: int = 400_000
+    batch: int = 128
+    lr: float = 1e-3
+    average: float = 0.998
+    temperature: float = 0.1
+    annealed: float = 0.6
+    minutes: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ImPromptu:
+    """Im-Promptu's agents.
+
+    Attributes:
+        shape: of the agents; patches of the patch agent are twice as large, as in the paper's code.
+        vae: how the discrete VAE is trained, for each agent that has one.
+        samples: analogies drawn in all.
+        batch: analogies a step.
+        lr: peak learning rate.
+        average: decay of the average of the weights that is kept as the result.
+        minutes: see `train`.
+    """
+
+    shape: AgentConfig = AgentConfig()
+    vae: DiscreteVae = DiscreteVae()
+    samples: int = 600_000
+    batch: int = 64
+    lr: float = 6e-4
+    average: float = 0.999
+    minutes: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Config(Run):
     """A training run of the small in-context models."""
 
@@ -113,3 +160,4 @@ class Config(Run):
     inpainting: Inpainting = Inpainting()
     codes: Codes = Codes()
     prompting: Prompting = Prompting()
+    impromptu: ImPromptu = ImPromptu()
