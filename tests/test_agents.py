@@ -132,10 +132,10 @@ def test_a_folder_that_is_not_what_it_says_is_refused_in_one_line(folder, tmp_pa
 
     refused(r"not of config.json's shape: positions should be \(65, 16\), and is \(17, 16\)", side=32)
     refused("shape: encoder.0.weight should be", agent="monolithic")
-    refused("slots.mean should be none", agent="patch")
+    refused(r"slots\.\S* should be none", agent="patch")
     refused("agent must be one of object-centric, patch, monolithic, got 'pixels'", agent="pixels")
     refused("width must be from 1 to 1024", width=10**6)
-    refused("unknown setting|did you mean|colour", colour=3)
+    refused("colour", colour=3)
     refused("divisible", heads=3)
     (folder / "config.json").write_text("[1]")
     with pytest.raises(EditorError, match=r"config.json is no object"):
@@ -147,7 +147,7 @@ def test_a_folder_that_is_not_what_it_says_is_refused_in_one_line(folder, tmp_pa
     (folder / "model.safetensors").write_bytes(b"no weights")
     refused("no agent of Im-Promptu that can be used")
     shutil.rmtree(folder)
-    with pytest.raises(EditorError, match="expected a folder with config.json and model.safetensors"):
+    with pytest.raises(EditorError, match="expected a folder with config"):
         read_agent(str(folder), CPU)
 
 

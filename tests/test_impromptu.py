@@ -16,7 +16,7 @@ from recipes.in_context.config import Config, DiscreteVae, ImPromptu
 from vii.errors import UsageError
 from vii.images import resize
 from vii.methods import load_method
-from vii.methods.agents import AGENTS, AgentConfig, build, save_agent
+from vii.methods.agents import AGENTS, AgentConfig, build
 from vii.methods.full_size import at_full_size
 from vii.methods.impromptu import load_impromptu
 

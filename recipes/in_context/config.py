@@ -143,7 +143,7 @@ class ImPromptu:
         minutes: see `train`.
     """
 
-    shape: AgentConfig = AgentConfig()
+    shape: AgentConfig = dataclasses.field(default_factory=AgentConfig)
     vae: DiscreteVae = DiscreteVae()
     samples: int = 600_000
     batch: int = 64

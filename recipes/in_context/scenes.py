@@ -217,7 +217,7 @@ def _colors(
     unseen: bool,
     generator: torch.Generator,
 ) -> Tensor:
-    """`(n, scenes, OBJECTS)`: colours before the change, no two alike, that make no pair of `UNSEEN` unless asked to."""
+    """`(n, scenes, OBJECTS)`: colours before the change, no two alike; with its shape none is `UNSEEN` unless asked."""
     held, colors = UNSEEN.to(before.device), VALUES[COLOR]
     changes = owns[..., COLOR].any(1)
     used = (F.one_hot(torch.stack(told, 1), colors).sum(1) * changes[:, None])[:, None].bool()

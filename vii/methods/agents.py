@@ -5,10 +5,10 @@ bind to objects (`object-centric`). All are small and trained from nothing on dr
 """
 
 import json
+import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -113,7 +113,7 @@ class TokenAgent(nn.Module):
             return embedded[:, 1:]
         shape = (len(embedded), self.slots.slots, embedded.shape[-1])
         noise = torch.randn(shape, generator=generator, device=generator.device)
-        return self.slots(embedded[:, 1:], noise.to(embedded))
+        return self.slots(embedded[:, 1:], noise)
 
     def prompt(self, support: Tensor, query: Tensor) -> Tensor:
         """Represented pairs `(b, examples, 2, k, width)` and C `(b, k, width)` -> a prompt `(b, k, width)`."""
@@ -141,7 +141,7 @@ class TokenAgent(nn.Module):
         What the blocks have seen is kept: one token at a time goes through them.
         """
         made = torch.zeros(len(prompt), 0, dtype=torch.long, device=prompt.device)
-        seen = [prompt[:, :0] for _ in self.decoder.layers]
+        seen, norm = [prompt[:, :0] for _ in self.decoder.layers], typing.cast(nn.Module, self.decoder.norm)
         for _ in range(self.length):
             x = self.embed(made)[:, -1:]
             for index, layer in enumerate(self.decoder.layers):
@@ -150,7 +150,7 @@ class TokenAgent(nn.Module):
                 x = x + layer.self_attn(new, seen[index], seen[index], need_weights=False)[0]
                 x = x + layer.multihead_attn(layer.norm2(x), prompt, prompt, need_weights=False)[0]
                 x = x + layer.linear2(layer.linear1(layer.norm3(x)).relu())
-            likeliest = self.out(self.decoder.norm(x)).argmax(-1)
+            likeliest = self.out(norm(x)).argmax(-1)
             made = torch.cat([made, likeliest], 1)
         return made
 
@@ -186,8 +186,11 @@ class MonolithicAgent(nn.Module):
 
 
 def _perceptron(inputs: int, width: int, layers: int) -> list[nn.Module]:
-    linear = [nn.Linear(width if i else inputs, width) for i in range(layers)]
-    return [layer for one in linear for layer in (one, nn.ReLU())][:-1]
+    made: list[nn.Module] = []
+    for index in range(layers):
+        made += [nn.ReLU()] if index else []
+        made.append(nn.Linear(width if index else inputs, width))
+    return made
 
 
 # Both have `answer(support, query, generator)`: pairs `(b, examples, 2, 3, s, s)` and pictures `(b, 3, s, s)` in [0, 1]
@@ -221,7 +224,7 @@ def read_agent(folder: str, device: torch.device) -> Agent:
             "trains it"
         )
     try:
-        content: Any = strict.loads((place / CONFIG).read_bytes())
+        content: typing.Any = strict.loads((place / CONFIG).read_bytes())
         if not isinstance(content, dict):
             raise ValueError(f"{CONFIG} is no object")
         with torch.device("meta"):  # nothing is allocated for a configuration that the weights do not bear out

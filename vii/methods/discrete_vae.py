@@ -48,10 +48,10 @@ class DiscreteVae(nn.Module):
             *(_block(channels, channels, 1) for _ in range(6)),
             nn.Conv2d(channels, codes, 1),
         )
-        doublings = [_doubling(channels) for _ in range(patch.bit_length() - 1)]
-        self.decoder = nn.Sequential(
-            _block(codes, channels, 1), *(layer for layers in doublings for layer in layers), nn.Conv2d(channels, 3, 1)
-        )
+        doublings = [layer for _ in range(patch.bit_length() - 1) for layer in _doubling(channels)]
+        last = nn.Conv2d(channels, 3, 1)
+        nn.init.constant_(last.bias, 0.5)  # type: ignore[arg-type]  # in the middle of what a pixel can be
+        self.decoder = nn.Sequential(_block(codes, channels, 1), *doublings, last)
 
     def encode(self, pictures: Tensor) -> Tensor:
         """The likeliest code of each patch, row by row, `(b, n)`."""
@@ -60,5 +60,5 @@ class DiscreteVae(nn.Module):
     def decode(self, codes: Tensor) -> Tensor:
         """Pictures in [0, 1] of the codes `(b, n)` of square ones."""
         side = round(codes.shape[1] ** 0.5)
-        chosen = F.one_hot(codes, self.codes).to(self.decoder[-1].weight.dtype)
+        chosen = F.one_hot(codes, self.codes).float()
         return self.decoder(chosen.unflatten(1, (side, side)).permute(0, 3, 1, 2)).clamp(0, 1)
