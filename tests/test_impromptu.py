@@ -12,7 +12,7 @@ import vii
 from recipes.embedded_model.config import load
 from recipes.in_context import __main__ as recipe
 from recipes.in_context import analogies, impromptu, scenes
-from recipes.in_context.config import Config, DiscreteVae, ImPromptu
+from recipes.in_context.config import Config, DiscreteVae, ImPromptu, Places
 from vii.errors import UsageError
 from vii.images import resize
 from vii.methods import load_method
@@ -27,12 +27,16 @@ TINY = Config(
 PAIR, PHOTO = vii.Pair(picture(1), 1 - picture(1)), picture(2, 60, 40)
 
 
+def places(output):
+    return Places(output, output, output, output)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """All three agents, hardly trained."""
     output = tmp_path_factory.mktemp("impromptu")
     for name in ("impromptu", "impromptu-patch", "impromptu-monolithic"):
-        recipe.METHODS[name](TINY, output, output)
+        recipe.METHODS[name](TINY, places(output))
     return [output / name for name in ("impromptu", "impromptu-patch", "impromptu-monolithic")]
 
 
@@ -74,7 +78,7 @@ def test_a_run_tells_how_it_goes_and_is_not_repeated(folders, capsys):
     files = {folder: (folder / "model.safetensors").read_bytes() for folder in folders}
     capsys.readouterr()
     for folder in folders:
-        recipe.METHODS[folder.name](TINY, output, output)
+        recipe.METHODS[folder.name](TINY, places(output))
         assert (folder / "model.safetensors").read_bytes() == files[folder]
     assert "steps/s" not in capsys.readouterr().out
     told = impromptu.report(load_impromptu(model=str(folders[2]), device="cpu").agent, torch.device("cpu"))
@@ -121,8 +125,11 @@ def test_the_answer_is_not_shown_to_the_agent():
     assert torch.equal(seen[0], agent.embed(agent.vae.encode(expected)))
 
 
-def test_configurations_are_read():
+def test_photos_are_asked_for_only_where_they_are_looked_at(tmp_path):
     assert load(recipe.HERE / "gpu.toml", Config()).impromptu.minutes > 0
+    failed = CliRunner().invoke(recipe.main, ["analogist", "-o", str(tmp_path)])
+    assert failed.exit_code == 1
+    assert "analogist is trained on photos; name a folder of them with --photos" in failed.stderr
 
 
 # The tables

@@ -1,6 +1,7 @@
 """The recipe that trains the small in-context models, in miniature: what is drawn, interrupted and resumed."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from published import MaskedAutoencoder, Vqgan
+from safetensors.torch import load_file, save_file
 
 import vii
 from recipes.embedded_model.autoencoder import PATCH
@@ -15,10 +17,12 @@ from recipes.embedded_model.config import load
 from recipes.embedded_model.data import to_tensor
 from recipes.in_context import __main__ as recipe
 from recipes.in_context import convert, inpainting, prompting
-from recipes.in_context.config import Codes, Config, Data, Inpainting, Prompting
+from recipes.in_context.config import Codes, Config, Data, Inpainting, Places, Prompting
 from recipes.in_context.data import make_groups, two_of
 from vii.editors.loading import EMBEDDED_MODEL
+from vii.editors.shared import FILES
 from vii.editors.stable_diffusion import read_parts
+from vii.errors import EditorError
 from vii.methods import load_method
 from vii.methods.grid import Grid
 
@@ -52,7 +56,16 @@ def groups(photos, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def canvases(groups):
-    return inpainting.encode(groups, read_parts(EMBEDDED_MODEL, "embedded", "model")["vae"])
+    return inpainting.encode(groups, EMBEDDED_MODEL, TINY)
+
+
+@pytest.fixture(scope="module")
+def cells(groups):
+    return prompting.cells(groups, TINY)
+
+
+def places(photos, output, **others):
+    return dataclasses.replace(Places(photos, output / "groups", EMBEDDED_MODEL, output), **others)
 
 
 def test_groups_show_one_edit_on_several_photos(groups):
@@ -93,6 +106,13 @@ def test_latents_of_a_grid_are_those_of_its_canvas(groups, canvases):
     torch.testing.assert_close(canvases.blank, gray.flatten(), atol=1e-4, rtol=0)
 
 
+def test_texts_are_what_the_editor_reads(groups, canvases, embedded):
+    assert canvases.said.shape == (12, TINY.data.phrasings)
+    for said, text in ((0, ""), (int(canvases.said[3, 1]), groups.texts[3][1])):
+        expected = embedded.instruct(text).rows
+        torch.testing.assert_close(canvases.texts[said].float(), expected, atol=5e-3, rtol=5e-3)
+
+
 def test_batches_are_drawn_as_configured(canvases):
     settings = Inpainting(batch=2000, no_text=0.3, single=0.2, any_cell=0.25, high_noise=1.5)
     batch = inpainting.draw(canvases, settings, 8, torch.Generator().manual_seed(0))
@@ -103,13 +123,42 @@ def test_batches_are_drawn_as_configured(canvases):
     singles = (batch.clean[:, None] == canvases.photo.float()[None, :8]).flatten(2).all(2).any(1)
     assert float(singles.float().mean()) == pytest.approx(0.2, abs=0.03)
     assert float(is_answer[~singles].float().mean()) == pytest.approx(0.75 + 0.25 / 4, abs=0.03)
-    silent = torch.tensor([not text for text in batch.texts])
+    silent = batch.said == 0
     assert silent[singles].all()
     assert float(silent[~singles].float().mean()) == pytest.approx(0.3, abs=0.03)
     areas = batch.mask.mean((1, 2, 3))
     assert (areas[~singles] == 0.25).all()
     assert 0.05 < areas[singles].min() < areas[singles].max() <= 0.5625
     assert float((batch.t > 500).float().mean()) == pytest.approx(0.5 ** (1 / 1.5), abs=0.04)
+
+
+def test_words_go_with_the_grid_that_they_are_of(canvases):
+    batch = inpainting.draw(canvases, Inpainting(batch=200, single=0.0), 8, torch.Generator().manual_seed(0))
+    side = canvases.before.shape[-1]
+    for clean, said in zip(batch.clean, batch.said.tolist(), strict=True):
+        of = {
+            group
+            for group in range(8)
+            if (canvases.after[group].float() == clean[:, :side, side:]).flatten(1).all(1).any()
+        }
+        assert len(of) == 1
+        assert said in {0, *canvases.said[of.pop()].tolist()}
+
+
+def test_boxes_lie_within_the_picture_and_are_filled():
+    shares = torch.rand(500, 4, generator=torch.Generator().manual_seed(0))
+    shares[:2] = torch.tensor([[0.0], [1 - 1e-7]])  # the smallest at the top left, the largest at the bottom right
+    boxes = inpainting.random_boxes(shares, 16)
+    assert boxes[:2].tolist() == [[0, 0, 4, 4], [5, 5, 16, 16]]
+    filled = inpainting.masks(boxes, 16)
+    for mask, (top, left, bottom, right) in zip(filled, boxes.tolist(), strict=True):
+        expected = torch.zeros(1, 16, 16)
+        expected[:, top:bottom, left:right] = 1
+        assert torch.equal(mask, expected)
+        assert min(top, left) >= 0
+        assert max(bottom, right) <= 16
+        assert 4 <= bottom - top <= 12
+        assert 4 <= right - left <= 12
 
 
 def test_the_unet_sees_nothing_of_what_it_is_to_fill(canvases):
@@ -133,62 +182,127 @@ def test_the_encoder_is_read_off_exactly():
 
 
 def test_a_run_makes_a_model_that_the_method_loads_and_is_not_repeated(photos, tmp_path, capsys):
-    recipe.analogist(TINY, photos, tmp_path)
+    recipe.analogist(TINY, places(photos, tmp_path))
     assert "unseen groups" in capsys.readouterr().out
     first = (tmp_path / "analogist/unet/diffusion_pytorch_model.safetensors").read_bytes()
+    assert {path.name for path in (tmp_path / "analogist").iterdir()} == {
+        *("unet", "scheduler", "model_index.json", "vii.json")
+    }  # the embedded editor has the rest
     method = load_method("analogist", model=str(tmp_path / "analogist"), device="cpu", settings=["last_block=2"])
     assert (method.resolution, method.settings.border, method.settings.num_inference_steps) == (64, 0, 1)
     photo = vii.load_image(photos / "a.png")
-    made = method([vii.Pair(photo, 1 - photo)], photo)
+    made = method([vii.Pair(photo, 1 - photo)], photo)  # in words that the embedded editor's CLIP finds
     assert made.shape == photo.shape
-    recipe.analogist(TINY, photos, tmp_path)
+    recipe.analogist(TINY, places(photos, tmp_path))
     assert (tmp_path / "analogist/unet/diffusion_pytorch_model.safetensors").read_bytes() == first
     assert "steps/s" not in capsys.readouterr().out
+
+
+def test_another_embedded_editor_is_trained_on_and_not_taken_for_the_first(photos, tmp_path):
+    """Of the other nothing is there but what is trained on."""
+    for part in inpainting.SHARED:
+        shutil.copytree(EMBEDDED_MODEL / part, tmp_path / "other" / part)
+    path = tmp_path / "other/text_encoder" / FILES["text_encoder"]
+    save_file({name: tensor * 2 for name, tensor in load_file(path).items()}, path)
+    recipe.analogist(TINY, places(photos, tmp_path, embedded=tmp_path / "other"))
+    with pytest.raises(EditorError, match="trained on text_encoder of another embedded editor"):
+        load_method("analogist", model=str(tmp_path / "analogist"), device="cpu")
+    with pytest.raises(EditorError, match="was begun on text_encoder of another embedded editor"):
+        recipe.analogist(TINY, places(photos, tmp_path))
+    own, other = (inpainting.text_states(["make it red"], at, "cpu") for at in (EMBEDDED_MODEL, tmp_path / "other"))
+    assert (own - other).abs().max() > 0.1
+
+
+def test_groups_are_rendered_once_for_several_methods(photos, tmp_path):
+    config = tmp_path / "tiny.toml"
+    config.write_text("[data]\nedits = 6\nshard = 3\nphotos = 2\ncell = 16\n")
+    arguments = ["groups", "--photos", str(photos), "--config", str(config), "--groups", str(tmp_path / "g")]
+    done = CliRunner().invoke(recipe.main, [*arguments, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in (tmp_path / "g").iterdir()) == ["groups-0000.npz", "groups-0001.npz"]
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_the_configuration_of_the_repository_is_the_default():
     assert load(recipe.HERE / "cpu.toml", Config()) == Config()
 
 
+def test_the_configuration_for_a_gpu_ends_by_the_clock():
+    config = load(recipe.HERE / "gpu.toml", Config())
+    assert config.device == "cuda"
+    for stage in (config.inpainting, config.codes, config.prompting):
+        assert 0 < stage.minutes <= 5
+
+
 # Visual prompting
 
 
-def test_canvases_are_those_that_the_method_draws(groups):
-    drawn = prompting.canvas(groups, 3, 1, 2)
-    before, after = (to_tensor(array[3]) for array in (groups.before, groups.after))
-    expected = Grid.within(64, gap=2).draw([vii.Pair(before[1], after[1])], before[2], after[2])
-    assert torch.equal(drawn, expected)
-    whole = prompting.draw(groups, 6, 8, 1.0, torch.Generator().manual_seed(0))
-    known = {
-        prompting.canvas(groups, g, e, p).numpy().tobytes()
-        for g in range(8)
-        for e in range(3)
-        for p in range(3)
-        if e != p
-    }
-    assert {one.numpy().tobytes() for one in whole} <= known
-    crops = prompting.draw(groups, 40, 8, 0.2, torch.Generator().manual_seed(0))
-    assert crops.shape == (40, 3, 64, 64)
-    assert len({one.numpy().tobytes() for one in crops} & known) < 4
+def test_canvases_are_those_that_the_method_draws(groups, cells):
+    chosen, photos = torch.tensor([3, 5]), torch.tensor([[1, 2], [0, 1]])
+    drawn = prompting.canvases(cells, chosen, photos)
+    for canvas, group, (example, photo) in zip(drawn, chosen.tolist(), photos.tolist(), strict=True):
+        before, after = (to_tensor(array[group]) for array in (groups.before, groups.after))
+        pair = vii.Pair(before[example], after[example])
+        expected = Grid.within(64, gap=2).draw([pair], before[photo], after[photo])
+        torch.testing.assert_close(canvas, expected, atol=0.51 / 255, rtol=0)
+    whole = prompting.draw(cells, 6, 8, torch.Generator().manual_seed(0))
+    pairs = torch.tensor([[e, p] for e in range(3) for p in range(3) if e != p])
+    known = prompting.canvases(cells, torch.arange(8).repeat_interleave(len(pairs)), pairs.repeat(8, 1))
+    assert {one.numpy().tobytes() for one in whole} <= {one.numpy().tobytes() for one in known}
 
 
-def test_codes_that_nothing_uses_are_moved_to_where_latents_are(groups):
-    torch.manual_seed(0)
-    vq = prompting.build_codes(TINY.codes)
-    pictures = prompting.draw(groups, 4, 8, 1.0, torch.Generator().manual_seed(0))
-    before = vq.quantize.embedding.weight.detach().clone()
-    used = prompting.encode_codes(vq, pictures).unique()
-    prompting.revive(vq, pictures, torch.Generator().manual_seed(0))
-    moved = (vq.quantize.embedding.weight != before).any(1)
+def test_random_crops_are_squares_of_the_canvas_scaled_up():
+    """Of pictures whose colours say where a pixel is: red from the left, green from the top, blue the same all over."""
+    at = (torch.arange(32) + 0.5) / 32
+    picture = torch.stack([at.expand(32, 32), at[:, None].expand(32, 32), torch.full((32, 32), 0.3)])
+    crops = prompting.random_crops(picture.expand(400, -1, -1, -1), 0.2, torch.Generator().manual_seed(0))
+    inner = crops[:, :, 4:-4, 4:-4]  # cubic interpolation bends at the edges of the canvas
+    steps = inner.shape[-1] - 1
+    across = (inner[:, 0, :, -1] - inner[:, 0, :, 0]).mean(1) * 32 / steps
+    share = (inner[:, 1, -1] - inner[:, 1, 0]).mean(1) * 32 / steps
+    assert (across.abs() - share).abs().max() < 0.02
+    line = torch.arange(steps + 1) / 32
+    for channel, slope, axis in ((0, across, 2), (1, share, 1)):
+        expected = inner[:, channel].mean((1, 2))[:, None] + slope[:, None] * (line - line.mean())
+        assert (inner[:, channel] - expected.unsqueeze(3 - axis)).abs().max() < 0.01
+    areas = share.square()
+    assert 0.18 < areas.min() < 0.25
+    assert 0.95 < areas.max() < 1.02
+    assert float(areas.mean()) == pytest.approx(0.6, abs=0.03)
+    assert float((across < 0).float().mean()) == pytest.approx(0.5, abs=0.08)
+    assert (inner[:, 2] - 0.3).abs().max() < 1e-5
+    middle = crops[:, :2, 15:17, 15:17].mean((2, 3))
+    assert ((middle - 0.5).abs() <= (1 - share[:, None]) / 2 + 1e-2).all()
+    assert middle.std(0).min() > 0.05
+
+
+def test_a_whole_crop_is_the_picture():
+    picture = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    crops = prompting.random_crops(picture, 1.0, torch.Generator().manual_seed(0))
+    same = (crops - picture).abs().amax((1, 2, 3)) < 1e-4
+    mirrored = (crops - picture.flip(3)).abs().amax((1, 2, 3)) < 1e-4
+    assert (same ^ mirrored).all()
+    assert 16 < int(same.sum()) < 48
+
+
+def test_codes_that_nothing_uses_are_moved_to_where_latents_are():
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(20, 8, generator=generator)
+    latents = table[[0, 3, 3, 7]] + 0.01 * torch.randn(4, 8, generator=generator)
+    before = table.clone()
+    prompting.revive(table, latents, generator)
+    moved = (table != before).any(1)
     assert int(moved.sum()) == 5  # a quarter
-    assert not moved[used].any()
-    with torch.no_grad():
-        latents = vq.encode(pictures * 2 - 1).latents.permute(0, 2, 3, 1).flatten(0, 2)
-    assert torch.cdist(vq.quantize.embedding.weight.detach()[moved], latents).amin(1).max() < 1e-3
+    assert not moved[[0, 3, 7]].any()
+    assert torch.cdist(table[moved], latents).amin(1).max() < 1e-5
+    few = before[:4].clone()
+    prompting.revive(few, few[:3].clone(), generator)  # one that is not used, and a quarter is one
+    assert torch.equal(few[:3], before[:3])
+    assert torch.cdist(few[3:], few[:3]).min() == 0
 
 
 def test_a_run_makes_a_prompting_model_that_the_method_loads(photos, tmp_path, capsys):
-    recipe.visual_prompting(TINY, photos, tmp_path)
+    recipe.visual_prompting(TINY, places(photos, tmp_path))
     told = capsys.readouterr().out
     assert "codes" in told
     assert "unseen answers" in told
@@ -196,7 +310,7 @@ def test_a_run_makes_a_prompting_model_that_the_method_loads(photos, tmp_path, c
     assert (method.parts.side, method.parts.patch) == (64, 4)
     photo = vii.load_image(photos / "b.png")
     assert method([vii.Pair(photo, 1 - photo)], photo).shape == photo.shape
-    recipe.visual_prompting(TINY, photos, tmp_path)
+    recipe.visual_prompting(TINY, places(photos, tmp_path))
     assert "steps/s" not in capsys.readouterr().out
 
 

@@ -48,7 +48,7 @@ LAYERS = [
     {"edit_format", "prompt_tower"},
     {"clip", "edit_file", "editors.fingerprint", "edit_list", "arrangement", "batching"},
     {"editors.loading", "editors.clip_text", "editors.levels", "library", "record"},
-    {"application", "color_plan"},
+    {"application", "color_plan", "editors.shared"},
     {"editors.stable_diffusion"},
     {"editors.family", "editors.flow", "editors.flow_files", "editors.turns"},
     {"editors.qwen_text"},

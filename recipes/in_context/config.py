@@ -1,9 +1,27 @@
 """What training a small in-context model is made of: one TOML file, a section a stage."""
 
 import dataclasses
+from pathlib import Path
 
 from recipes.embedded_model.config import Denoiser, Run
 from vii.methods.agents import AgentConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where a run reads and writes.
+
+    Attributes:
+        photos: folder of photos to train on.
+        groups: folder of what is rendered from them; several methods can have the same.
+        embedded: folder of the embedded editor whose parts a method is trained on.
+        output: folder of everything else.
+    """
+
+    photos: Path
+    groups: Path
+    embedded: Path
+    output: Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +55,7 @@ class Inpainting(Denoiser):
         single: share of samples that are one photo with a random box to fill; the others are grids.
         any_cell: share of the grids in which another cell than the answer's is to be filled.
         known_weight: of errors where nothing is to be filled, against 1 where something is.
+        minutes: after which training ends, if `samples` are not over by then; 0 for no such limit.
     """
 
     channels: tuple[int, ...] = (64, 96, 112)
@@ -47,6 +66,7 @@ class Inpainting(Denoiser):
     single: float = 0.1
     any_cell: float = 0.1
     known_weight: float = 0.05
+    minutes: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +83,7 @@ class Codes:
         average: decay of the average of the weights that is kept as the result.
         commitment: weight of the distance of latents from their codes, and of codes from their latents.
         revive_every: steps after which codes that nothing uses are moved to where latents are.
+        minutes: after which training ends, if `pictures` are not over by then; 0 for no such limit.
     """
 
     channels: tuple[int, ...] = (32, 48, 64, 96)
@@ -74,6 +95,7 @@ class Codes:
     average: float = 0.998
     commitment: float = 0.25
     revive_every: int = 100
+    minutes: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +112,7 @@ class Prompting:
         crop: the smallest share of a canvas's area that a random crop keeps.
         answers: share of the steps that mask the answer's cell, as at use, of whole canvases; the others mask
             three patches in four at random, as in the paper.
+        minutes: after which training ends, if `samples` are not over by then; 0 for no such limit.
     """
 
     width: int = 160
@@ -104,6 +127,7 @@ class Prompting:
     average: float = 0.999
     crop: float = 0.2
     answers: float = 0.5
+    minutes: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

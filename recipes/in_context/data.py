@@ -1,5 +1,6 @@
 """Groups of photos under one edit: what every small in-context model learns from."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from recipes.embedded_model.data import Shard, make_shards, open_photo, photo_paths, random_crop, render
+from vii.editors.shared import shared_digests
+from vii.errors import EditorError
 from vii.evaluation.synthetic import SyntheticEdit, sample
+from vii.files import write
+from vii.space import same_weights
 
 from .config import Data
 
@@ -61,6 +66,29 @@ def _scaled(picture: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))
 
 
+def trained_on(path: Path, embedded: Path, parts: Sequence[str]) -> dict[str, str]:
+    """Digests of the parts of an embedded editor that a run is trained on, which are kept in `path`.
+
+    Raises:
+        EditorError: the run was begun on others.
+    """
+    digests = shared_digests(embedded, parts)
+    if not path.exists():
+        write(path, json.dumps(digests, indent=2) + "\n")
+    before = json.loads(path.read_text())
+    if others := [part for part in parts if not same_weights(digests[part], before[part])]:
+        raise EditorError(
+            f"{embedded}: {path.parent} was begun on {' and '.join(others)} of another embedded editor; go on with it, "
+            "or train from the start in another folder"
+        )
+    return digests
+
+
+def shown(pictures: np.ndarray, device: str) -> Tensor:
+    """`(..., h, w, 3)` uint8 -> `(..., 3, h, w)` float in [0, 1], turned into numbers on the device."""
+    return torch.from_numpy(pictures).to(device).movedim(-1, -3).float() / 255
+
+
 def two_of(count: int, rows: int, generator: torch.Generator) -> Tensor:
     """`(rows, 2)`: two different photos of a group of `count`, the first for the example, the second to be edited."""
-    return torch.rand(rows, count, generator=generator).argsort(1)[:, :2]
+    return torch.rand(rows, count, generator=generator, device=generator.device).argsort(1)[:, :2]

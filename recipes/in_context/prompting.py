@@ -3,58 +3,98 @@
 Bar et al. 2022, section 3.2 and appendix; figures are canvases of related pictures, drawn as the method draws them.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import VQModel
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import ViTMAEConfig
 
-from recipes.embedded_model.data import to_tensor
 from recipes.embedded_model.loop import Trainee, adamw, fast, train
-from vii.images import Pair
 from vii.methods.grid import Grid
 from vii.methods.masked_codes import MaskedCodes, code_loss, decode_codes, encode_codes, masking
 
 from .config import Codes, Config, Prompting
-from .data import Groups, two_of
+from .data import Groups, shown, two_of
 
 VALIDATION = 96  # groups at the end, left out of training
 GAP = 2  # as `vii.methods.visual_prompting` draws one pair
 
 
-def canvas(groups: Groups, chosen: int, example: int, photo: int) -> Tensor:
-    """`(3, s, s)` in [0, 1]: two photos of a group under its edit, with the answer."""
-    before, after = (to_tensor(array[chosen][[example, photo]]) for array in (groups.before, groups.after))
-    grid = Grid.within(2 * before.shape[-1], gap=GAP)
-    return grid.draw([Pair(before[0], after[0])], before[1], after[1])
+@dataclass(frozen=True)
+class Cells:
+    """Pictures as large as the cells of a canvas, on the run's device.
 
-
-def draw(groups: Groups, count: int, known: int, crop: float, generator: torch.Generator) -> Tensor:
-    """Canvases `(count, 3, s, s)` of the first `known` groups: random crops, mirrored every other time.
-
-    Args:
-        groups: to draw from.
-        count: of canvases.
-        known: groups.
-        crop: smallest share of the area kept, scaled back to the whole; 1 for whole canvases.
-        generator: of all that is random.
+    Attributes:
+        grid: the canvas.
+        before: `(edits, photos, 3, cell, cell)` uint8.
+        after: likewise.
     """
-    chosen = torch.randint(known, (count,), generator=generator).tolist()
-    photos = two_of(groups.before.shape[1], count, generator).tolist()
-    shares = torch.rand(count, 4, generator=generator).tolist()
-    drawn = []
-    for which, (example, photo), (area, down, across, mirrored) in zip(chosen, photos, shares, strict=True):
-        whole = canvas(groups, which, example, photo)
-        side = whole.shape[-1]
-        kept = round(side * (crop + (1 - crop) * area) ** 0.5)
-        top, left = int(down * (side - kept + 1)), int(across * (side - kept + 1))
-        part = whole[None, :, top : top + kept, left : left + kept]
-        part = part if kept == side else F.interpolate(part, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
-        # A mirrored whole canvas would have its pairs the wrong way round.
-        drawn.append(part.flip(3) if mirrored < 0.5 and kept < side else part)
-    return torch.cat(drawn)
+
+    grid: Grid
+    before: Tensor
+    after: Tensor
+
+    def __len__(self) -> int:
+        return len(self.before)
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of a canvas."""
+        return self.grid.side
+
+
+def cells(groups: Groups, config: Config) -> Cells:
+    """The groups as canvases show them, computed once."""
+    grid = Grid.within(2 * groups.before.shape[2], gap=GAP)
+
+    def scaled(pictures: np.ndarray) -> Tensor:
+        flat, parts = pictures.reshape(-1, *pictures.shape[-3:]), []
+        for start in range(0, len(flat), 1000):
+            part = shown(flat[start : start + 1000], config.device)
+            part = F.interpolate(part, (grid.cell, grid.cell), mode="bicubic", antialias=True)
+            parts.append((part.clamp(0, 1) * 255).round().to(torch.uint8))
+        return torch.cat(parts).unflatten(0, pictures.shape[:-3])
+
+    return Cells(grid, scaled(groups.before), scaled(groups.after))
+
+
+def canvases(data: Cells, chosen: Tensor, photos: Tensor) -> Tensor:
+    """`(b, 3, s, s)` in [0, 1], with the answers: groups `(b,)`, and of each two photos `(b, 2)` under its edit."""
+    shape = len(chosen), 3, *data.grid.shape
+    drawn = torch.full(shape, data.grid.background, device=chosen.device)
+    for example, which in enumerate(photos.T):
+        for pictures, after in ((data.before, False), (data.after, True)):
+            top, left, bottom, right = data.grid.box(example, after)
+            drawn[:, :, top:bottom, left:right] = pictures[chosen, which] / 255
+    return drawn
+
+
+def draw(data: Cells, count: int, known: int, generator: torch.Generator) -> Tensor:
+    """`count` canvases of the first `known` groups, `(count, 3, s, s)` in [0, 1]."""
+    chosen = torch.randint(known, (count,), generator=generator, device=generator.device)
+    return canvases(data, chosen, two_of(data.before.shape[1], count, generator))
+
+
+def unseen(data: Cells, known: int) -> Tensor:
+    """The canvases of the groups from `known` on, of their first two photos."""
+    chosen = torch.arange(known, len(data), device=data.before.device)
+    return canvases(data, chosen, torch.tensor([[0, 1]], device=chosen.device).expand(len(chosen), 2))
+
+
+def random_crops(pictures: Tensor, least: float, generator: torch.Generator) -> Tensor:
+    """Squares of `least` to all of the area, mirrored every other time, scaled back to the whole; `(b, 3, s, s)`."""
+    area, down, across, mirrored = torch.rand(4, len(pictures), generator=generator, device=generator.device)
+    share = (least + (1 - least) * area).sqrt()
+    transform = torch.zeros(len(pictures), 2, 3, device=pictures.device)
+    # Positions run from -1 to 1: a square of this share of the side has its middle up to 1 - share away from 0.
+    transform[:, 0, 0], transform[:, 1, 1] = torch.where(mirrored < 0.5, -share, share), share
+    transform[:, 0, 2], transform[:, 1, 2] = (1 - share) * (2 * across - 1), (1 - share) * (2 * down - 1)
+    grid = F.affine_grid(transform, list(pictures.shape), align_corners=False)
+    return F.grid_sample(pictures, grid, mode="bicubic", padding_mode="border", align_corners=False).clamp(0, 1)
 
 
 def build_codes(settings: Codes) -> VQModel:
@@ -71,54 +111,70 @@ def build_codes(settings: Codes) -> VQModel:
     )
 
 
-def train_codes(groups: Groups, config: Config, folder: Path) -> VQModel:
+def train_codes(data: Cells, config: Config, folder: Path) -> VQModel:
     """Train the VQ model (van den Oord et al. 2017, eq. 3, with the absolute error), on crops of canvases."""
-    settings, known = config.codes, len(groups) - VALIDATION
+    settings, known, device = config.codes, len(data) - VALIDATION, torch.device(config.device)
     torch.manual_seed(config.seed)
-    vq = build_codes(settings).to(memory_format=torch.channels_last)
+    vq = build_codes(settings).to(device, memory_format=torch.channels_last)
     trainee = Trainee(vq, adamw(vq, settings.lr, 1e-4), average=settings.average)
 
     def losses(generator: torch.Generator) -> dict[str, Tensor]:
-        pictures = draw(groups, settings.batch, known, config.prompting.crop, generator)
-        if trainee.step % settings.revive_every == 0:
-            revive(vq, pictures, generator)
-        with fast(torch.device("cpu")):
+        pictures = random_crops(draw(data, settings.batch, known, generator), config.prompting.crop, generator)
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        with fast(device):
             latents = vq.encode(pictures * 2 - 1).latents
         latents = latents.float()
+        if trainee.step % settings.revive_every == 0:
+            revive(vq.quantize.embedding.weight, rows_of(latents.detach()), generator)
         table = vq.quantize.embedding.weight
-        codes = torch.cdist(latents.detach().permute(0, 2, 3, 1).flatten(0, 2), table.detach()).argmin(1)
+        codes = torch.cdist(rows_of(latents.detach()), table.detach()).argmin(1)
         side = latents.shape[-1]
         nearest = table[codes].view(len(pictures), side, side, -1).permute(0, 3, 1, 2)
         distance = (nearest - latents.detach()).square().mean()
         distance = distance + settings.commitment * (nearest.detach() - latents).square().mean()
-        with fast(torch.device("cpu")):
+        with fast(device):
             decoded = vq.decode(latents + (nearest - latents).detach(), force_not_quantize=True).sample
         error = ((decoded.float() + 1) / 2 - pictures).abs().mean()
         return {"loss": error + distance, "error": error.detach(), "distance": distance.detach()}
 
     @torch.no_grad()
     def report() -> str:
-        pictures = torch.stack([canvas(groups, index, 0, 1) for index in range(known, len(groups))][:32])
+        pictures = unseen(data, known)[:32]
         codes = encode_codes(vq, pictures)
         mse = (decode_codes(vq, codes) - pictures).square().mean()
-        return f"unseen canvases: {float(-10 * mse.log10()):.2f} dB with {len(codes.unique())} codes"
+        plain = (pictures.mean((2, 3), keepdim=True) - pictures).square().mean()  # one colour for each canvas
+        found, still = (float(-10 * error.log10()) for error in (mse, plain))
+        return f"unseen canvases: {found:.2f} dB with {len(codes.unique())} codes; their mean colour {still:.2f} dB"
 
-    steps = settings.pictures // settings.batch
-    train(trainee, losses, steps, folder / "codes.pt", config, stage=6, report=report, report_every=500)
+    train(
+        trainee,
+        losses,
+        settings.pictures // settings.batch,
+        folder / "codes.pt",
+        config,
+        stage=6,
+        minutes=settings.minutes,
+        report=report,
+        report_every=500,
+    )
     return vq.eval().requires_grad_(False)
 
 
+def rows_of(latents: Tensor) -> Tensor:
+    """`(b, c, h, w)` -> `(b h w, c)`."""
+    return latents.permute(0, 2, 3, 1).flatten(0, 2)
+
+
 @torch.no_grad()
-def revive(vq: VQModel, pictures: Tensor, generator: torch.Generator) -> None:
-    """Move codes that these pictures do not use, a quarter of the codebook at most, to latents of theirs."""
-    latents = vq.encode(pictures * 2 - 1).latents.permute(0, 2, 3, 1).flatten(0, 2)
-    table = vq.quantize.embedding.weight
-    used = torch.cdist(latents, table).argmin(1).unique()
-    unused = torch.ones(len(table), dtype=torch.bool)
-    unused[used] = False
-    (dead,) = unused.nonzero(as_tuple=True)
-    dead = dead[torch.randperm(len(dead), generator=generator)[: len(table) // 4]]
-    table[dead] = latents[torch.randint(len(latents), (len(dead),), generator=generator)]
+def revive(table: Tensor, latents: Tensor, generator: torch.Generator) -> None:
+    """Move codes `(n, c)` that no latent `(m, c)` uses, a quarter of the codebook at most, to latents; in place."""
+    unused = torch.ones(len(table), device=table.device)
+    unused[torch.cdist(latents, table).argmin(1)] = 0
+    # In random order, the unused ones first: how many these are is not asked for, which would wait for the device.
+    order = (unused + torch.rand(len(table), generator=generator, device=table.device)).argsort(descending=True)
+    moved = order[: len(table) // 4]
+    drawn = latents[torch.randint(len(latents), (len(moved),), generator=generator, device=table.device)]
+    table[moved] = torch.where(unused[moved, None] > 0, drawn, table[moved])
 
 
 def build(side: int, patch: int, codes: int, settings: Prompting) -> MaskedCodes:
@@ -141,48 +197,65 @@ def build(side: int, patch: int, codes: int, settings: Prompting) -> MaskedCodes
     )
 
 
-def train_prompting(groups: Groups, vq: VQModel, config: Config, folder: Path) -> MaskedCodes:
+def train_prompting(data: Cells, vq: VQModel, config: Config, folder: Path) -> MaskedCodes:
     """Train the masked autoencoder; the last groups are only reported on. Returns it with its averaged weights."""
-    settings, known = config.prompting, len(groups) - VALIDATION
-    side, patch = 2 * groups.before.shape[2], 2 ** (len(config.codes.channels) - 1)
+    settings, known, device = config.prompting, len(data) - VALIDATION, torch.device(config.device)
+    patch = 2 ** (len(config.codes.channels) - 1)
     torch.manual_seed(config.seed)
-    mae = build(side, patch, config.codes.codes, settings)
+    mae = build(data.side, patch, config.codes.codes, settings).to(device)
     trainee = Trainee(mae, adamw(mae, settings.lr, 0.05), average=settings.average)
-    hidden = F.max_pool2d(Grid.within(side, gap=GAP).mask()[None], patch).flatten()
+    hidden = F.max_pool2d(data.grid.mask()[None], patch).flatten()
+    answer, hidden = int(hidden.sum()), hidden.to(device)
 
     def losses(generator: torch.Generator) -> dict[str, Tensor]:
-        as_at_use = float(torch.rand((), generator=generator)) < settings.answers
-        pictures = draw(groups, settings.batch, known, 1.0 if as_at_use else settings.crop, generator)
-        noise = torch.rand(len(pictures), len(hidden), generator=generator)
-        count = int(hidden.sum()) if as_at_use else len(hidden) * 3 // 4
-        with torch.no_grad(), fast(torch.device("cpu")):
-            codes = encode_codes(vq, pictures)
-        with fast(torch.device("cpu")), masking(mae, count):
+        # In turn rather than at random, so that nothing waits for the device to say which.
+        as_at_use = int((trainee.step + 1) * settings.answers) > int(trainee.step * settings.answers)
+        pictures = draw(data, settings.batch, known, generator)
+        if not as_at_use:
+            pictures = random_crops(pictures, settings.crop, generator)
+        noise = torch.rand(len(pictures), len(hidden), generator=generator, device=device)
+        with torch.no_grad(), fast(device):
+            codes = encode_codes(vq, pictures.contiguous(memory_format=torch.channels_last))
+        with fast(device), masking(mae, answer if as_at_use else len(hidden) * 3 // 4):
             logits, mask = mae(pictures, noise=hidden + noise / 2 if as_at_use else noise)
         return {"loss": code_loss(logits.float(), codes, mask)}
 
     @torch.no_grad()
     def report() -> str:
-        pictures = torch.stack([canvas(groups, index, 0, 1) for index in range(known, len(groups))])
+        pictures = unseen(data, known)
         codes, missing = encode_codes(vq, pictures), hidden.bool()
-        with masking(mae, int(missing.sum())):
+        with masking(mae, answer):
             logits, mask = mae(pictures, noise=hidden.expand(len(pictures), -1))
         right = (logits.argmax(-1) == codes)[:, missing].float().mean()
-        half = side // 2
+        half = data.side // 2
         made = decode_codes(vq, torch.where(missing, logits.argmax(-1), codes))[..., half:, half:]
-        found, still = (
-            float(-10 * (shown - pictures[..., half:, half:]).square().mean().log10())
-            for shown in (made, pictures[..., half:, :half])
+        best = decode_codes(vq, codes)[..., half:, half:]
+        truth = pictures[..., half:, half:]
+        found, most, still = (
+            float(-10 * (one - truth).square().mean().log10()) for one in (made, best, pictures[..., half:, :half])
         )
         loss = float(code_loss(logits, codes, mask))
-        return f"unseen answers: loss {loss:.3f}, {right:.0%} of codes, {found:.2f} dB; no edit {still:.2f} dB"
+        return (
+            f"unseen answers: loss {loss:.3f}, {right:.0%} of codes, {found:.2f} dB; no edit {still:.2f} dB, "
+            f"all codes right {most:.2f} dB"
+        )
 
-    steps = settings.samples // settings.batch
-    train(trainee, losses, steps, folder / "prompting.pt", config, stage=7, every=50, report=report, report_every=250)
+    train(
+        trainee,
+        losses,
+        settings.samples // settings.batch,
+        folder / "prompting.pt",
+        config,
+        stage=7,
+        minutes=settings.minutes,
+        every=50,
+        report=report,
+        report_every=250,
+    )
     return mae.eval().requires_grad_(False)
 
 
 def package(folder: Path, mae: MaskedCodes, vq: VQModel) -> None:
     """A model folder as `vii.methods.masked_codes.read_prompting` reads it, in half precision."""
     for name, part in (("mae", mae), ("vq", vq)):
-        part.half().save_pretrained(folder / name, safe_serialization=True)
+        part.to("cpu", torch.float16).save_pretrained(folder / name, safe_serialization=True)

@@ -101,6 +101,8 @@ class Manifest:
         clip: joint space: a folder within the model's, or what `vii.clip.load_clip` takes; None for none.
         phrases: file within the model's folder with one instruction a line that the model knows; empty for a list of
             common ones.
+        shares: parts that the model was trained on and has in common with the embedded editor, by digest; what its
+            folder lacks is then taken from there. See `vii.editors.shared`.
     """
 
     name: str = ""
@@ -108,6 +110,7 @@ class Manifest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     clip: str | None = DEFAULT_CLIP
     phrases: str = ""
+    shares: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be used."""
@@ -118,10 +121,20 @@ class Manifest:
             raise UsageError(f"resolution must be a whole number from 8 to {MAX_RESOLUTION}, got {self.resolution!r}")
         if not isinstance(self.settings, Mapping):
             raise UsageError(f"settings must be an object, got {self.settings!r}")
+        if not isinstance(self.shares, Mapping) or not all(isinstance(one, str) for one in self.shares.values()):
+            raise UsageError(f"shares must be an object of texts, got {self.shares!r}")
         for name in ("phrases", "clip"):
             path = PurePath(getattr(self, name) or "")
             if ".." in path.parts or path.is_absolute() or path.drive:
                 raise UsageError(f"{name} must lie in the model's folder, got {getattr(self, name)!r}")
+
+    def home(self, folder: Path, name: str) -> Path:
+        """In which folder a part or a file lies: the model's or, where that lacks what it may share, the editor's."""
+        return folder if not self.shares or (folder / name).exists() else EMBEDDED_MODEL
+
+    def place(self, folder: Path, name: str) -> Path:
+        """Where it lies there."""
+        return self.home(folder, name) / name
 
     def suiting(self, recommended: Settings, model: str) -> Settings:
         """The settings that suit a model: those of its architecture, and what its folder says over them.
@@ -152,8 +165,8 @@ def read_manifest(folder: Path, default: Manifest | None = None) -> Manifest:
         manifest = replace(default or Manifest(), **content)
     except UsageError as error:
         raise EditorError(f"{path}: not a valid {MANIFEST} ({first_line(error)})") from None
-    for named in {manifest.phrases, manifest.clip} - {"", None, DEFAULT_CLIP}:
-        inside(folder, str(named), path)
+    for named in {manifest.phrases, manifest.clip or ""} - {"", DEFAULT_CLIP}:
+        inside(manifest.home(folder, named), named, path)
     return manifest
 
 
@@ -244,7 +257,7 @@ def read_phrases(folder: Path, manifest: Manifest) -> Sequence[str]:
     Raises:
         EditorError: its file cannot be read.
     """
-    path = folder / manifest.phrases if manifest.phrases else DEFAULT_PHRASES
+    path = manifest.place(folder, manifest.phrases) if manifest.phrases else DEFAULT_PHRASES
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
@@ -256,7 +269,8 @@ def joint_space(folder: Path, manifest: Manifest, clip: str | None) -> str | Non
     if clip is not None:
         return None if clip == "none" else clip
     own = manifest.clip
-    return str(folder / own) if own and (folder / own).is_dir() else own
+    place = manifest.place(folder, own) if own else None
+    return str(place) if place and place.is_dir() else own
 
 
 def local_name(model: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from .loading import (
     read_manifest,
     read_phrases,
 )
+from .shared import check_shared
 
 # Folders of a model.
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -179,7 +180,8 @@ def read_model(
     precision = pick_dtype(dtype, where)
     folder, commit = locate(model, revision, PARTS)
     manifest = read_manifest(folder)
-    parts, names, commits = read_parts(folder, model, what), [manifest.name or local_name(model)], [commit]
+    check_shared(manifest, model)
+    parts, names, commits = read_parts(folder, model, what, manifest), [manifest.name or local_name(model)], [commit]
     if controlnet:
         network, name, network_commit = controlnet
         parts, names, commits = parts | {"controlnet": network}, [*names, name], [*commits, network_commit]
@@ -195,17 +197,19 @@ def read_model(
     return assembled, manifest, read_phrases(folder, manifest)
 
 
-def read_parts(folder: Path, model: str, what: str) -> dict[str, Any]:
+def read_parts(folder: Path, model: str, what: str, manifest: Manifest | None = None) -> dict[str, Any]:
     """The parts of a Stable Diffusion 1.x model: `unet`, `vae`, `text_encoder`, `tokenizer`, `scheduler`.
 
     Args:
         folder: in diffusers' layout.
         model: what the user called it, for the error.
         what: the kind of model expected, likewise.
+        manifest: of the folder; it says whether a part may lie elsewhere.
 
     Raises:
         EditorError: it is not complete.
     """
+    place = partial((manifest or Manifest()).place, folder)
     unet, _, text_encoder, tokenizer = light_imports.classes(
         "diffusers.models.unets.unet_2d_condition:UNet2DConditionModel",
         "diffusers.models.autoencoders.autoencoder_kl:AutoencoderKL",  # as a rule
@@ -216,11 +220,11 @@ def read_parts(folder: Path, model: str, what: str) -> dict[str, Any]:
         index = read_index(folder)
         scheduler = class_of(index, "scheduler", "SchedulerMixin")
         return {
-            "unet": load_weights(unet, folder / "unet"),
-            "vae": load_weights(class_of(index, "vae", "ModelMixin"), folder / "vae"),
-            "scheduler": scheduler.from_pretrained(folder / "scheduler", local_files_only=True),
-            "tokenizer": tokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
-            "text_encoder": load_weights(text_encoder, folder / "text_encoder", dtype=torch.float32),
+            "unet": load_weights(unet, place("unet")),
+            "vae": load_weights(class_of(index, "vae", "ModelMixin"), place("vae")),
+            "scheduler": scheduler.from_pretrained(place("scheduler"), local_files_only=True),
+            "tokenizer": tokenizer.from_pretrained(place("tokenizer"), local_files_only=True),
+            "text_encoder": load_weights(text_encoder, place("text_encoder"), dtype=torch.float32),
         }
 
 
