@@ -121,14 +121,13 @@ def tiny_unet(down: Sequence[str], up: Sequence[str], **options: Any) -> Any:
 
     return diffusers.UNet2DConditionModel(
         sample_size=16,
-        in_channels=8,
         out_channels=4,
         block_out_channels=(32, 64),
         layers_per_block=1,
         down_block_types=down,
         up_block_types=up,
         norm_num_groups=8,
-        **options,
+        **{"in_channels": 8} | options,
     )
 
 

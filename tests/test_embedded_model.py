@@ -205,7 +205,7 @@ def test_channels_count_by_what_their_errors_are_worth_in_pixels(pairs: data.Pai
 def test_configurations_are_checked(tmp_path: Path) -> None:
     folder = Path(recipe.__file__).parent
     assert config.load(folder / "cpu.toml").device == "cpu"
-    assert config.load(folder / "gpu.toml").unet.channels == (128, 256, 384)
+    assert config.load(folder / "gpu.toml").unet.channels == (128, 192, 256)
     path = tmp_path / "x.toml"
     for text, complaint in (
         ("[unet]\nsample = 3", "samples"),
@@ -286,6 +286,6 @@ def test_swaps_are_judged_by_the_nearest_truth(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_table_of_families_has_every_family_and_the_right_gain() -> None:
-    rows = evaluate.families(lambda text, photo: photo, lambda picture: picture, [PHOTO], each=1)
+    rows = evaluate.families(*[lambda text, photo: photo] * 2, lambda picture: picture, [PHOTO], [PHOTO], each=1)
     assert {row["family"] for row in rows} == {n for n, f in FAMILIES.items() if f.weight} | {"two or three steps"}
     assert all(row["gain"] == 0 and row["ceiling"] == 100 for row in rows)

@@ -322,7 +322,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_learned(tmp_path, toy
         evaluate(toy, tasks, methods, MetricModels(), out)
     with pytest.raises(UsageError, match="`words` needs a CLIP"):
         evaluate(toy, tasks, methods, MetricModels(), out, words=("a", "b"), cycle=True)
-    with pytest.raises(UsageError, match="add `recipes`"):
+    with pytest.raises(UsageError, match="by a recipe or a method that is shown pairs; add one"):
         evaluate(toy, tasks, [Method("bands", edit=toy_edit)], clip, out, cycle=True)
     with pytest.raises(EditorMismatch):
         evaluate(tiny, tasks, [Method("bands", edit=toy_edit)], clip, out)
@@ -399,6 +399,28 @@ def test_the_command_with_a_tiny_instruct_pix2pix_and_a_cycle(tmp_path, tiny_fol
     assert len(list((out / "edits").iterdir())) == 2 * 3
 
 
+def test_methods_that_learn_nothing_are_measured_by_their_cycles_too(tmp_path, clip_folder, toy):
+    """ImageBrush's image fidelity and prompt fidelity (section 4.3), of the method's own answers."""
+    folder = pictures(tmp_path / "cat", "0_0.png", "0_1.png", "1_0.png")
+    methods = methods_for(baselines=["no-edit"], methods=["pixel-delta"])
+    models = load_metric_models(toy, clip_folder, truths=False, cycle=True)
+    nothing, row = evaluate(toy, read_folders(folder), methods, models, tmp_path / "out", cycle=True)
+    before, after, photo = (vii.load_image(folder / f"{name}.png") for name in ("0_0", "0_1", "1_0"))
+    result = vii.load_image(tmp_path / "out" / row.picture)
+    returned, repeated = (
+        ((one + change).clamp(0, 1) * 255).round() / 255
+        for one, change in ((result, before - after), (before, result - photo))
+    )
+    assert row.values["cycle_image_psnr"] == pytest.approx(psnr(returned, photo), abs=1e-3)
+    assert row.values["cycle_prompt_psnr"] == pytest.approx(psnr(repeated, after), abs=1e-3)
+    assert nothing.values["cycle_image_psnr"] is None
+    with pytest.raises(UsageError, match="true words: it needs words that say the edit"):
+        evaluate(toy, read_folders(folder), methods_for(baselines=["words"]), models, tmp_path / "other")
+    text, _ = run("eval", folder, "-o", tmp_path / "cli", "--editor", "toy", "--method", "pixel-delta", "--cycle")
+    assert "| no edit | pixel-delta |" in text
+    assert "cycle, image, PSNR dB" in text
+
+
 def test_the_command_refuses_in_one_line(tmp_path, clip_folder):
     folder = pictures(tmp_path / "cat", "0_0.png", "0_1.png", "1_0.png")
     for arguments, message in (
@@ -406,6 +428,7 @@ def test_the_command_refuses_in_one_line(tmp_path, clip_folder):
         ([folder, "--editor", "toy"], "nothing to measure"),
         ([folder, "--recipe", "defualt"], "did you mean 'default'"),
         ([folder, "--edit", tmp_path / "x.safetensors"], "no such edit file"),
+        ([folder, "--method", "imagebrush"], "it needs weights; say imagebrush=MODEL"),
         ([folder, "--editor", "toy", "--measure-clip", tmp_path / "x"], "with --measure-clip"),
     ):
         assert message in refused("eval", *arguments, "-o", tmp_path / "out")

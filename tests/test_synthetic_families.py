@@ -336,3 +336,81 @@ def test_patterns_are_the_same_in_every_photo_and_at_every_size(name: str) -> No
     small, large = (plain(name).apply(torch.full((3, side, side), 0.3)) for side in (128, 256))
     assert (torch.nn.functional.avg_pool2d(large, 2) - small).abs().mean() < 0.01
     assert small.std() > 0.03
+
+
+# --- what photographers do
+
+
+@pytest.mark.parametrize(("s", "strength"), [(0, 0.6), (1, 1.6)])
+def test_local_contrast_adds_what_a_wide_blur_of_the_brightness_takes_away(s: float, strength: float) -> None:
+    image = double(photo(128, 128))
+    expect(
+        make("local_contrast", s=s).apply(photo(128, 128)), image + strength * (gray(image) - blurred(gray(image), 3))
+    )
+
+
+def test_sharpen_is_an_unsharp_mask_of_every_channel() -> None:
+    image = double(photo(128, 128))
+    soft = np.stack([blurred(plane, 0.8) for plane in image])
+    expect(make("sharpen", s=1).apply(photo(128, 128)), 3 * image - 2 * soft, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_dodge_burn_is_a_gradient_of_exposure_in_stops(side: str) -> None:
+    flat = torch.full((3, 64, 64), 0.25)
+    edited = make("dodge_burn", side=side, s=0).apply(flat)[0]
+    line = edited[:, 0] if side in ("top", "bottom") else edited[0]
+    stops = torch.log2(line / 0.25)
+    expected = torch.tensor([0.6 * (1 - 2 * (i + 0.5) / 64) for i in range(64)])
+    torch.testing.assert_close(stops, expected if side in ("top", "left") else expected.flip(0), atol=1e-4, rtol=0)
+
+
+def test_background_blur_keeps_the_middle_and_blurs_the_corners() -> None:
+    image = photo(128, 128)
+    edited = double(make("background_blur", r=0.2, s=1).apply(image))
+    np.testing.assert_allclose(edited[:, 50:78, 50:78], double(image)[:, 50:78, 50:78], atol=1e-6)
+    soft = np.stack([blurred(plane, 5) for plane in double(image)])
+    np.testing.assert_allclose(edited[:, :20, :20], soft[:, :20, :20], atol=1e-4)
+
+
+def test_grain_is_the_same_at_every_call_gray_and_strongest_in_the_middle_tones() -> None:
+    spread = {}
+    for level in (0.1, 0.5, 0.9):
+        flat = torch.full((3, 128, 192), level)
+        noise = make("grain", s=0).apply(flat) - flat
+        torch.testing.assert_close(noise[0], noise[2])
+        torch.testing.assert_close(noise, make("grain", s=0).apply(flat) - flat)
+        spread[level] = float(noise.std())
+    assert spread[0.5] / spread[0.1] == pytest.approx(math.sqrt(0.25 / 0.09), rel=0.02)
+    assert spread[0.9] == pytest.approx(spread[0.1], rel=0.02)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_light_leak_screens_its_colour_in_from_its_side(side: str) -> None:
+    image = double(photo(32, 32))
+    edited = make("light_leak", c=0, side=side, s=1).apply(photo(32, 32))
+    share = (np.arange(32) + 0.5) / 32
+    depth = share if side in ("top", "left") else 1 - share
+    across, along = np.exp(-((depth / 0.3) ** 2)), np.exp(-(((share - 0.4) / 0.5) ** 2))
+    glow = np.outer(across, along) if side in ("top", "bottom") else np.outer(along, across)
+    color = np.array(colorsys.hsv_to_rgb(0, 0.85, 1))[:, None, None]
+    expect(edited, image + glow * color * (1 - image))
+
+
+@pytest.mark.parametrize("place", ["top left", "top right", "bottom left", "bottom right"])
+def test_a_date_stamp_is_orange_and_stays_in_its_corner(place: str) -> None:
+    stamped = make("date_stamp", pos=place).apply(torch.zeros(3, 128, 128))
+    rows, columns = (stamped[0].amax(axis).nonzero().flatten() for axis in (1, 0))
+    assert (rows.max() < 64) == ("top" in place)
+    assert (columns.min() < 32) == ("left" in place)
+    solid = stamped[:, stamped[0] > 0.95]
+    assert solid.shape[1] > 20
+    assert torch.allclose(solid[0], torch.ones(1), atol=0.05)
+    assert (solid[2] < 0.15).all()
+
+
+@pytest.mark.parametrize(("s", "strength"), [(0, 0.5), (1, 0.9)])
+def test_a_double_exposure_screens_the_photo_with_its_mirror_image(s: float, strength: float) -> None:
+    image = double(photo())
+    mirrored = strength * image[:, :, ::-1]
+    expect(make("double_exposure", s=s).apply(photo()), image + mirrored - image * mirrored)

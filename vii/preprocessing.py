@@ -35,15 +35,17 @@ class Preprocessing:
     fill: float = 0.0
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Image `(3, h, w)` in [0, 1] -> `(3, size, size)`, normalised."""
+        """Image `(3, h, w)` in [0, 1], or a batch `(b, 3, h, w)` -> `(3, size, size)`, normalised, or a batch."""
         size, sides = self.size, image.shape[-2:]
         scale = size / (max(sides) if self.resize_mode == "longest" else min(sides))
         target = [size, size] if self.resize_mode == "squash" else [max(1, round(side * scale)) for side in sides]
-        scaled = F.interpolate(image[None], target, mode=self.interpolation, antialias=True)[0].clamp(0, 1)
+        batch = image if image.ndim == 4 else image[None]
+        scaled = F.interpolate(batch, target, mode=self.interpolation, antialias=True).clamp(0, 1)
         # Negative padding cuts off.
         left, top = ((size - side) // 2 if side < size else -((side - size) // 2) for side in reversed(target))
         square = F.pad(scaled, (left, size - target[1] - left, top, size - target[0] - top), value=self.fill)
-        return (square - square.new_tensor(self.mean).view(3, 1, 1)) / square.new_tensor(self.std).view(3, 1, 1)
+        normal = (square - square.new_tensor(self.mean).view(3, 1, 1)) / square.new_tensor(self.std).view(3, 1, 1)
+        return normal if image.ndim == 4 else normal[0]
 
 
 def of_transformers(told: Mapping[str, Any], size: int) -> Preprocessing:

@@ -126,6 +126,15 @@ def check(settings: typing.Any) -> None:
             raise UsageError(f"{field.name} must be from {least:.10g} to {most:.10g}, got {value}")
 
 
+def parse_box(text: str, name: str) -> tuple[int, int, int, int]:
+    """A box X,Y,W,H as an option says it; raises UsageError, which calls it `name`, for anything else."""
+    numbers = text.split(",")
+    if len(numbers) != 4 or not all(number.strip().isdecimal() for number in numbers):
+        raise UsageError(f"{name} {text[:80]}: expected X,Y,W,H, four whole numbers of pixels")
+    x, y, w, h = map(int, numbers)
+    return x, y, w, h
+
+
 def check_seed(seed: object) -> int:
     """The seed, where it is a whole number in [0, 2**63), which every generator takes; else UsageError."""
     whole = int(seed) if isinstance(seed, numbers.Integral) and not isinstance(seed, bool) else -1

@@ -1,5 +1,6 @@
 """Train the embedded editor from a folder of photos: `python -m recipes.embedded_model --photos DIR`."""
 
+import copy
 from pathlib import Path
 
 import click
@@ -25,7 +26,7 @@ HERE = Path(__file__).parent
 @click.option(
     "-o", "--output", default="embedded-model", show_default=True, type=click.Path(path_type=Path), help="Folder."
 )
-@click.option("--name", default="vii-embedded-3", show_default=True, help="Name of the model.")
+@click.option("--name", default="vii-embedded-4", show_default=True, help="Name of the model.")
 def main(photos: Path, held_out: Path, config: Path, output: Path, name: str) -> None:
     """Make the pairs, then train the CLIP, the UNet and the decoder; the model lies in OUTPUT/model at the end.
 
@@ -44,13 +45,17 @@ def run(config: Config, photos: Path, held_out: Path, output: Path, name: str) -
     components = _components(output / "components.safetensors", pairs, config)
     vae = autoencoder.build(components, config.autoencoder.width, config.autoencoder.blocks)
     joint, tokenizer = clip.train_clip(pairs, config, output)
+    untrained = unet.build(config.autoencoder.channels, config.clip.width, config.unet)
+    # A whole model from here on: what is trained on its encoder and its CLIP need not wait for the rest.
+    package(output / "model", name, *copy.deepcopy((vae, joint)), tokenizer, untrained)
     latents = unet.encode(pairs, components, vae.config.scaling_factor, joint, tokenizer, config)
     denoiser = unet.train_unet(latents, config, output)
+    made = unet.answers(denoiser, latents, min(len(latents), config.autoencoder.answers))
     del latents
     photos_held_out = torch.stack(
         [data.to_tensor(data.center_crop(data.open_photo(path))) for path in data.photo_paths(held_out)]
     )
-    vae = autoencoder.train_decoder(vae, pairs, photos_held_out, config, output)
+    vae = autoencoder.train_decoder(vae, pairs, photos_held_out, config, output, made)
     package(output / "model", name, vae, joint, tokenizer, denoiser)
     click.echo(f"{output / 'model'}: now `python -m recipes.embedded_model.evaluate {output / 'model'} ...`")
 

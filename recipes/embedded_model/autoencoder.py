@@ -16,7 +16,7 @@ from torch.nn import functional
 from vii.evaluation.metrics import psnr
 
 from .config import Config
-from .data import Pairs, to_tensor
+from .data import SIZE, Pairs, to_tensor
 from .loop import Trainee, fast, train
 
 PATCH = 8
@@ -37,6 +37,10 @@ class Components:
     def encode(self, pictures: Tensor) -> Tensor:
         """`(n, 3, h, w)` in [0, 1] -> `(n, channels, h / 8, w / 8)`."""
         return functional.conv2d(pictures, self.weight, self.bias, stride=PATCH)
+
+    def to(self, device: str) -> "Components":
+        """The same on a device."""
+        return Components(self.weight.to(device), self.bias.to(device), self.rms)
 
 
 def fit_components(pairs: Pairs, channels: int, whitening: float, pictures: int = 2000) -> Components:
@@ -105,41 +109,69 @@ def _write_encoder(layers: nn.Sequential, components: Components) -> None:
 
 
 def train_decoder(
-    vae: AutoencoderTiny, pairs: Pairs, held_out: Tensor, config: Config, folder: Path
+    vae: AutoencoderTiny, pairs: Pairs, held_out: Tensor, config: Config, folder: Path, made: Tensor
 ) -> AutoencoderTiny:
-    """Train the decoder on crops of unedited and edited pictures; `held_out` `(n, 3, h, w)` is only reported on."""
+    """Train the decoder on crops of unedited and edited pictures, encoded and, every other one, as the UNet makes them.
+
+    What the UNet makes is soft where it cannot tell, and a decoder that has seen that does better on it.
+
+    Args:
+        vae: with an untrained decoder.
+        pairs: whose pictures are cropped.
+        held_out: `(n, 3, h, w)` in [0, 1], only reported on.
+        config: of the run.
+        folder: for the checkpoint.
+        made: `(n, c, h / 8, w / 8)` unscaled latents, the UNet's answers to the first pairs.
+    """
     settings = config.autoencoder
     vae = vae.to(config.device, memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
     optimizer = torch.optim.AdamW(vae.decoder.parameters(), lr=settings.lr, betas=(0.9, 0.99), weight_decay=1e-4)
     trainee = Trainee(vae.decoder, optimizer, average=0.998)
-    sources = pairs.before, pairs.after
+    before, after = (torch.from_numpy(pictures).to(config.device) for pictures in (pairs.before, pairs.after))
+    pixels = torch.arange(settings.crop_size, device=config.device)
+    latents = torch.arange(settings.crop_size // PATCH, device=config.device)
+
+    def crops(count: int, high: int, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Which pictures, and their first rows and columns, multiples of `step`; each `(count, 1, 1)`."""
+        offsets = (SIZE - settings.crop_size) // step + 1
+        which, top, left = (
+            torch.randint(n, (count, 1, 1), generator=generator, device=generator.device)
+            for n in (high, *[offsets] * 2)
+        )
+        return which, top * step, left * step
+
+    def cut(pictures: Tensor, which: Tensor, top: Tensor, left: Tensor) -> Tensor:
+        """`(count, 3, crop_size, crop_size)` in [0, 1]."""
+        return pictures[which, top + pixels[:, None], left + pixels].movedim(-1, -3).float() / 255
 
     def losses(generator: torch.Generator) -> dict[str, Tensor]:
-        crops = []
-        for i in range(settings.batch):
-            pictures = sources[i % 2]
-            which, top, left = (
-                int(torch.randint(high, (1,), generator=generator))
-                for high in (len(pictures), *(length - settings.crop_size + 1 for length in pictures.shape[1:3]))
-            )
-            crops.append(pictures[which, top : top + settings.crop_size, left : left + settings.crop_size])
-        x = to_tensor(np.stack(crops)).to(config.device, memory_format=torch.channels_last)
+        quarter = settings.batch // 4
+        plain = torch.cat([cut(p, *crops(quarter, len(p), 1, generator)) for p in (before, after)])
+        which, top, left = crops(settings.batch - 2 * quarter, len(made), PATCH, generator)
+        x = torch.cat([plain, cut(after, which, top, left)]).contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            z = vae.encoder(x * 2 - 1)
-            z = z + settings.noise * torch.randn(z.shape, generator=generator).to(z.device)
+            z = vae.encoder(plain * 2 - 1)
+            z = z + settings.noise * torch.randn(z.shape, generator=generator, device=z.device)
+            rows, columns = top // PATCH + latents[:, None], left // PATCH + latents
+            z = torch.cat([z, made[which, :, rows, columns].movedim(-1, 1).float()])
         with fast(x.device):
             y = vae.decoder(z)
         y = (y.float() + 1) / 2
         slopes = sum((y.diff(dim=axis) - x.diff(dim=axis)).abs().mean() for axis in (2, 3))
-        squared = (y - x).square().mean()
-        return {"loss": (y - x).abs().mean() + 4 * squared + 0.5 * slopes, "mse": squared}
+        squared = (y - x).square().mean((1, 2, 3))
+        loss = (y - x).abs().mean() + 4 * squared.mean() + 0.5 * slopes
+        encoded, predicted = (part.mean().detach() for part in squared.split([len(plain), len(which)]))
+        return {"loss": loss, "mse": encoded, "mse_made": predicted}
 
     def report() -> str:
         return f"held-out PSNR {reconstruction(vae, held_out):.2f} dB"
 
     steps = settings.crops // settings.batch
-    train(trainee, losses, steps, folder / "decoder.pt", config, stage=1, every=250, report=report)
+    train(
+        trainee, losses, steps, folder / "decoder.pt", config, stage=1, minutes=settings.minutes, every=250,
+        report=report,
+    )  # fmt: skip
     return vae.eval()
 
 

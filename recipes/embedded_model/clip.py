@@ -7,7 +7,8 @@ colours, places and strengths apart before the UNet ever sees them.
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from vii.evaluation.synthetic import FAMILIES, SyntheticEdit, compose, make, sample
+from vii.evaluation.synthetic import FAMILIES, SyntheticEdit, compose, make
 
 from .config import Clip, Config
-from .data import SIZE, Pairs, to_tensor
+from .data import SIZE, Pairs
 from .loop import Trainee, fast, train
 
 VALIDATION = 600  # pairs at the end, left out of training
@@ -164,28 +165,77 @@ class _Training(nn.Module):
         self.from_text, self.from_change = nn.Linear(width, targets), nn.Linear(width, targets)
 
 
-def _read_texts(nets: _Training, tokenizer: CLIPTokenizer, targets: Targets, config: Config, folder: Path) -> None:
+@dataclass(frozen=True)
+class Spoken:
+    """What is said of the pairs, computed once, on the device that trains.
+
+    Attributes:
+        instructions: `(pairs, phrasings, length)`, token ids of ways of asking for the edit.
+        captions: `(pairs, phrasings, length)`, of what its result shows.
+        wanted: `(pairs, n)`, see `Targets.of`.
+        weights: likewise.
+        kinds: `(pairs,)`, a number for what `_kind` calls the same edit.
+    """
+
+    instructions: Tensor
+    captions: Tensor
+    wanted: Tensor
+    weights: Tensor
+    kinds: Tensor
+
+    @classmethod
+    def of(cls, pairs: Pairs, tokenizer: CLIPTokenizer, targets: Targets, config: Config) -> "Spoken":
+        """Draw the captions, and put everything into numbers."""
+        rng, phrasings = np.random.default_rng(config.seed + 1), range(config.data.phrasings)
+        shown = [
+            [edit.caption(pairs.subjects[i // pairs.edits], rng) for _ in phrasings]
+            for i, edit in enumerate(pairs.edit)
+        ]
+        numbers: dict[str, int] = {}
+        kinds = torch.tensor([numbers.setdefault(_kind(edit), len(numbers)) for edit in pairs.edit])
+        print(f"CLIP: {len(tokenizer)} tokens, {len(numbers)} kinds of edit, {len(targets)} targets", flush=True)
+        wanted, weights = (torch.stack(rows) for rows in zip(*map(targets.of, pairs.edit), strict=True))
+        parts = (_ids(tokenizer, pairs.texts), _ids(tokenizer, shown), wanted.half(), weights.half(), kinds)
+        return cls(*(part.to(config.device) for part in parts))
+
+
+def _ids(tokenizer: CLIPTokenizer, texts: Sequence[Sequence[str]]) -> Tensor:
+    """Token ids `(n, phrasings, length)`."""
+    rows: dict[str, int] = {}
+    said = torch.tensor([[rows.setdefault(text, len(rows)) for text in line] for line in texts])
+    return tokenize(tokenizer, list(rows), full=True).short()[said]
+
+
+def _read_texts(nets: _Training, spoken: Spoken, config: Config, folder: Path) -> None:
     """Teach the text tower to tell instructions apart, before it sees a picture.
 
     The contrast alone settles for what is easily seen, colours and looks, and leaves *left* and *right* with the same
-    states, which nothing behind the tower can undo (LOG.md). Texts cost no pictures, so that there are always new ones.
+    states, which nothing behind the tower can undo (LOG.md).
     """
     settings = config.clip
     trained = nn.ModuleList([nets.model.text_model, nets.model.text_projection, nets.from_text])
     optimizer = torch.optim.AdamW(trained.parameters(), lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.02)
 
     def losses(generator: torch.Generator) -> dict[str, Tensor]:
-        rng = np.random.default_rng(generator.initial_seed())
-        edits = [sample(rng) for _ in range(settings.text_batch)]
-        wanted, weight = (torch.stack(rows).to(config.device) for rows in zip(*map(targets.of, edits), strict=True))
-        ids = tokenize(tokenizer, [edit.instruction(rng) for edit in edits]).to(config.device)
-        with fast(torch.device(config.device)):
+        chosen = _random(len(spoken.kinds), settings.text_batch, generator)
+        ids = spoken.instructions[chosen, _random(spoken.instructions.shape[1], len(chosen), generator)].long()
+        with fast(ids.device):
             texts = functional.normalize(embed_texts(nets.model, ids).float(), dim=-1)
-        errors = (nets.from_text(8 * texts) - wanted).square().mul(weight)
-        return {"loss": errors.sum() / weight.sum()}
+        return {"loss": _misread(nets.from_text, texts, spoken.wanted[chosen], spoken.weights[chosen])}
 
     steps = settings.texts // settings.text_batch
-    train(Trainee(trained, optimizer), losses, steps, folder / "texts.pt", config, stage=4)
+    train(
+        Trainee(trained, optimizer), losses, steps, folder / "texts.pt", config, stage=4, minutes=settings.text_minutes
+    )
+
+
+def _random(high: int, count: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(high, (count,), generator=generator, device=generator.device)
+
+
+def _misread(head: nn.Module, seen: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Errors of heads count equally whatever they read; 8 makes up for the length 1 of what they read it from."""
+    return (head(8 * seen) - wanted).square().mul(weights).sum() / weights.sum()
 
 
 def train_clip(pairs: Pairs, config: Config, folder: Path) -> tuple[CLIPModel, CLIPTokenizer]:
@@ -197,34 +247,31 @@ def train_clip(pairs: Pairs, config: Config, folder: Path) -> tuple[CLIPModel, C
     torch.manual_seed(config.seed)
     targets = Targets()
     nets = _Training(build(tokenizer, settings), settings.width, len(targets)).to(config.device)
+    spoken = Spoken.of(pairs, tokenizer, targets, config)
     if not (folder / "clip.pt").exists():
-        _read_texts(nets, tokenizer, targets, config, folder)
+        _read_texts(nets, spoken, config, folder)
     optimizer = torch.optim.AdamW(nets.parameters(), lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.02)
     trainee = Trainee(nets, optimizer, average=0.99)
-    asked, weights = (torch.stack(column) for column in zip(*map(targets.of, pairs.edit), strict=True))
-    numbers: dict[str, int] = {}
-    kinds = torch.tensor([numbers.setdefault(_kind(edit), len(numbers)) for edit in pairs.edit])
-    print(f"CLIP: {len(tokenizer)} tokens, {len(numbers)} kinds of edit, {len(targets)} auxiliary targets", flush=True)
+    shown = [torch.from_numpy(pictures).to(config.device) for pictures in (pairs.before, pairs.after)]
+    mean, std = (torch.tensor(values, device=config.device).view(3, 1, 1) for values in (MEAN, STD))
 
-    def terms(chosen: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
-        said = [pairs.texts[i][rng.integers(len(pairs.texts[i]))] for i in chosen]
-        shown = [pairs.edit[i].caption(pairs.subjects[i // pairs.edits], rng) for i in chosen]
-        ids = tokenize(tokenizer, said + shown).to(config.device)
-        pictures = to_tensor(np.concatenate([pairs.before[chosen // pairs.edits], pairs.after[chosen]]))
-        pictures = (pictures - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-        with fast(torch.device(config.device)):
-            seen = nets.model.vision_model(pixel_values=pictures.to(config.device)).pooler_output
+    def terms(chosen: Tensor, phrasing: Tensor) -> dict[str, Tensor]:
+        ids = torch.cat([spoken.instructions[chosen, phrasing], spoken.captions[chosen, phrasing]]).long()
+        pictures = torch.cat([shown[0][chosen // pairs.edits], shown[1][chosen]]).movedim(-1, -3).float() / 255
+        with fast(pictures.device):
+            seen = nets.model.vision_model(pixel_values=(pictures - mean) / std).pooler_output
             images = nets.model.visual_projection(seen).float()
             texts = embed_texts(nets.model, ids).float()
         before, after = functional.normalize(images, dim=-1).chunk(2)
         instruction, caption = functional.normalize(texts, dim=-1).chunk(2)
         change = functional.normalize(after - before + 1e-6, dim=-1)
         scale = nets.model.logit_scale.exp().clamp(max=60)
-        kind, wanted, weight = (rows[chosen].to(config.device) for rows in (kinds, asked, weights))
+        kind, wanted, weight = (rows[chosen] for rows in (spoken.kinds, spoken.wanted, spoken.weights))
         logits = scale * instruction @ change.T
-        # Errors of heads count equally whatever they read; 8 makes up for the length 1 of what they read it from.
-        heads = [(head(8 * x) - wanted).square().mul(weight).sum() / weight.sum() for head, x in
-                 ((nets.from_text, instruction), (nets.from_change, change))]  # fmt: skip
+        heads = [
+            _misread(nets.from_text, instruction, wanted, weight),
+            _misread(nets.from_change, change, wanted, weight),
+        ]
         result = {
             "instruction": _contrast(logits, kind),
             "caption": _contrast(scale * caption @ after.T, kind),
@@ -238,21 +285,22 @@ def train_clip(pairs: Pairs, config: Config, folder: Path) -> tuple[CLIPModel, C
     known = len(pairs) - VALIDATION
 
     def losses(generator: torch.Generator) -> dict[str, Tensor]:
-        rng = np.random.default_rng(generator.initial_seed())
-        return terms(np.sort(rng.choice(known, min(settings.batch, known), replace=False)), rng)
+        chosen = torch.randperm(known, generator=generator, device=generator.device)[: settings.batch]
+        return terms(chosen, _random(spoken.captions.shape[1], len(chosen), generator))
 
     @torch.no_grad()
     def report() -> str:
         nets.eval()
-        rng = np.random.default_rng(1)
-        batches = [
-            terms(chosen, rng) for chosen in np.array_split(np.arange(known, len(pairs)), max(1, VALIDATION // 120))
-        ]
+        unseen = torch.arange(known, len(pairs), device=config.device).chunk(max(1, VALIDATION // 120))
+        batches = [terms(chosen, torch.zeros_like(chosen)) for chosen in unseen]
         nets.train()
         return "unseen pairs: " + " ".join(f"{k} {np.mean([float(b[k]) for b in batches]):.3f}" for k in batches[0])
 
     steps = settings.pairs // settings.batch
-    train(trainee, losses, steps, folder / "clip.pt", config, stage=2, every=25, report=report, report_every=100)
+    train(
+        trainee, losses, steps, folder / "clip.pt", config, stage=2, minutes=settings.minutes, every=25,
+        report=report, report_every=100,
+    )  # fmt: skip
     return nets.model.eval().requires_grad_(False), tokenizer
 
 

@@ -16,6 +16,8 @@ class Run:
         seed: of everything random.
         device: where the networks are trained.
         checkpoint_seconds: how often a stage saves what it needs to go on after it is killed.
+
+    Each stage has `minutes`: it ends by then, however many of its steps are done; 0 for no such limit.
     """
 
     seed: int = 0
@@ -58,6 +60,7 @@ class Autoencoder:
         crop_size: side of a crop.
         lr: peak learning rate.
         noise: standard deviation of the noise added to the latents, so that imperfect ones decode well.
+        answers: pairs whose latents as the UNet makes them the decoder is trained on as well.
     """
 
     channels: int = 32
@@ -69,6 +72,8 @@ class Autoencoder:
     crop_size: int = 64
     lr: float = 1.5e-3
     noise: float = 0.05
+    answers: int = 4_000
+    minutes: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +85,9 @@ class Clip:
         layers: transformer layers of each tower.
         positions: the longest text, in tokens.
         vocabulary: merges of the byte-pair encoding, before the bytes themselves are added.
-        texts: instructions drawn to teach the text tower alone, before any pair.
+        texts: instructions drawn to teach the text tower alone, before any picture.
         text_batch: instructions a step.
+        text_minutes: of that.
         pairs: pairs drawn in training, in all.
         batch: pairs a step.
         lr: peak learning rate.
@@ -93,9 +99,11 @@ class Clip:
     vocabulary: int = 1500
     texts: int = 130_000
     text_batch: int = 128
+    text_minutes: float = 0.0
     pairs: int = 60_000
     batch: int = 128
     lr: float = 1e-3
+    minutes: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +135,7 @@ class Denoiser:
     no_text: float = 0.08
     high_noise: float = 4.0
     pixel_weight: float = 0.5
+    minutes: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,18 @@ from vii.files import make_folder, replacing
 from .config import Data
 
 SIZE = 128
+# For each family the PSNR in dB of what the finish does without an editor; `reach.py` writes it.
+REACH = Path(__file__).parent / "reach.json"
+# A family that the finish does at so many dB, or more, keeps this share of its weight, and all of it at so few or less.
+DONE, LEFT, SHARE = 45.0, 25.0, 0.35
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+@cache
+def shares() -> dict[str, float]:
+    """For each family the factor of its weight in training."""
+    span = {name: (db - LEFT) / (DONE - LEFT) for name, db in json.loads(REACH.read_text()).items()}
+    return {name: 1 - (1 - SHARE) * min(1.0, max(0.0, done)) for name, done in span.items()}
 
 
 def photo_paths(folder: Path) -> list[Path]:
@@ -167,6 +178,6 @@ def _make_shard(index: int, paths: list[Path], config: Data, seed: int) -> Shard
     before, after, edits = [], [], []
     for i in range(index * config.shard, (index + 1) * config.shard):
         before.append(random_crop(open_photo(paths[i % len(paths)]), rng))
-        edits += [sample(rng, config.compositions) for _ in range(config.edits)]
+        edits += [sample(rng, config.compositions, shares()) for _ in range(config.edits)]
         after += [render(edit, before[-1]) for edit in edits[-config.edits :]]
     return {"before": np.stack(before), "after": np.stack(after)}, edits

@@ -22,7 +22,7 @@ from vii.files import make_folder
 from vii.images import spread
 from vii.rendering.sheets import contact_sheet
 
-from .data import center_crop, open_photo, photo_paths, to_tensor
+from .data import SIZE, center_crop, open_photo, photo_paths, to_tensor
 
 # What the model itself makes, for it is the model that is measured here.
 AS_MADE = {"finish": "none", "size": "editor"}
@@ -49,23 +49,36 @@ def draw(name: str, rng: np.random.Generator) -> SyntheticEdit:
 
 
 def families(
-    by_words: ByWords, ceiling: Callable[[Tensor], Tensor], photos: list[Tensor], each: int, seed: int = 42
+    by_words: ByWords,
+    finished: ByWords,
+    ceiling: Callable[[Tensor], Tensor],
+    photos: list[Tensor],
+    large: list[Tensor],
+    each: int,
+    seed: int = 42,
 ) -> list[dict[str, float | str]]:
-    """PSNR of no edit, of the instruction in words, and of the autoencoder alone, per family.
+    """PSNR of no edit, of the instruction in words and of the autoencoder alone; then at the photos' own size, where
+    what was made is finished, of no edit and of the words.
 
-    Parameters and phrasings are random, the same for every model.
+    Parameters and phrasings are random, the same for every model; `large` are the same photos, with more pixels.
     """
     rows: list[dict[str, float | str]] = []
+    columns = ("no edit", "words", "ceiling", "large, no edit", "large, finished")
     for index, name in enumerate([*(name for name, family in FAMILIES.items() if family.weight), "two or three steps"]):
         rng, scores = np.random.default_rng((seed, index)), []
         for i in range(each):
-            photo, edit = photos[(index * 7 + i * 13) % len(photos)], draw(name, rng)
-            truth = edit.apply(photo)
-            result = by_words(edit.instruction(rng), photo)
-            scores.append([psnr(x, truth) for x in (photo, result, ceiling(truth))])
-        nothing, words, best = (float(mean) for mean in np.mean(scores, 0))
-        rows.append({"family": name, "no edit": nothing, "words": words, "ceiling": best, "gain": words - nothing})
-        print(f"{name:>20} {nothing:6.2f} {words:6.2f} {best:6.2f} {words - nothing:+6.2f}", flush=True)
+            which, edit = (index * 7 + i * 13) % len(photos), draw(name, rng)
+            photo, own, words = photos[which], large[which], edit.instruction(rng)
+            truth, own_truth = edit.apply(photo), edit.apply(own)
+            made = [psnr(x, truth) for x in (photo, by_words(words, photo), ceiling(truth))]
+            scores.append([*made, psnr(own, own_truth), psnr(finished(words, own), own_truth)])
+        row = dict(zip(columns, map(float, np.mean(scores, 0)), strict=True))
+        gains = {
+            "gain": row["words"] - row["no edit"],
+            "gain, finished": row["large, finished"] - row["large, no edit"],
+        }
+        rows.append({"family": name, **row, **gains})
+        print(f"{name:>20} " + " ".join(f"{value:6.2f}" for value in (row | gains).values()), flush=True)
     return rows
 
 
@@ -158,18 +171,22 @@ def main(model: Path, photos: Path, each: int, sheet_photos: Path | None, output
     def by_words(text: str, photo: Tensor) -> Tensor:
         return vii.apply(editor, None, photo, text=text, seed=0, **AS_MADE)
 
+    def finished(text: str, photo: Tensor) -> Tensor:
+        return vii.apply(editor, None, photo, text=text, seed=0)
+
     paths = photo_paths(photos)
-    held_out = [to_tensor(center_crop(open_photo(path))) for path in paths]
+    held_out, large = ([to_tensor(center_crop(open_photo(path), side)) for path in paths] for side in (SIZE, 2 * SIZE))
     started = time.perf_counter()
     plain = [psnr(through_autoencoder(editor, photo), photo) for photo in held_out]
     empty = [psnr(by_words(" ", photo), photo) for photo in held_out[:20]]
     print(f"autoencoder {np.mean(plain):.2f} dB; empty instruction {np.mean(empty):.2f} dB", flush=True)
-    rows = families(by_words, partial(through_autoencoder, editor), held_out, each)
+    rows = families(by_words, finished, partial(through_autoencoder, editor), held_out, large, each)
     report = {
         "autoencoder": float(np.mean(plain)),
         "empty instruction": float(np.mean(empty)),
         "families": rows,
         "mean gain": float(np.mean([float(row["gain"]) for row in rows])),
+        "mean gain, finished": float(np.mean([float(row["gain, finished"]) for row in rows])),
         "families that lose": [row["family"] for row in rows if float(row["gain"]) < 0],
         "swaps": swaps(by_words, held_out, 4),
         "objects": objects(by_words, held_out, 60),

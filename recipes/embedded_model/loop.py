@@ -89,7 +89,9 @@ def adamw(network: nn.Module, lr: float, weight_decay: float = 0.01) -> torch.op
 @contextmanager
 def fast(device: torch.device) -> Iterator[None]:
     """bfloat16, and the attention whose backward is fastest: on a CPU plain matrices beat the fused kernel there."""
-    kernels = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
+    kernels = [SDPBackend.MATH]
+    if device.type != "cpu":
+        kernels = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
     with sdpa_kernel(kernels), torch.autocast(device.type, torch.bfloat16):
         yield
 

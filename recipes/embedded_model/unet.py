@@ -15,7 +15,7 @@ from vii.diffusion import add_noise, training_target
 from .autoencoder import Components
 from .clip import text_states
 from .config import Config, Denoiser, Unet
-from .data import SIZE, Pairs, to_tensor
+from .data import SIZE, Pairs
 from .loop import Trainee, adamw, fast, train
 
 VALIDATION = 576  # pairs at the end, left out of training
@@ -100,11 +100,11 @@ def encode(
     config: Config,
 ) -> Latents:
     """Everything that training reads, computed once."""
-    device = config.device
+    device, encoder = config.device, components.to(config.device)
 
     def latents(pictures: np.ndarray, scale: float) -> Tensor:
-        batches = (components.encode(to_tensor(pictures[i : i + 1000])) * scale for i in range(0, len(pictures), 1000))
-        return torch.cat([batch.half().to(device) for batch in batches])
+        batches = (torch.from_numpy(pictures[i : i + 1000]).to(device) for i in range(0, len(pictures), 1000))
+        return torch.cat([(encoder.encode(batch.movedim(-1, -3).float() / 255) * scale).half() for batch in batches])
 
     rows = {"": 0}
     said = torch.tensor([[rows.setdefault(text, len(rows)) for text in texts] for texts in pairs.texts])
@@ -133,12 +133,12 @@ def draw(data: Latents, settings: Unet, known: int, generator: torch.Generator) 
         the clean answers `(b, c, h, w)`, the text states `(b, positions, width)`, the photos' latents `(b, c, h, w)`,
         timesteps `(b,)` and noise `(b, c, h, w)`.
     """
-    b, device = settings.batch, data.after.device
-    chosen = torch.randint(known, (b,), generator=generator).to(device)
-    phrasing = torch.randint(data.said.shape[1], (b,), generator=generator).to(device)
-    t = (1000 * (1 - torch.rand(b, generator=generator) ** settings.high_noise)).long().clamp(0, 999).to(device)
-    noise = torch.randn((b, *data.after.shape[1:]), generator=generator).to(device)
-    dropped = torch.rand(b, generator=generator).to(device)
+    b, random = settings.batch, {"generator": generator, "device": generator.device}
+    chosen = torch.randint(known, (b,), **random)
+    phrasing = torch.randint(data.said.shape[1], (b,), **random)
+    t = (1000 * (1 - torch.rand(b, **random) ** settings.high_noise)).long().clamp(0, 999)
+    noise = torch.randn((b, *data.after.shape[1:]), **random)
+    dropped = torch.rand(b, **random)
     photo, sample = data.before[chosen // data.edits].float(), data.after[chosen].float()
     texts = data.texts[data.said[chosen, phrasing]].float()
     # No instruction means no edit: the photo itself is the answer, so that a weight of 0 gives it back and guidance
@@ -175,8 +175,27 @@ def train_unet(data: Latents, config: Config, folder: Path) -> UNet2DConditionMo
         return "unseen pairs: " + ", ".join(f"t {t} {error:.4f}" for t, error in validate(errors, unet, data).items())
 
     steps = settings.samples // settings.batch
-    train(trainee, losses, steps, folder / "unet.pt", config, stage=3, report=report, report_every=500)
+    train(
+        trainee, losses, steps, folder / "unet.pt", config, stage=3, minutes=settings.minutes, report=report,
+        report_every=500,
+    )  # fmt: skip
     return unet.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def answers(unet: nn.Module, data: Latents, count: int) -> Tensor:
+    """What the UNet makes in one step of the first `count` pairs, `(count, c, 16, 16)` unscaled, in half precision."""
+    device, made = data.after.device, []
+    generator = torch.Generator(device).manual_seed(6)
+    for chosen in torch.arange(count, device=device).split(256):
+        photo, texts = data.before[chosen // data.edits].float(), data.texts[data.said[chosen, 0]].float()
+        noise = torch.randn(photo.shape, generator=generator, device=device)
+        times = torch.full((len(chosen),), 999, device=device)
+        with fast(device):
+            predicted = unet(torch.cat([noise, photo], 1), times, texts, return_dict=False)[0]
+        # At pure noise the velocity is the answer with the other sign.
+        made.append((-predicted.float() / data.scaling_factor).half())
+    return torch.cat(made)
 
 
 @torch.no_grad()

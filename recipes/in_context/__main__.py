@@ -11,7 +11,7 @@ from vii.errors import UsageError, ViiError
 from vii.files import make_folder
 from vii.methods.agents import save_agent
 
-from . import impromptu, inpainting, prompting
+from . import imagebrush, impromptu, inpainting, prompting
 from .config import Config, Places
 from .data import Groups, make_groups, trained_on
 
@@ -40,6 +40,14 @@ def visual_prompting(config: Config, places: Places) -> None:
     prompting.package(places.output / "visual-prompting", mae, vq)
 
 
+def image_brush(config: Config, places: Places) -> None:
+    """Groups of photos, then the UNet and the visual prompt encoder; the model lies in OUTPUT/imagebrush at the end."""
+    shares = trained_on(places.output / "imagebrush.json", places.embedded, imagebrush.SHARED)
+    data = imagebrush.encode(groups(config, places), places.embedded, config)
+    painter = imagebrush.train_imagebrush(data, config, places.output)
+    imagebrush.package(places.output / "imagebrush", painter, config.data.cell, shares)
+
+
 def analogies(name: str, config: Config, places: Places) -> None:
     """A discrete VAE where the agent has one, then one of Im-Promptu's agents; the model lies in OUTPUT/METHOD."""
     shape = impromptu.shape_of(DRAWN[name], config)
@@ -52,6 +60,7 @@ METHODS = {
     "groups": groups,
     "analogist": analogist,
     "visual-prompting": visual_prompting,
+    "imagebrush": image_brush,
     **{name: partial(analogies, name) for name in DRAWN},
 }
 

@@ -131,6 +131,48 @@ class Prompting:
 
 
 @dataclasses.dataclass(frozen=True)
+class ImageBrush:
+    """The UNet and the visual prompt encoder behind ImageBrush, trained together.
+
+    Attributes:
+        channels: a level, all of which attend to themselves; 16x16 and 8x8 latents for a canvas of 128 pixels.
+        layers: residual blocks a level.
+        head_width: channels of a head of the UNet's attention.
+        prompt_blocks: cross-attentions in the middle, which alone read the prompt; two in the paper.
+        prompt_width, prompt_layers, prompt_heads: of the visual prompt encoder.
+        pool: see `VisualPromptEncoder`.
+        no_prompt: share of samples whose prompt is left out, for guidance; the paper's.
+        no_box: share of samples whose box is the whole picture instead of what the edit changes.
+        samples: training samples in all.
+        minutes: of training; 0 for no limit.
+        batch: samples a step.
+        lr: peak learning rate.
+        average: decay of the average of the weights that is kept as the result.
+        high_noise, pixel_weight: as of `Denoiser`.
+        known_weight: of errors in the three cells that are given, against 1 in the answer; 1 in the paper.
+    """
+
+    channels: tuple[int, ...] = (80, 112)
+    layers: int = 1
+    head_width: int = 16
+    prompt_blocks: int = 2
+    prompt_width: int = 160
+    prompt_layers: int = 3
+    prompt_heads: int = 5
+    pool: int = 2
+    no_prompt: float = 0.05
+    no_box: float = 0.5
+    samples: int = 400_000
+    minutes: float = 0.0
+    batch: int = 32
+    lr: float = 1.5e-3
+    average: float = 0.999
+    high_noise: float = 4.0
+    pixel_weight: float = 0.5
+    known_weight: float = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
 class DiscreteVae:
     """The discrete VAE of Im-Promptu's agents that write tokens.
 
@@ -139,8 +181,9 @@ class DiscreteVae:
         batch: pictures a step.
         lr: peak learning rate.
         average: decay of the average of the weights that is kept as the result.
-        temperature: of the relaxed choice at the end; it falls from 1.
-        annealed: share of the training after which it has come there.
+        clustered: pictures whose patches are clustered, for codes to start from.
+        told: share of the training in which the encoder is told its codes; after it the choice is relaxed.
+        temperature: of the relaxed choice.
         minutes: see `train`.
     """
 
@@ -148,8 +191,9 @@ class DiscreteVae:
     batch: int = 128
     lr: float = 1e-3
     average: float = 0.998
+    clustered: int = 400
+    told: float = 0.5
     temperature: float = 0.1
-    annealed: float = 0.6
     minutes: float = 0.0
 
 
@@ -184,4 +228,5 @@ class Config(Run):
     inpainting: Inpainting = Inpainting()
     codes: Codes = Codes()
     prompting: Prompting = Prompting()
+    imagebrush: ImageBrush = ImageBrush()
     impromptu: ImPromptu = ImPromptu()

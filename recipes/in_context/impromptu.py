@@ -27,8 +27,32 @@ def shape_of(agent: str, config: Config) -> AgentConfig:
     return dataclasses.replace(shape, patch=2 * shape.patch) if agent == "patch" else shape
 
 
+def clusters(patches: Tensor, count: int, generator: torch.Generator, rounds: int = 8) -> Tensor:
+    """Centres `(count, d)` of points `(n, d)`: k-means, started far apart (Arthur & Vassilvitskii 2007)."""
+    centres = patches[:1].repeat(count, 1)
+    distance = (patches - centres[0]).square().sum(1)
+    for index in range(1, count):
+        centres[index] = patches[torch.multinomial(distance + 1e-9, 1, generator=generator)][0]
+        distance = torch.minimum(distance, (patches - centres[index]).square().sum(1))
+    for _ in range(rounds):
+        nearest = torch.cdist(patches, centres).argmin(1)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, patches)
+        counts = torch.zeros_like(centres[:, :1]).index_add_(0, nearest, torch.ones_like(patches[:, :1]))
+        centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)
+    return centres
+
+
+def patches_of(pictures: Tensor, patch: int) -> Tensor:
+    """`(b, 3, s, s)` -> its patches row by row, `(b, n, d)`."""
+    return F.unfold(pictures, patch, stride=patch).mT
+
+
 def train_vae(shape: AgentConfig, config: Config, folder: Path) -> DiscreteVae:
-    """Train the discrete VAE on scenes: mean squared error, the choice of codes less and less relaxed."""
+    """Train the discrete VAE on scenes, by their mean squared error.
+
+    Trained so from random weights, nearly all patches go to a dozen codes for the first thousands of steps. It is
+    therefore first told which: those of the nearest of as many clusters of patches.
+    """
     settings, device = config.impromptu.vae, torch.device(config.device)
     torch.manual_seed(config.seed)
     vae = DiscreteVae(shape.codes, shape.patch, shape.channels).to(device, memory_format=torch.channels_last)
@@ -38,15 +62,26 @@ def train_vae(shape: AgentConfig, config: Config, folder: Path) -> DiscreteVae:
     def pictures(count: int, generator: torch.Generator) -> Tensor:
         return draw(analogies(hops(count, 1, generator), 0, generator).before, shape.side)[:, 0]
 
+    start = torch.Generator(device).manual_seed(config.seed)
+    sample = patches_of(pictures(settings.clustered, start), shape.patch).flatten(0, 1)
+    centres = clusters(sample, shape.codes, start)
+
     def losses(generator: torch.Generator) -> dict[str, Tensor]:
         seen = pictures(settings.batch, generator).contiguous(memory_format=torch.channels_last)
-        annealed = min(1.0, trainee.progress(steps, settings.minutes) / settings.annealed)
         with fast(device):
             logits = vae.encoder(seen)
-        chosen = gumbel_softmax(logits.float(), settings.temperature**annealed, generator)
+        logits = logits.float()
+        if trainee.progress(steps, settings.minutes) < settings.told:
+            nearest = torch.cdist(patches_of(seen, shape.patch), centres).argmin(-1).unflatten(1, logits.shape[2:])
+            chosen = F.one_hot(nearest, shape.codes).permute(0, 3, 1, 2).float()
+            own = F.cross_entropy(logits, nearest)
+        else:
+            chosen = gumbel_softmax(logits, settings.temperature, generator)
+            own = logits.new_zeros(())
         with fast(device):
             made = vae.decoder(chosen)
-        return {"loss": (made.float() - seen).square().mean()}
+        error = (made.float() - seen).square().mean()
+        return {"loss": error + own, "error": error.detach()}
 
     @torch.no_grad()
     def report() -> str:

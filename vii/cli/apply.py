@@ -16,8 +16,9 @@ from ..runs.jobs import Job, Outcome, Writing
 from ..runs.plans import Box, Request
 from ..runs.tasks import Applying
 from ..sampling_options import SAMPLING_OPTIONS
+from ..settings import parse_box
 from ..storage import is_elsewhere
-from .arguments import NamedEdit, edits_and_photos, parse_box
+from .arguments import NamedEdit, edits_and_photos
 from .clips import STEADY, clip_edited, has_clips
 from .common import (
     EDITOR_OPTIONS,
@@ -125,7 +126,7 @@ def apply(
     outputs = outputs_of(overwrite)
     outputs.reads(*(path for path in found.paths if not is_elsewhere(path)), *(path for path, _, _ in edits))
     outputs.reads(*([mask] if mask else []))
-    where, warnings = mask or parse_box(box), list[str]()
+    where, warnings = mask or (parse_box(box, "--box") if box is not None else None), list[str]()
 
     def warned(sentence: str) -> None:
         warnings.append(sentence)

@@ -11,7 +11,6 @@ from ..edit_file import load_edit
 from ..errors import UsageError
 from ..library import find_edit, written_as_path
 from ..pictures import SUFFIXES, Pictures, find_pictures
-from ..runs.plans import Box
 
 NamedEdit = tuple[Path, Edit, float]
 # Pickles are named as edits too, so that they meet the refusal that explains why and not "not a picture".
@@ -56,14 +55,3 @@ def _weight(argument: str, text: str | None) -> float:
         return 1.0 if text is None else float(text)
     except ValueError:
         raise UsageError(f"{argument}: expected EDIT:WEIGHT with a number, such as :0.8") from None
-
-
-def parse_box(box: str | None) -> Box | None:
-    """The value of --box; raises UsageError for anything but four whole numbers."""
-    if box is None:
-        return None
-    numbers = box.split(",")
-    if len(numbers) != 4 or not all(number.strip().isdecimal() for number in numbers):
-        raise UsageError(f"--box {box}: expected X,Y,W,H, four whole numbers of pixels")
-    x, y, w, h = map(int, numbers)
-    return x, y, w, h

@@ -25,10 +25,11 @@ from .terminal import fail, say
 @click.argument("folder")
 @click.option("-o", "--output", default="vii-eval", show_default=True, metavar="DIR", help="Where to write.")
 @click.option("--recipe", "recipes", multiple=True, metavar="NAME|FILE", help="Repeatable. [default: default]")
+@click.option("--method", "named", multiple=True, metavar="NAME[=MODEL]", help="See 'vii methods'; repeatable.")
 @click.option("--edit", "edit_file", metavar="FILE|NAME", help="An edit learned before, instead of or beside recipes.")
 @click.option("--examples", type=click.IntRange(1), default=1, show_default=True, help="Pairs to learn from.")
 @click.option("--text", "words", nargs=2, metavar="BEFORE AFTER", help="Descriptions, for the CLIP direction of texts.")
-@click.option("--cycle", is_flag=True, help="There and back, as ImageBrush does; learns an edit more for every photo.")
+@click.option("--cycle", is_flag=True, help="There and back, as ImageBrush does; shows every result as an example too.")
 @click.option("--measure-clip", metavar="ID|FOLDER", help="CLIP to measure with, instead of the editor's own.")
 @click.option("--dino", metavar="ID|FOLDER", help="DINO model that is here already. [default: facebook/dino-vits16]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of learning and of sampling.")
@@ -40,6 +41,7 @@ def evaluate(
     folder: str,
     output: str,
     recipes: Sequence[str],
+    named: Sequence[str],
     edit_file: str | None,
     examples: int,
     words: tuple[str, str] | None,
@@ -51,7 +53,7 @@ def evaluate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Learn from the example of FOLDER, apply to its photos, measure.
+    """Learn from the example of FOLDER, or show it to a method, apply to its photos, measure.
 
     FOLDER holds the pair 0_0 and 0_1, photos to test on 1_0, 2_0, ... and, where the right answer is known, 1_1, 2_1,
     ...; or pairs named otherwise ('vii learn --pairs' reads the same), of which the first is the example and the others
@@ -63,8 +65,9 @@ def evaluate(
     tasks = read_folders(folder, examples)
     path = find_edit(edit_file) if edit_file else None
     edit = load_edit(path) if path else None
-    named = (path.stem, edit) if path and edit else None
-    methods = methods_for(recipes or (() if named else ("default",)), baselines=("no-edit",), edit=named)
+    given = (path.stem, edit) if path and edit else None
+    default = () if given or named else ("default",)
+    methods = methods_for(recipes or default, baselines=("no-edit",), methods=named, edit=given)
     out, outputs = Path(output), outputs_of(overwrite)
     make_folder(out)
     outputs.reads(folder, *([path] if path else []))

@@ -41,32 +41,58 @@ NETWORKS = ("unet", "controlnet")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class StableDiffusion:
-    """The frozen parts of a model, on their device; see `assemble` and `read_model`.
+class LatentDiffusion:
+    """Frozen networks that denoise the latents of an autoencoder, on their device.
 
     Attributes:
         unet: `UNet2DConditionModel`.
-        controlnet: `ControlNetModel` that runs with it at every step, or None.
         vae: `AutoencoderKL` or `AutoencoderTiny`, in float32, for it runs once a picture.
-        text_encoder: `CLIPTextModel`.
-        tokenizer: `CLIPTokenizer`.
         scheduler: the model's own, any of diffusers' that `levels_of` knows.
-        space: see `Editor`; its fingerprint is that of the text encoder and all the networks.
-        clip: see `vii.clip.load_clip`; None for no joint space.
         device: where everything runs.
-        dtype: of the networks and the text encoder.
+        dtype: of the networks.
     """
 
     unet: Any
-    controlnet: Any = None
     vae: Any
-    text_encoder: Any
-    tokenizer: Any
     scheduler: Any
-    space: Space
-    clip: str | None
     device: torch.device
     dtype: torch.dtype
+
+    @torch.no_grad()
+    def encode(self, fitted: Tensor) -> Tensor:
+        """`(b, 3, h, w)` in [0, 1] -> `(b, c, h', w')`, the mode of the autoencoder's posterior, unscaled."""
+        encoded = self.vae.encode(fitted * 2 - 1)
+        # AutoencoderKL gives a distribution, AutoencoderTiny the latents themselves.
+        return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+
+    def scaled(self, mean: Tensor) -> Tensor:
+        """What `encode` gives, times the autoencoder's scaling factor: what is denoised towards."""
+        return mean * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents `(b, c, h', w')` -> `(b, 3, h, w)` in [0, 1]."""
+        decoded: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
+        return (decoded / 2 + 0.5).clamp(0, 1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StableDiffusion(LatentDiffusion):
+    """The frozen parts of a model, on their device; see `assemble` and `read_model`.
+
+    Attributes:
+        controlnet: `ControlNetModel` that runs with the UNet at every step, or None.
+        text_encoder: `CLIPTextModel`, in the precision of the networks.
+        tokenizer: `CLIPTokenizer`.
+        space: see `Editor`; its fingerprint is that of the text encoder and all the networks.
+        clip: see `vii.clip.load_clip`; None for no joint space.
+    """
+
+    controlnet: Any = None
+    text_encoder: Any
+    tokenizer: Any
+    space: Space
+    clip: str | None
 
     @cached_property
     def levels(self) -> Levels:
@@ -95,23 +121,6 @@ class StableDiffusion:
     def fit(self, image: Tensor, resolution: int) -> Tensor:
         """Image `(3, h, w)` in [0, 1] -> `(1, 3, h', w')` in [0, 1], of about `resolution` squared pixels."""
         return fit(image.to(self.device, torch.float32), resolution, pixel_multiple(self.vae))[None]
-
-    @torch.no_grad()
-    def encode(self, fitted: Tensor) -> Tensor:
-        """`(b, 3, h, w)` in [0, 1] -> `(b, c, h', w')`, the mode of the autoencoder's posterior, unscaled."""
-        encoded = self.vae.encode(fitted * 2 - 1)
-        # AutoencoderKL gives a distribution, AutoencoderTiny the latents themselves.
-        return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-
-    def scaled(self, mean: Tensor) -> Tensor:
-        """What `encode` gives, times the autoencoder's scaling factor: what is denoised towards."""
-        return mean * self.vae.config.scaling_factor
-
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents `(b, c, h', w')` -> `(b, 3, h, w)` in [0, 1]."""
-        decoded: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
-        return (decoded / 2 + 0.5).clamp(0, 1)
 
 
 def assemble(

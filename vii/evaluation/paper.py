@@ -79,8 +79,10 @@ def evaluate(
     if words and not models.clip:
         raise UsageError("`words` needs a CLIP model to compare words with pictures; name one with `measure_clip`")
     if cycle and not any(method.looks_at_the_pair for method in methods):
-        raise UsageError("`cycle` learns the way back and needs a recipe to learn it by; add `recipes`")
+        raise UsageError("`cycle` takes the way back, by a recipe or a method that is shown pairs; add one")
     for method in methods:
+        if method.needs_words:
+            raise UsageError(f"{method.name}: it needs words that say the edit, which folders of pictures do not have")
         if method.edit:
             method.edit.check_space(editor.space)
     # Not a generator itself: arguments are checked when it is called, not when the first row is asked for.

@@ -72,6 +72,12 @@ OWN: Mapping[str, MethodEntry] = {
         needs=("model",),
         takes=("text", "vlm", "settings", "revision", "device", "dtype"),
     ),
+    "imagebrush": MethodEntry(
+        "vii.methods.imagebrush:load_imagebrush",
+        "has a diffusion model that was trained on grids complete one, without words (ImageBrush)",
+        needs=("model",),
+        takes=("settings", "revision", "device", "dtype"),
+    ),
     "visual-prompting": MethodEntry(
         "vii.methods.visual_prompting:load_visual_prompting",
         "has a masked autoencoder fill the fourth cell of a grid in one pass (visual prompting, MAE-VQGAN)",

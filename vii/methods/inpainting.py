@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..editors.stable_diffusion import StableDiffusion, pixel_multiple
+from ..editors.stable_diffusion import LatentDiffusion, StableDiffusion, pixel_multiple
 from ..errors import EditorError, UsageError
 
 
@@ -29,7 +29,7 @@ def check_inpainting(parts: StableDiffusion) -> None:
 
 @torch.no_grad()
 def inpaint(
-    parts: StableDiffusion,
+    parts: LatentDiffusion,
     scheduler: Any,
     canvas: Tensor,
     mask: Tensor,
@@ -44,11 +44,11 @@ def inpaint(
     """Fill a part of a picture.
 
     Args:
-        parts: see `check_inpainting`.
+        parts: networks that read what `check_inpainting` asks for.
         scheduler: of diffusers; its state changes.
         canvas: `(3, h, w)` in [0, 1], sides divisible by the pixels of a latent; what is filled starts from it.
         mask: `(1, h, w)`, 1 where to fill; there the networks do not see the canvas.
-        rows: `(n, d)`, the encoded text.
+        rows: `(n, d)`, the encoded text, or whatever the UNet's cross-attention reads instead.
         unconditional: likewise, what guidance leads away from.
         steps: of which the first `1 - strength` are left out.
         strength: in (0, 1]: how much noise it starts with; 1 for noise alone.
@@ -96,7 +96,7 @@ def inpaint(
     return parts.decode(latents)[0]
 
 
-def _encoded(parts: StableDiffusion, picture: Tensor, generator: torch.Generator) -> Tensor:
+def _encoded(parts: LatentDiffusion, picture: Tensor, generator: torch.Generator) -> Tensor:
     """Scaled latents of a picture `(1, 3, h, w)` in [-1, 1]: a sample of the posterior, as the pipeline takes it."""
     encoded = parts.vae.encode(picture)
     drawn = encoded.latent_dist.sample(generator) if hasattr(encoded, "latent_dist") else encoded.latents

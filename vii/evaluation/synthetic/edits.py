@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UsageError, unknown_name
-from . import looks, styles, weather  # noqa: F401 - to import them is to register their families
+from . import looks, photographic, styles, weather  # noqa: F401 - to import them is to register their families
 from .family import FAMILIES, Family, say
 from .pixels import Array, Value
 
@@ -103,7 +103,11 @@ CLASHES: tuple[frozenset[str], ...] = tuple(
         "grayscale ink sketch charcoal halftone emboss line_drawing half_gray color_center color_pop",
         "sketch line_drawing high_key brighter snow rain fog",
         "snow rain fog overcast underwater sunbeams night sunset",
-        "blur tilt_shift dreamy",
+        "blur tilt_shift dreamy background_blur",
+        "blur dreamy local_contrast sharpen",
+        "sunbeams light_leak dodge_burn",
+        "grain pixelate",
+        "double_exposure color_center porthole",
         "blur sketch line_drawing neon chalk blueprint halftone",
         "pixelate censor blur",
         "rainbow gradient half_tint stripes grid tint duotone",
@@ -113,27 +117,33 @@ CLASHES: tuple[frozenset[str], ...] = tuple(
 FIRST, SECOND, THIRD = ("color", "light", "style"), ("overlay", "weather", "local"), ("light", "weather", "overlay")
 
 
-def _draw(rng: np.random.Generator, allowed: Callable[[Family], bool]) -> SyntheticEdit:
+def _draw(
+    rng: np.random.Generator, allowed: Callable[[Family], bool], shares: Mapping[str, float] | None = None
+) -> SyntheticEdit:
     families = [family for family in FAMILIES.values() if allowed(family)]
-    weights = np.array([family.weight for family in families])
+    weights = np.array([family.weight * (shares or {}).get(family.name, 1) for family in families])
     family = families[rng.choice(len(families), p=weights / weights.sum())]
     return SyntheticEdit(family.name, {key: parameter.draw(rng) for key, parameter in family.parameters.items()})
 
 
-def sample(rng: np.random.Generator, compositions: float = 0.2) -> SyntheticEdit:
+def sample(
+    rng: np.random.Generator, compositions: float = 0.2, shares: Mapping[str, float] | None = None
+) -> SyntheticEdit:
     """A random edit; this share of them are compositions, of two steps or, a quarter of them, of three.
+
+    `shares` are factors of the families' weights, by name; 1 where a family is not named.
 
     A composition changes the picture itself, then lays something over it or over a part of it; a third step is light,
     weather or something else laid over it.
     """
     if rng.random() >= compositions:
-        return _draw(rng, lambda family: True)
+        return _draw(rng, lambda family: True, shares)
     steps = (FIRST, ("overlay", "local"), THIRD) if rng.random() < 0.25 else (FIRST, SECOND)
     drawn: list[SyntheticEdit] = []
     for groups in steps:
         names = {part.name for part in drawn}
         taken = names.union(*(row for row in CLASHES if row & names))
-        drawn.append(_draw(rng, lambda family, g=groups, t=taken: family.group in g and family.name not in t))  # type: ignore[misc]
+        drawn.append(_draw(rng, lambda family, g=groups, t=taken: family.group in g and family.name not in t, shares))  # type: ignore[misc]
     return compose(*drawn)
 
 
