@@ -58,15 +58,15 @@ def test_the_command_and_what_it_refuses(folders, tmp_path):
     for folder in folders:
         transfer(*common, "--overwrite", "--model", folder)
         assert vii.load_image(tmp_path / "out.png").shape == PHOTO.shape
-    more = [arg for _ in range(3) for arg in ("--pair", *paths[:2])]
+    more = [arg for _ in range(2) for arg in ("--pair", *paths[:2])]
     for extra, message in (
         ([], "needs weights; name a folder or a hub id with --model"),
         (["--model", tmp_path], "expected a folder with config.json and model.safetensors"),
         (["--model", folders[0], "--text", "red"], "--text: the method 'impromptu' does not take it"),
-        (["--model", folders[0], *more], "expected from one to 3 before/after pairs, got 4"),
+        (["--model", folders[0], *more], "expected from one to 2 before/after pairs, got 3"),
     ):
         assert message in transfer(*common, "--overwrite", *extra, code=1)
-    with pytest.raises(UsageError, match="from one to 3"):
+    with pytest.raises(UsageError, match="from one to 2"):
         load_method("impromptu", model=str(folders[1]), device="cpu")([], PHOTO)
 
 
@@ -85,6 +85,28 @@ def test_a_run_tells_how_it_goes_and_is_not_repeated(folders, capsys):
     assert told.startswith("errors a picture: primitive ")
     assert "unseen objects" in told
     assert "no edit" in told
+
+
+def test_clusters_are_found():
+    """Points around five places: their means are the centres, whatever was drawn."""
+    generator = torch.Generator().manual_seed(0)
+    places = torch.tensor([[0.0, 0], [10, 0], [0, 10], [10, 10], [50, 50]])
+    which = torch.cat([torch.arange(5), torch.randint(4, (200,), generator=generator)])  # the last one once
+    points = places[which] + 0.1 * torch.randn(len(which), 2, generator=generator)
+    found = impromptu.clusters(points, 5, generator)
+    expected = torch.stack([points[which == index].mean(0) for index in range(5)])
+    order = torch.cdist(expected, found).argmin(1)
+    assert len(order.unique()) == 5
+    torch.testing.assert_close(found[order], expected)
+    more = impromptu.clusters(points[:3], 5, generator)  # fewer points than clusters
+    assert torch.isfinite(more).all()
+
+
+def test_patches_are_in_the_order_of_codes():
+    pictures = torch.rand(2, 3, 16, 16)
+    patches = impromptu.patches_of(pictures, 4)
+    assert patches.shape == (2, 16, 48)
+    assert torch.equal(patches[1, 6], pictures[1, :, 4:8, 8:12].flatten())
 
 
 def test_agents_differ_as_in_the_paper():

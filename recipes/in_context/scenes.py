@@ -13,6 +13,7 @@ tasks is to objects that are such a pair before the change or after it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -60,6 +61,13 @@ class Scenes:
     shaded: Tensor
 
 
+@cache
+def tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """`COLORS`, `GROUNDS` and `UNSEEN` on a device."""
+    return COLORS.to(device), GROUNDS.to(device), UNSEEN.to(device)
+
+
+@cache
 def sprites(cell: int, device: torch.device) -> Tensor:
     """Opacity of every shape in every size, `(shapes, sizes, cell, cell)` in [0, 1]."""
     steps = (torch.arange(cell * SMOOTH, device=device) + 0.5) / (cell * SMOOTH) - 0.5
@@ -80,15 +88,16 @@ def sprites(cell: int, device: torch.device) -> Tensor:
 def draw(scenes: Scenes, side: int = SIDE) -> Tensor:
     """Pictures `(..., 3, side, side)` in [0, 1]; the side is divisible by the board's."""
     lead, device, cell = scenes.ground.shape, scenes.ground.device, side // BOARD
+    colors, grounds, _ = tables(device)
     color, size, shape, place = scenes.objects.reshape(-1, OBJECTS, 4).unbind(-1)
     opacity = sprites(cell, device)[shape, size] * scenes.present.reshape(-1, OBJECTS, 1, 1)
     squares = F.one_hot(place, BOARD**2).to(opacity)
-    layers = torch.cat([opacity[:, :, None], opacity[:, :, None] * COLORS.to(device)[color][..., None, None]], 2)
+    layers = torch.cat([opacity[:, :, None], opacity[:, :, None] * colors[color][..., None, None]], 2)
     board = torch.einsum("nop,nochw->npchw", squares, layers).unflatten(1, (BOARD, BOARD))
     board = board.permute(0, 3, 1, 4, 2, 5).reshape(-1, 4, side, side)
     fall = 1 - SHADE * torch.linspace(0, 1, side, device=device)
     light = torch.where(scenes.shaded.reshape(-1, 1), fall, torch.ones_like(fall))
-    ground = GROUNDS.to(device)[scenes.ground.reshape(-1)][..., None, None] * light[:, None, :, None]
+    ground = grounds[scenes.ground.reshape(-1)][..., None, None] * light[:, None, :, None]
     pictures = ground * (1 - board[:, :1]) + board[:, 1:]
     return pictures.reshape(*lead, 3, side, side)
 
@@ -141,7 +150,7 @@ def analogies(
             for a single change. Else no object is.
     """
     device, n, s = generator.device, len(changed), examples + 1
-    held = UNSEEN.to(device)
+    held = tables(device)[2]
 
     def random(most: int, *shape: int) -> Tensor:
         return torch.randint(most, shape, generator=generator, device=device)
@@ -200,7 +209,7 @@ def _shapes(
     generator: torch.Generator,
 ) -> Tensor:
     """`(n, scenes, OBJECTS)`: shapes before the change; others than those that tell an object stay clear of them."""
-    held = UNSEEN.to(keys.device)
+    held = tables(keys.device)[2]
     told = torch.cat([keyed[:, :2], owns[..., SHAPE].any(1, keepdim=True)], 1)
     apart = (F.one_hot(keys, VALUES[SHAPE]) * told[..., None]).sum(1).bool()[:, None]  # (n, 1, shapes)
     never = held.T[colors[0]] | held.T[colors[1]]
@@ -218,7 +227,7 @@ def _colors(
     generator: torch.Generator,
 ) -> Tensor:
     """`(n, scenes, OBJECTS)`: colours before the change, no two alike; with its shape none is `UNSEEN` unless asked."""
-    held, colors = UNSEEN.to(before.device), VALUES[COLOR]
+    held, colors = tables(before.device)[2], VALUES[COLOR]
     changes = owns[..., COLOR].any(1)
     used = (F.one_hot(torch.stack(told, 1), colors).sum(1) * changes[:, None])[:, None].bool()
     found = []

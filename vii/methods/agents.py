@@ -56,7 +56,7 @@ class AgentConfig:
     decoder_blocks: int = setting(3, least=1, most=24)
     slots: int = setting(5, least=1, most=64)
     iterations: int = setting(3, least=1, most=16)
-    examples: int = setting(3, least=1, most=16)
+    examples: int = setting(2, least=1, most=16)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
