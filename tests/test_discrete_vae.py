@@ -49,3 +49,10 @@ def test_gradients_of_the_error_reach_the_encoder():
     torch.testing.assert_close(chosen.sum(1), torch.ones(2, 4, 4))
     (vae.decoder(chosen) - pictures).square().mean().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in vae.encoder.parameters() if parameter.ndim > 1)
+
+
+def test_plain_pictures_are_told_apart_by_their_brightness():
+    torch.manual_seed(0)
+    vae = DiscreteVae(30, 4)
+    dark, light = (vae.encoder(torch.full((1, 3, 16, 16), value)) for value in (0.2, 0.7))
+    assert (dark - light).abs().max() > 0.05

@@ -20,7 +20,8 @@ def gumbel_softmax(logits: Tensor, temperature: float, generator: torch.Generato
 
 
 def _block(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+    # The paper's have no bias: what the norm makes of a plain picture is then the same at any brightness.
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding)
     nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
     return nn.Sequential(convolution, nn.GroupNorm(1, outputs), nn.ReLU())
 
