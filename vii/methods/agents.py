@@ -48,7 +48,7 @@ class AgentConfig:
     agent: str = "object-centric"
     side: int = setting(48, least=16, most=256)
     patch: int = setting(4, least=2, most=16)
-    codes: int = setting(256, least=2, most=8192)
+    codes: int = setting(512, least=2, most=8192)
     channels: int = setting(64, least=1, most=1024)
     width: int = setting(96, least=1, most=1024)
     heads: int = setting(3, least=1, most=64)
