@@ -74,11 +74,12 @@ def test_the_defaults_are_the_papers():
 
 
 @torch.no_grad()
-def plainly(method, tokens, guidance, seed=0):
+def plainly(method, tokens, guidance, seed=0, photo_in_blank=False):
     """An inpainting loop with a UNet that reads `tokens` in place of words (Ho & Salimans 2022 for the guidance)."""
     parts, scheduler = method.parts, diffusers.DDIMScheduler(clip_sample=False, steps_offset=1)
     cells = [vii.images.resize(image, 32, 32) for image in (PAIR.before, PAIR.after, PHOTO)]
-    given = torch.cat([torch.cat(cells[:2], 2), torch.cat([cells[2], torch.full_like(cells[2], 0.5)], 2)], 1)
+    blank = cells[2] if photo_in_blank else torch.full_like(cells[2], 0.5)
+    given = torch.cat([torch.cat(cells[:2], 2), torch.cat([cells[2], blank], 2)], 1)
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., 32:, 32:] = 1
     generator = torch.Generator().manual_seed(seed)
@@ -93,10 +94,13 @@ def plainly(method, tokens, guidance, seed=0):
     return (parts.vae.decode(latents / 0.18215).sample[0] / 2 + 0.5).clamp(0, 1)
 
 
-def test_without_a_prompt_it_is_a_plain_inpainting_loop(method, monkeypatch):
+@pytest.mark.parametrize("photo_in_blank", [False, True])
+def test_without_a_prompt_it_is_a_plain_inpainting_loop(method, monkeypatch, photo_in_blank):
     monkeypatch.setattr(type(method), "prompt", lambda self, *given: torch.zeros(1, 32))
-    expected = plainly(method, torch.zeros(7, 32), 1.0)  # however many tokens say nothing
-    torch.testing.assert_close(method.canvas([PAIR], PHOTO), expected, atol=1e-5, rtol=0)
+    settings = dataclasses.replace(method.settings, photo_in_blank=photo_in_blank)
+    expected = plainly(method, torch.zeros(7, 32), 1.0, photo_in_blank=photo_in_blank)  # however many say nothing
+    found = dataclasses.replace(method, settings=settings).canvas([PAIR], PHOTO)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0, 7.5])
@@ -219,7 +223,7 @@ def test_files_that_are_not_whole(folder, tmp_path):
     weights = load_file(file)
     kinds = weights.pop("kinds")
     save_file(weights, file, {"format": "pt"})
-    with pytest.raises(EditorError, match="not a complete ImageBrush model .*lacks 1 weights: kinds"):
+    with pytest.raises(EditorError, match=r"not a complete ImageBrush model .*lacks 1 weights: kinds"):
         load_imagebrush(model=path, **EXACT)
     save_file({**weights, "kinds": kinds[:2].clone()}, file, {"format": "pt"})
     with pytest.raises(EditorError, match="not a complete ImageBrush model"):

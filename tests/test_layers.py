@@ -70,6 +70,9 @@ LAYERS = [
     {"inversion.recipes", "demo"},
     {"methods.method", "methods.grid", "methods.full_size", "methods.inpainting", "methods.masked_codes"}
     | {"methods.prompt_encoder"},
+    {"methods.discrete_vae", "methods.slots"},
+    {"methods.agents"},
+    {"methods.impromptu"},
     {"methods.baselines", "methods.color_map", "methods.inversion", "methods.attention", "methods.describing"},
     {"methods.published_codes", "methods.visual_prompting"},
     {"methods.analogist", "methods.imagebrush"},

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from recipes.embedded_model.config import Denoiser, Run
+from vii.methods.agents import AgentConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,11 +165,59 @@ class ImageBrush:
     samples: int = 400_000
     minutes: float = 0.0
     batch: int = 32
-    lr: float = 1.5e-3
+    lr: float = 1e-3
     average: float = 0.999
-    high_noise: float = 4.0
+    high_noise: float = 8.0
     pixel_weight: float = 0.5
     known_weight: float = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscreteVae:
+    """The discrete VAE of Im-Promptu's agents that write tokens.
+
+    Attributes:
+        pictures: drawn in all.
+        batch: pictures a step.
+        lr: peak learning rate.
+        average: decay of the average of the weights that is kept as the result.
+        clustered: pictures whose patches are clustered, for codes to start from.
+        told: share of the training in which the encoder is told its codes; after it the choice is relaxed.
+        temperature: of the relaxed choice.
+        minutes: see `train`.
+    """
+
+    pictures: int = 400_000
+    batch: int = 128
+    lr: float = 1e-3
+    average: float = 0.998
+    clustered: int = 400
+    told: float = 0.5
+    temperature: float = 0.1
+    minutes: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ImPromptu:
+    """Im-Promptu's agents.
+
+    Attributes:
+        shape: of the agents; patches of the patch agent are twice as large, as in the paper's code.
+        vae: how the discrete VAE is trained, for each agent that has one.
+        samples: analogies drawn in all.
+        batch: analogies a step.
+        lr: peak learning rate.
+        average: decay of the average of the weights that is kept as the result.
+        minutes: see `train`.
+    """
+
+    shape: AgentConfig = dataclasses.field(default_factory=AgentConfig)
+    vae: DiscreteVae = DiscreteVae()
+    samples: int = 600_000
+    batch: int = 64
+    lr: float = 6e-4
+    average: float = 0.999
+    minutes: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,3 +229,4 @@ class Config(Run):
     codes: Codes = Codes()
     prompting: Prompting = Prompting()
     imagebrush: ImageBrush = ImageBrush()
+    impromptu: ImPromptu = ImPromptu()

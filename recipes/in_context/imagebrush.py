@@ -1,7 +1,8 @@
 """The small model behind ImageBrush: a UNet and a visual prompt encoder on the embedded editor's latents and CLIP.
 
-Sun et al. 2023. The paper leaves open how the UNet sees what is given; here as Stable Diffusion's inpainting model does:
-noisy latents of the whole canvas, a mask, and the latents of the canvas with the answer blanked out.
+Sun et al. 2023. The paper does not say how the UNet sees what is given; here it does as Stable Diffusion's inpainting
+model, beside the noisy latents of the whole canvas and a mask. The photo stands in the answer's cell too, where the
+paper has a blank: a network as small as this one is long in learning to carry it over from the cell beside it.
 """
 
 import json
@@ -13,7 +14,6 @@ import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from torch import Tensor, nn
 
-from recipes.embedded_model.autoencoder import PATCH
 from recipes.embedded_model.loop import Trainee, adamw, fast, train
 from recipes.embedded_model.unet import PREDICTION, channel_weights, scheduler
 from vii.clip import TransformersClip
@@ -49,7 +49,6 @@ class Canvases:
         seen_before: `(groups, photos, n, w)`, image tokens.
         seen_after: likewise.
         boxes: `(groups, photos, 4)` in [0, 1]: left, top, right, bottom of what the edit changes.
-        blank: `(c, 1, 1)`, of a masked picture: the middle of the range, which is 0 to the autoencoder.
         weights: `(c, 1, 1)`, how much an error of each channel counts; 1 on average.
     """
 
@@ -58,7 +57,6 @@ class Canvases:
     seen_before: Tensor
     seen_after: Tensor
     boxes: Tensor
-    blank: Tensor
     weights: Tensor
 
     def __len__(self) -> int:
@@ -88,8 +86,7 @@ def encode(groups: Groups, embedded: Path, config: Config) -> Canvases:
             before, after = (pictures.flip(-1) for pictures in pair) if mirrored else pair
             rows.append((*read(before), *read(after), changed_boxes(before, after)))
     before, seen_before, after, seen_after, boxes = (torch.cat(parts) for parts in zip(*rows, strict=True))
-    blank = vae.encode(torch.zeros(1, 3, PATCH, PATCH, device=device)).latents[0] * scale
-    return Canvases(before, after, seen_before, seen_after, boxes, blank, weights)
+    return Canvases(before, after, seen_before, seen_after, boxes, weights)
 
 
 def changed_boxes(before: Tensor, after: Tensor) -> Tensor:
@@ -180,14 +177,15 @@ class Painter(nn.Module):
         super().__init__()
         self.unet, self.prompt_encoder = unet, prompt_encoder
 
-    def forward(self, batch: Batch, alpha_bar: Tensor, blank: Tensor, mask: Tensor) -> Tensor:
-        """See `Canvases` for `blank`; `mask` is `(1, 2 s, 2 s)`, 1 in the answer."""
+    def forward(self, batch: Batch, alpha_bar: Tensor, mask: Tensor) -> Tensor:
+        """`mask` is `(1, 2 s, 2 s)`, 1 in the answer."""
         before, after, photo = batch.tokens
         boxes = batch.box[:, None, None].expand(-1, 1, 2, -1)
         said = self.prompt_encoder(before[:, None], after[:, None], photo, boxes)
         said = said * batch.prompted[:, None, None].to(said)
         noisy = add_noise(batch.clean, batch.noise, alpha_bar[batch.t])
-        seen = torch.where(mask > 0, blank, batch.clean)
+        side = mask.shape[-1] // 2
+        seen = torch.where(mask > 0, batch.clean.roll(side, -1), batch.clean)  # of the cell to its left
         inputs = torch.cat([noisy, mask.expand(len(noisy), -1, -1, -1), seen], 1)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         return self.unet(inputs, batch.t, said, return_dict=False)[0]
@@ -218,7 +216,7 @@ def train_imagebrush(data: Canvases, config: Config, folder: Path) -> Painter:
 
     def squared(batch: Batch) -> Tensor:
         with fast(device):
-            predicted = painter(batch, alpha_bar, data.blank, mask)
+            predicted = painter(batch, alpha_bar, mask)
         target = training_target(PREDICTION, batch.clean, batch.noise, alpha_bar[batch.t])
         return (predicted.float() - target).square()
 
@@ -283,7 +281,7 @@ def package(folder: Path, painter: Painter, cell: int, shares: Mapping[str, str]
     manifest = {
         "name": "vii-imagebrush-1",
         "resolution": 2 * cell,
-        "settings": {"num_inference_steps": 1, "guidance_scale": 1.0},
+        "settings": {"num_inference_steps": 1, "guidance_scale": 1.0, "photo_in_blank": True},
         "clip": "clip",
         "shares": dict(shares),
     }

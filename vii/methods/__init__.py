@@ -88,6 +88,12 @@ OWN: Mapping[str, MethodEntry] = {
         needs=("model",),
         takes=("settings", "device"),
     ),
+    "impromptu": MethodEntry(
+        "vii.methods.impromptu:load_impromptu",
+        "has a small agent that was trained on analogies of drawn scenes make the fourth picture (Im-Promptu)",
+        needs=("model",),
+        takes=("device",),
+    ),
     "no-edit": MethodEntry("vii.methods.baselines:NoEdit", "leaves the photo as it is", pairs=False),
 }
 

@@ -39,11 +39,14 @@ class ImageBrushSettings:
     Attributes:
         num_inference_steps: of the model's own scheduler; the paper does not say how many.
         guidance_scale: how far to go along what the visual prompt says (eq. 3); at 1 that is all that is computed.
+        photo_in_blank: whether the photo stands in the answer's cell too, where the paper has a blank; as a model was
+            trained.
         box: where in the example to look, as X,Y,W,H in pixels of the pictures before; empty for all of it.
     """
 
     num_inference_steps: int = setting(50, least=1, most=MAX_STEPS)
     guidance_scale: float = setting(7.5, least=-MAX_SCALE, most=MAX_SCALE)
+    photo_in_blank: bool = False
     box: str = ""
 
     def __post_init__(self) -> None:
@@ -121,7 +124,7 @@ class ImageBrush:
         return inpaint(
             parts,
             type(parts.scheduler).from_config(parts.scheduler.config),
-            drawn,
+            grid.with_photo_as_answer(drawn) if settings.photo_in_blank else drawn,
             grid.mask(),
             said,
             torch.zeros_like(said),  # as training drops it
@@ -129,6 +132,7 @@ class ImageBrush:
             strength=1.0,
             guidance_scale=settings.guidance_scale,
             generator=torch.Generator().manual_seed(check_seed(seed)),
+            hidden=not settings.photo_in_blank,
         )
 
     def __call__(self, pairs: Sequence[Pair], photo: Tensor, *, seed: int = 0) -> Tensor:

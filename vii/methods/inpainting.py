@@ -40,6 +40,7 @@ def inpaint(
     strength: float,
     guidance_scale: float,
     generator: torch.Generator,
+    hidden: bool = True,
 ) -> Tensor:
     """Fill a part of a picture.
 
@@ -47,13 +48,14 @@ def inpaint(
         parts: networks that read what `check_inpainting` asks for.
         scheduler: of diffusers; its state changes.
         canvas: `(3, h, w)` in [0, 1], sides divisible by the pixels of a latent; what is filled starts from it.
-        mask: `(1, h, w)`, 1 where to fill; there the networks do not see the canvas.
+        mask: `(1, h, w)`, 1 where to fill.
         rows: `(n, d)`, the encoded text, or whatever the UNet's cross-attention reads instead.
         unconditional: likewise, what guidance leads away from.
         steps: of which the first `1 - strength` are left out.
         strength: in (0, 1]: how much noise it starts with; 1 for noise alone.
         guidance_scale: above 1 the two texts are compared; else `unconditional` is not looked at.
         generator: on the CPU: of all noise.
+        hidden: whether the networks see nothing of the canvas where it is to be filled; else they see it there too.
 
     Returns:
         `(3, h, w)` in [0, 1].
@@ -80,7 +82,7 @@ def inpaint(
         latents = noise * scheduler.init_noise_sigma
     else:
         latents = scheduler.add_noise(start, noise, timesteps[:1])
-    seen = _encoded(parts, picture * (mask < 0.5), generator)
+    seen = _encoded(parts, picture * (mask < 0.5) if hidden else picture, generator)
     known = torch.cat([torch.nn.functional.interpolate(mask, small), seen], 1)
     guided = guidance_scale > 1
     texts = torch.stack([unconditional, rows] if guided else [rows]).to(parts.device, parts.dtype)

@@ -51,7 +51,7 @@ class VisualPromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         super().__init__()
         self.project = nn.Sequential(nn.LayerNorm(feature_width), nn.Linear(feature_width, width))
         self.box = nn.Sequential(nn.Linear(8 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
-        self.kinds = nn.Parameter(0.02 * torch.randn(3, width))
+        self.kinds = nn.Parameter(0.5 * torch.randn(3, width))  # about as large as image tokens at first
         layer = nn.TransformerEncoderLayer(
             width, heads, expansion * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
