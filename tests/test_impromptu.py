@@ -52,6 +52,7 @@ def test_the_method_shows_the_agent_squeezed_pictures(folders):
     assert torch.equal(whole, at_full_size(PHOTO, made))
 
 
+@pytest.mark.usefixtures("shipped")
 def test_the_command_and_what_it_refuses(folders, tmp_path):
     paths = saved(tmp_path, before=PAIR.before, after=PAIR.after, photo=PHOTO)
     common = [*paths, "-o", tmp_path / "out.png", "--method", "impromptu"]

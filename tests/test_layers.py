@@ -91,7 +91,12 @@ LAYERS = [
     {"doctor"},
     {"evaluation.metrics", "evaluation.synthetic.pixels"},
     {"evaluation.synthetic.family"},
-    {"evaluation.synthetic.looks", "evaluation.synthetic.weather", "evaluation.synthetic.styles"},
+    {
+        "evaluation.synthetic.looks",
+        "evaluation.synthetic.weather",
+        "evaluation.synthetic.styles",
+        "evaluation.synthetic.photographic",
+    },
     {"evaluation.synthetic.edits"},
     {"evaluation.synthetic"},
     {"evaluation.tasks", "evaluation.methods", "evaluation.metric_table", "evaluation.table", "evaluation.scores"},
