@@ -53,7 +53,7 @@ def evaluate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Learn from the example of FOLDER, or show it to a method, apply to its photos, measure.
+    """Learn from the example of FOLDER, apply to its photos, measure.
 
     FOLDER holds the pair 0_0 and 0_1, photos to test on 1_0, 2_0, ... and, where the right answer is known, 1_1, 2_1,
     ...; or pairs named otherwise ('vii learn --pairs' reads the same), of which the first is the example and the others
