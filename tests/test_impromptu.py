@@ -1,6 +1,7 @@
 """Im-Promptu as a method, its training in miniature, and its tables."""
 
 import dataclasses
+import shutil
 
 import pytest
 import torch
@@ -52,6 +53,7 @@ def test_the_method_shows_the_agent_squeezed_pictures(folders):
     assert torch.equal(whole, at_full_size(PHOTO, made))
 
 
+@pytest.mark.usefixtures("shipped")
 def test_the_command_and_what_it_refuses(folders, tmp_path):
     paths = saved(tmp_path, before=PAIR.before, after=PAIR.after, photo=PHOTO)
     common = [*paths, "-o", tmp_path / "out.png", "--method", "impromptu"]
@@ -185,12 +187,20 @@ def test_agents_answer_as_they_do_one_by_one(folders):
     torch.testing.assert_close(together, torch.stack(alone), atol=1e-4, rtol=0)
 
 
-def test_the_tables_command(folders):
+def test_the_tables_command(folders, shipped):
     run = CliRunner().invoke(analogies.main, [f"impromptu={folders[2]}", "pixel-delta", "no-edit", "--count", "2"])
     assert run.exit_code == 0, run.output
     lines = run.stdout.splitlines()
     assert lines[2].split("|")[2].strip() == "impromptu-monolithic"
     assert sum(line.startswith("| composite of 3, two objects") for line in lines) == 2
-    failed = CliRunner().invoke(analogies.main, ["impromptu=/no/such", "--count", "1"])
-    assert failed.exit_code == 1
-    assert "expected a folder with config.json" in failed.stderr
+    for method, message in (
+        ("impromptu=/no/such", "expected a folder with config.json"),
+        ("impromptu", "the method 'impromptu' needs model"),
+        ("pixel-delta=x", "does not take model"),
+    ):
+        failed = CliRunner().invoke(analogies.main, [method, "--count", "1"])
+        assert failed.exit_code == 1
+        assert message in failed.stderr
+    shutil.copytree(folders[2], shipped / "impromptu")
+    method = analogies.read("impromptu")[1]
+    assert (method.agent.config.agent, method.size) == ("monolithic", "cell")
