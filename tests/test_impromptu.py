@@ -1,6 +1,7 @@
 """Im-Promptu as a method, its training in miniature, and its tables."""
 
 import dataclasses
+import shutil
 
 import pytest
 import torch
@@ -186,12 +187,20 @@ def test_agents_answer_as_they_do_one_by_one(folders):
     torch.testing.assert_close(together, torch.stack(alone), atol=1e-4, rtol=0)
 
 
-def test_the_tables_command(folders):
+def test_the_tables_command(folders, shipped):
     run = CliRunner().invoke(analogies.main, [f"impromptu={folders[2]}", "pixel-delta", "no-edit", "--count", "2"])
     assert run.exit_code == 0, run.output
     lines = run.stdout.splitlines()
     assert lines[2].split("|")[2].strip() == "impromptu-monolithic"
     assert sum(line.startswith("| composite of 3, two objects") for line in lines) == 2
-    failed = CliRunner().invoke(analogies.main, ["impromptu=/no/such", "--count", "1"])
-    assert failed.exit_code == 1
-    assert "expected a folder with config.json" in failed.stderr
+    for method, message in (
+        ("impromptu=/no/such", "expected a folder with config.json"),
+        ("impromptu", "the method 'impromptu' needs model"),
+        ("pixel-delta=x", "does not take model"),
+    ):
+        failed = CliRunner().invoke(analogies.main, [method, "--count", "1"])
+        assert failed.exit_code == 1
+        assert message in failed.stderr
+    shutil.copytree(folders[2], shipped / "impromptu")
+    method = analogies.read("impromptu")[1]
+    assert (method.agent.config.agent, method.size) == ("monolithic", "cell")

@@ -17,7 +17,7 @@ from vii.errors import ViiError
 from vii.evaluation.metrics import ssim
 from vii.evaluation.table import Table
 from vii.images import Pair, resize
-from vii.methods import Transfer, find_method, load_method
+from vii.methods import Transfer, find_method, load_method, model_of
 from vii.methods.impromptu import ImPromptu
 
 from .impromptu import summed
@@ -55,10 +55,10 @@ def measure(method: Transfer, count: int, examples: int = 1, seed: int = 0) -> d
 def read(text: str) -> tuple[str, Transfer]:
     """What a table calls a method, and the method: `NAME`, or `NAME=MODEL`."""
     name, _, model = text.partition("=")
-    weights = {"model": model} if model else {}
-    if model and "model" in find_method(name).needs:
-        return Path(model).name, find_method(name).builder()(**weights, size="cell")
-    return name, load_method(name, **weights)
+    where = model_of(name, model or None) if "model" in find_method(name).needs else None
+    if where:  # as it was made: carried over to the picture it would have that one's outlines
+        return Path(where).name, find_method(name).builder()(model=where, size="cell")
+    return name, load_method(name, **({"model": model} if model else {}))
 
 
 @click.command()

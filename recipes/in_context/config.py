@@ -192,7 +192,7 @@ class DiscreteVae:
     lr: float = 1e-3
     average: float = 0.998
     clustered: int = 400
-    told: float = 0.5
+    told: float = 0.6
     temperature: float = 0.1
     minutes: float = 0.0
 

@@ -102,7 +102,7 @@ def train_vae(shape: AgentConfig, config: Config, folder: Path) -> DiscreteVae:
         stage=41,
         minutes=settings.minutes,
         report=report,
-        report_every=500,
+        report_every=1000,
     )
     return vae.eval().requires_grad_(False)
 
@@ -163,7 +163,7 @@ def train_agent(shape: AgentConfig, config: Config, folder: Path) -> Agent:
         stage=42,
         minutes=settings.minutes,
         report=lambda: report(agent, device),
-        report_every=500,
+        report_every=1000,
     )
     return agent.eval().requires_grad_(False)
 
