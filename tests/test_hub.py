@@ -168,7 +168,7 @@ def test_the_card_says_what_it_is_and_how_to_use_it(bands):
     [
         ("ip2p", "timbrooks/instruct-pix2pix", ["timbrooks/instruct-pix2pix"], ["InstructPix2PixPipeline"]),
         ("controlnet", "a/base+b/control", ["a/base", "b/control"], ["ControlNetPipeline", '("b/control")']),
-        ("embedded", "vii-embedded-3", None, ["EMBEDDED_MODEL"]),
+        ("embedded", "vii-embedded-4", None, ["EMBEDDED_MODEL"]),
         ("ip2p", "my-own-folder", None, ["name a folder with `--model`"]),
     ],
 )

@@ -120,7 +120,7 @@ OWN: Mapping[str, EditorEntry] = {
     DEFAULT_EDITOR: EditorEntry(
         "vii.editors.ip2p:load_ip2p",
         "a small InstructPix2Pix at 128 px that ships inside the package",
-        model="vii-embedded-3",
+        model="vii-embedded-4",
         options={"name": "embedded", "model": str(EMBEDDED_MODEL)},
         files=Needs(
             folder=EMBEDDED_MODEL,
