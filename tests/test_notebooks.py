@@ -21,12 +21,13 @@ def kinds(cell):
     return [output.get("name") or sorted(output.data) for output in cell.outputs]
 
 
-def test_there_are_four():
+def test_there_are_five():
     assert [path.stem for path in NOTEBOOKS] == [
         "1-learn-an-edit",
         "2-combine-edits",
         "3-how-it-works",
         "4-bring-your-own-editor",
+        "5-edit-by-example",
     ]
 
 
