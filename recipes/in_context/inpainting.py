@@ -268,8 +268,9 @@ def package(folder: Path, unet: UNet2DConditionModel, cell: int, shares: dict[st
     (folder / "vii.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-# One step, as for the embedded editor; cells meet without a border; the words are all that is said. Attention is changed
-# in the middle block only: a model trained on grids has learned to imitate, and further out the change costs 1 dB.
+# One step, as for the embedded editor; cells meet without a border; the words are all that is said. Attention is
+# changed in the middle one of seven blocks: a model trained on grids has learned to imitate, and further out the change
+# costs 1 dB.
 SETTINGS = {
     "num_inference_steps": 1,
     "strength": 1.0,
