@@ -194,7 +194,7 @@ def test_a_run_makes_a_model_that_the_method_loads_and_is_not_repeated(photos, t
     assert {path.name for path in (tmp_path / "analogist").iterdir()} == {
         *("unet", "scheduler", "model_index.json", "vii.json")
     }  # the embedded editor has the rest
-    method = load_method("analogist", model=str(tmp_path / "analogist"), device="cpu", settings=["last_block=2"])
+    method = load_method("analogist", model=str(tmp_path / "analogist"), device="cpu")
     assert (method.resolution, method.settings.border, method.settings.num_inference_steps) == (64, 0, 1)
     photo = vii.load_image(photos / "a.png")
     made = method([vii.Pair(photo, 1 - photo)], photo)  # in words that the embedded editor's CLIP finds
