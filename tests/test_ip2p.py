@@ -13,6 +13,8 @@ from vii.editors.ip2p import Ip2pEditor, Ip2pSettings, load_ip2p
 from vii.editors.loading import EMBEDDED_MODEL
 from vii.editors.stable_diffusion import assemble
 from vii.errors import EditorError, UsageError
+from vii.finish.detail import upsampled
+from vii.images import channels_first, channels_last
 
 TOLERANCE = 1e-3
 
@@ -191,3 +193,22 @@ def test_ddim_clips_latents_only_where_the_model_says_so(tiny):
     clipped = diffusers.DDIMScheduler.from_config(tiny.parts.scheduler.config, clip_sample=True)
     editor = Ip2pEditor(dataclasses.replace(tiny.parts, scheduler=clipped), name="c", settings=Ip2pSettings())
     assert editor.make_scheduler("ddim").config.clip_sample is True
+
+
+def test_a_model_of_squares_sees_photos_squeezed_and_gives_them_their_shape_back(tmp_path, tiny_folder):
+    for part in tiny_folder.iterdir():
+        (tmp_path / part.name).symlink_to(part)
+    (tmp_path / "vii.json").write_text('{"resolution": 32, "square": true, "clip": null}')
+    editor = vii.load_editor("ip2p", model=str(tmp_path), device="cpu")
+    photo, options = picture(5, 64, 144), {"text": "turn it blue", "seed": 3, "num_inference_steps": 2}
+    squeezed = vii.images.resize(photo, 32, 32)
+    torch.testing.assert_close(editor.encode(photo).latents, editor.encode(squeezed).latents)
+    made = vii.apply(editor, None, squeezed, finish="none", **options)
+    whole = vii.apply(editor, None, photo, finish="none", **options)
+    assert whole.shape == (3, 64, 144)
+    enlarged = upsampled(channels_last(photo), channels_last(made))
+    torch.testing.assert_close(whole, channels_first(enlarged), atol=1e-5, rtol=0)
+    assert vii.apply(editor, None, photo, size="editor", **options).shape == (3, 24, 48)
+    (tmp_path / "vii.json").write_text('{"square": "yes"}')
+    with pytest.raises(EditorError, match="square must be true or false, got 'yes'"):
+        vii.load_editor("ip2p", model=str(tmp_path), device="cpu")

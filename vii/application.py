@@ -268,7 +268,7 @@ class Application:
         picture, run = held.colored, self._steps.run
         if run is not None and made is not None:
             seen = resize(picture, *made.shape[-2:])
-            whole = picture if self.size == "photo" else seen
+            whole = picture if self.size == "photo" else self._unsqueezed(picture, seen)
             shown, what = channels_last(seen), channels_last(made)
             picture = channels_first(run(channels_last(whole), shown, steady(shown, what) if steady else what))
         elif self.size == "editor" and self.editor is not None:
@@ -277,6 +277,11 @@ class Application:
         if result is held.photo:  # a caller may change what it is given
             result = result.clone()
         return result if held.region is None else composite(result, held.photo, held.region)
+
+    def _unsqueezed(self, picture: Tensor, seen: Tensor) -> Tensor:
+        """A photo at the editor's size and in its own shape; an editor of one's own need not say that it squeezes."""
+        assert self.editor is not None
+        return fit(picture, self.editor.resolution, MULTIPLE) if getattr(self.editor, "square", False) else seen
 
 
 def apply(editor: Editor | None, edits: Edits, image: Any, *, mask: Region | None = None, **options: Any) -> Tensor:

@@ -46,7 +46,14 @@ def package(
         # transformers loads in the precision that config.json names, diffusers in float32: with float16 named there a
         # plain from_pretrained mixes the two and crashes. The file stays in half precision.
         _change(folder / part / "config.json", dtype="float32")
-    manifest = {"name": name, "resolution": 128, "settings": SETTINGS, "clip": "clip", "phrases": "phrases.txt"}
+    manifest = {
+        "name": name,
+        "resolution": 128,
+        "square": True,
+        "settings": SETTINGS,
+        "clip": "clip",
+        "phrases": "phrases.txt",
+    }
     (folder / "vii.json").write_text(json.dumps(manifest, indent=2) + "\n")
     texts = {"phrases.txt": phrases(PHRASES), "clip/captions.txt": captions(CAPTIONS)}
     for path, lines in texts.items():

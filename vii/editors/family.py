@@ -100,6 +100,7 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
         name: str,
         settings: Settings,
         resolution: int = 512,
+        square: bool = False,
         phrases: Sequence[str] = (),
     ) -> None:
         """Take parts that are frozen and on their device.
@@ -109,13 +110,15 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
             name: see `Editor`.
             settings: what suits this model.
             resolution: pixels; photos are scaled to about `resolution` squared pixels.
+            square: see `Manifest`.
             phrases: instructions this model knows.
 
         Raises:
             EditorError: the parts do not fit together.
         """
         self.check(parts)
-        self.parts, self.name, self.settings, self.resolution, self.phrases = parts, name, settings, resolution, phrases
+        self.parts, self.name, self.settings, self.phrases = parts, name, settings, phrases
+        self.resolution, self.square = resolution, square
         self.space, self.device, self.dtype = parts.space, parts.device, parts.dtype
 
     @classmethod
@@ -127,7 +130,8 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
         """
         parts, manifest, phrases = read_model(model, what, **where)
         own = manifest.suiting(settings, model)
-        return cls(parts, name=name, settings=own, resolution=manifest.resolution, phrases=phrases)
+        resolution, square = manifest.resolution, manifest.square
+        return cls(parts, name=name, settings=own, resolution=resolution, square=square, phrases=phrases)
 
     @staticmethod
     @abstractmethod
@@ -162,7 +166,7 @@ class StableDiffusionEditor(ABC, Generic[Settings]):
 
     def encode(self, image: Tensor) -> LatentEncoding:
         """See `Editor`."""
-        fitted = self.parts.fit(image, self.resolution)
+        fitted = self.parts.fit(image, self.resolution, square=self.square)
         mean = self.parts.encode(fitted)
         return LatentEncoding(self.condition(fitted, mean), self.parts.scaled(mean))
 

@@ -97,6 +97,8 @@ class Manifest:
     Attributes:
         name: of the model, written into edit files; empty for that of the folder or the hub id.
         resolution: pixels a side of the pictures it was trained on.
+        square: whether it was trained on squares only and has learned where in them things are: photos of another shape
+            are squeezed into one, and not scaled to its area.
         settings: sampling settings that suit it, by name.
         clip: joint space: a folder within the model's, or what `vii.clip.load_clip` takes; None for none.
         phrases: file within the model's folder with one instruction a line that the model knows; empty for a list of
@@ -107,6 +109,7 @@ class Manifest:
 
     name: str = ""
     resolution: int = 512
+    square: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     clip: str | None = DEFAULT_CLIP
     phrases: str = ""
@@ -119,6 +122,8 @@ class Manifest:
                 raise UsageError(f"{name} must be a text, got {getattr(self, name)!r}")
         if type(self.resolution) is not int or not 8 <= self.resolution <= MAX_RESOLUTION:
             raise UsageError(f"resolution must be a whole number from 8 to {MAX_RESOLUTION}, got {self.resolution!r}")
+        if not isinstance(self.square, bool):
+            raise UsageError(f"square must be true or false, got {self.square!r}")
         if not isinstance(self.settings, Mapping):
             raise UsageError(f"settings must be an object, got {self.settings!r}")
         if not isinstance(self.shares, Mapping) or not all(isinstance(one, str) for one in self.shares.values()):

@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import light_imports
 from ..clip import load_clip
 from ..editor import ENCODER_OUTPUT, INPUT_EMBEDDING, JointSpace, Space
-from ..images import fit
+from ..images import fit, resize
 from ..instruction import Encoder, Instruction
 from ..libraries import load_weights, quiet
 from .clip_text import encoder_of, instruct, text_length
@@ -118,9 +118,14 @@ class StableDiffusion(LatentDiffusion):
         """The empty text, as the networks read it."""
         return self.instruct("").encoded()
 
-    def fit(self, image: Tensor, resolution: int) -> Tensor:
-        """Image `(3, h, w)` in [0, 1] -> `(1, 3, h', w')` in [0, 1], of about `resolution` squared pixels."""
-        return fit(image.to(self.device, torch.float32), resolution, pixel_multiple(self.vae))[None]
+    def fit(self, image: Tensor, resolution: int, *, square: bool = False) -> Tensor:
+        """Image `(3, h, w)` in [0, 1] -> `(1, 3, h', w')` in [0, 1], of about `resolution` squared pixels.
+
+        The aspect ratio is kept or, where `square`, squeezed.
+        """
+        image = image.to(self.device, torch.float32)
+        fitted = resize(image, resolution, resolution) if square else fit(image, resolution, pixel_multiple(self.vae))
+        return fitted[None]
 
 
 def assemble(
