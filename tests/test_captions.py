@@ -310,7 +310,7 @@ def test_prompts_that_cannot_be_searched_for(clip, toy, embedded, pair):
 
 
 @pytest.mark.parametrize(
-    "change", [{"pez_tokens": 3}, {"pez_steps": 9}, {"pez_target": "direction"}, {"captioner": ""}]
+    "change", [{"pez_tokens": 3}, {"pez_steps": 40}, {"pez_target": "direction"}, {"captioner": ""}]
 )
 def test_pez_settings_of_a_recipe_are_read(embedded, pair, change, open_clip_name):
     change = change if "captioner" not in change else {"captioner": open_clip_name}

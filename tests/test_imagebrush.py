@@ -182,7 +182,7 @@ def test_boxes_that_cannot_be(folder, box, message):
             run()
 
 
-def test_what_cannot_be_loaded(folder, method, tmp_path):
+def test_what_cannot_be_loaded(folder, method, tmp_path, shipped):
     with pytest.raises(UsageError, match="'imagebrush' needs model"):
         load_method("imagebrush")
     with pytest.raises(UsageError, match="did you mean 'guidance_scale'"):

@@ -65,6 +65,8 @@ def server(shelf, tmp_path_factory):
 def started(shelf, temporary, *options, **popen):
     environment = {**os.environ, "VII_LIBRARY": str(shelf), "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
     environment.pop("VII_TOKEN", None)
+    # requests hides this one by a filter of its own, which other threads that load libraries can put back.
+    environment["PYTHONWARNINGS"] = "ignore:SOCKS support in urllib3"
     command = [sys.executable, "-m", "vii", "ui", "--no-browser", "--port", "0", "--device", "cpu", *options]
     popen |= {"env": environment, "stdout": subprocess.PIPE, "text": True, "preexec_fn": heeds_ctrl_c}
     process = subprocess.Popen(command, **popen)
