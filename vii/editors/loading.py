@@ -98,7 +98,8 @@ class Manifest:
         name: of the model, written into edit files; empty for that of the folder or the hub id.
         resolution: pixels a side of the pictures it was trained on.
         square: whether it was trained on squares only and has learned where in them things are: photos of another shape
-            are squeezed into one, and not scaled to its area.
+            are squeezed into one, and not scaled to its area. For InstructPix2Pix and ControlNet; the canvases of
+            methods that are shown an example are squares always.
         settings: sampling settings that suit it, by name.
         clip: joint space: a folder within the model's, or what `vii.clip.load_clip` takes; None for none.
         phrases: file within the model's folder with one instruction a line that the model knows; empty for a list of

@@ -74,9 +74,10 @@ def options_for(edit: Edit | None, options: Mapping[str, Any], *, allow_download
     if all(Path(part).is_dir() for part in model.split("+")):
         return said | {"model": model, "download": False}
     if "/" not in model:
+        known = f" of this version of vii, '{own}'; learn it again, or" if own and "/" not in own else ";"
         raise ModelNotNamed(
             f"this edit was learned with a model in a folder called '{model}', which is not that of the editor "
-            f"'{edit.editor}'; name the folder",
+            f"'{edit.editor}'{known} name the folder",
             f"PATH/{model}",
         )
     if allow_download:

@@ -14,6 +14,8 @@ from .parts import PRIVATE, Controls, picture, seed_box, stopped
 from .studio import Studio
 from .uploads import look_at, uploaded
 
+# Of no use on a photo without words, or on photos at all.
+UNTICKED = ("words", "impromptu")
 # Pixels a side at most for a look at what was dropped.
 LOOK = 512
 
@@ -33,8 +35,9 @@ class ComparePage:
         self.example = gr.Button("Use the shipped example", size="sm", elem_id="compare-example")
         names = usable()
         self.methods = gr.CheckboxGroup(
-            names, value=[name for name in names if name != "words"], label="Methods",
-            info="'inversion' learns by the recipe default; 'vii methods' says what each does", elem_id="methods",
+            names, value=[name for name in names if name not in UNTICKED], label="Methods",
+            info="'inversion' learns by the recipe default; 'words' needs words below; 'impromptu' is for drawn scenes",
+            elem_id="methods",
         )  # fmt: skip
         self.words = gr.Textbox(
             label="What the edit is, in words (may stay empty)", placeholder="make it a watercolor painting",
