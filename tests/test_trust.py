@@ -198,7 +198,7 @@ def test_whose_model_is_taken(edit, tmp_path, monkeypatch):
             named(model)
     with pytest.raises(ModelNotNamed, match=r"folder called 'mine'.*PATH/mine"):
         named("mine")
-    with pytest.raises(ModelNotNamed, match="this version of vii, 'vii-embedded-.*learn it again, or name"):
+    with pytest.raises(ModelNotNamed, match=r"this version of vii, 'vii-embedded-.*learn it again, or name"):
         named("vii-embedded-1", "embedded")
     (tmp_path / "mine").mkdir()
     assert named("mine") == {"editor": "ip2p", "model": "mine", "download": False}
