@@ -45,7 +45,7 @@ def main(out: str = "recipes/screenshots", *sizes: str) -> None:
                     # The page lists the library once it is complete; what is pressed before that is lost.
                     with page.expect_response(lambda response: "run/predict" in response.url):
                         page.goto(address)
-                    for key, act in (("learn", learn), ("apply", apply), ("library", library_page)):
+                    for key, act in STEPS.items():
                         started = time.perf_counter()
                         act(page)
                         seconds = time.perf_counter() - started
@@ -127,12 +127,24 @@ def library_page(page: Any) -> None:
     print(f"{caught.value.suggested_filename}, {caught.value.path().stat().st_size / 1000:.0f} kB, to share")
 
 
+def compare(page: Any) -> None:
+    """What every method that is ticked makes of the shipped pair and a photo."""
+    page.get_by_role("tab", name="Compare").click()
+    page.locator("#compare-example").click()
+    page.locator("#compare-photo img").wait_for()
+    page.locator("#compare").click()
+    says(page, "compare-status", "methods done")
+
+
 def says(page: Any, key: str, text: str) -> None:
     """Wait until a place of the page says something."""
     from playwright.sync_api import expect
 
     expect(page.locator(f"#{key}")).to_contain_text(re.compile(text), timeout=PATIENCE)
 
+
+# In this order: what is learned is applied, and is in the library afterwards.
+STEPS = {"learn": learn, "apply": apply, "compare": compare, "library": library_page}
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

@@ -169,6 +169,15 @@ def test_a_step_with_a_broken_gradient_changes_nothing(tmp_path: Path, capsys: p
     assert "3 skipped" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("able", [True, False])
+def test_a_processor_without_bfloat16_trains_in_float32(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "computes_in_bfloat16", lambda device: able)
+    x = torch.ones(2, 2)
+    with loop.fast(torch.device("cpu")):
+        assert (x @ x).dtype == (torch.bfloat16 if able else torch.float32)
+    assert (x @ x).dtype == torch.float32
+
+
 def _latents() -> unet.Latents:
     """Pairs whose before is full of 1, after full of 4 and more, texts full of their number."""
     texts = torch.arange(5.0).view(5, 1, 1).expand(5, 3, 2)

@@ -11,7 +11,7 @@ from vii.methods import load_method
 
 def test_scenes_have_one_object_that_stands_out():
     for seed in range(8):
-        scene = figures.draw(np.random.default_rng(seed))
+        scene = figures.draw(rng := np.random.default_rng(seed), figures.draw_colors(rng))
         share = float(scene.object.float().mean())
         assert 0.01 < share < 0.2
         inside = scene.picture[:, scene.object].median(1).values
@@ -20,7 +20,7 @@ def test_scenes_have_one_object_that_stands_out():
 
 
 def test_truths_are_what_the_tasks_ask_for():
-    scene = figures.draw(np.random.default_rng(1))
+    scene = figures.draw(rng := np.random.default_rng(1), figures.draw_colors(rng))
     assert torch.equal(figures.segmentation(scene).after[0] > 0.5, scene.object)
     box = figures.detection(scene).after[0] > 0.5
     rows, columns = scene.object.nonzero().T
@@ -30,6 +30,17 @@ def test_truths_are_what_the_tasks_ask_for():
     pair = figures.colorization(scene)
     assert torch.equal(pair.before[0], pair.before[2])
     assert torch.equal(pair.after, scene.picture)
+
+
+def test_only_where_colors_are_asked_for_does_the_example_have_them():
+    for name, task in figures.TASKS.items():
+        first, second = task.related(np.random.default_rng(3), 2)
+        shown = first.after if name.startswith("colorization") else first.before
+        others = second.after if name.startswith("colorization") else second.before
+        assert not torch.equal(first.before, second.before)
+        # The extremes of each channel are those of a ground's two colours and the object's.
+        ends = [torch.cat([one.amin((1, 2)), one.amax((1, 2))]) for one in (shown, others)]
+        assert ((ends[0] - ends[1]).abs().amax() < 0.25) == name.startswith("colorization")
 
 
 def test_measures_are_their_formulas():
@@ -50,16 +61,15 @@ def test_measures_are_their_formulas():
 
 def test_the_right_answer_is_perfect_and_no_answer_is_not():
     truths = {}
-    for task, _ in figures.TASKS.values():
+    for name, task in figures.TASKS.items():
         rng = np.random.default_rng(0)
         for _ in range(3):
-            task(figures.draw(rng))
-            pair = task(figures.draw(rng))
-            truths[pair.before.numpy().tobytes(), task.__name__] = pair.after
-    order = iter([task.__name__ for task, _ in figures.TASKS.values() for _ in range(3)])
+            _, pair = task.related(rng, 2)
+            truths[pair.before.numpy().tobytes(), name] = pair.after
+    order = iter([name for name in figures.TASKS for _ in range(3)])
     best = figures.measure(lambda pairs, photo, seed: truths[photo.numpy().tobytes(), next(order)], 3)
     assert list(best.values()) == [1, 1, 0]
-    none = figures.measure(load_method("no-edit"), 3)
+    none = figures.measure(load_method("no-edit"), 12)
     assert none["segmentation: mean IoU"] < 0.6
     assert none["colorization: MSE"] > 0.05
 

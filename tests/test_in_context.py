@@ -32,7 +32,9 @@ TINY = Config(
     data=Data(edits=12, shard=6, photos=3, cell=32),
     inpainting=Inpainting(channels=(16, 32), attention=(True, True), heads=2, samples=24, batch=8),
     codes=Codes(channels=(16, 16, 32), codes=20, width=8, pictures=8, batch=2, revive_every=2),
-    prompting=Prompting(width=16, layers=1, decoder_width=16, decoder_layers=1, samples=16, batch=4),
+    prompting=Prompting(
+        side=64, scenes=12, width=16, layers=1, heads=4, decoder_width=16, decoder_layers=1, samples=16, batch=4
+    ),
     imagebrush=ImageBrush(
         channels=(16, 32), prompt_width=16, prompt_layers=1, prompt_heads=2, pool=4, samples=24, batch=8
     ),
@@ -67,7 +69,7 @@ def canvases(groups):
 
 @pytest.fixture(scope="module")
 def cells(groups):
-    return prompting.cells(groups, TINY)
+    return prompting.make_canvases(groups, TINY)
 
 
 def places(photos, output, **others):
@@ -245,16 +247,35 @@ def test_the_configuration_for_a_gpu_ends_by_the_clock():
 
 def test_canvases_are_those_that_the_method_draws(groups, cells):
     chosen, photos = torch.tensor([3, 5]), torch.tensor([[1, 2], [0, 1]])
-    drawn = prompting.canvases(cells, chosen, photos)
+    drawn = prompting.canvases(cells.photos, chosen, photos)
     for canvas, group, (example, photo) in zip(drawn, chosen.tolist(), photos.tolist(), strict=True):
         before, after = (to_tensor(array[group]) for array in (groups.before, groups.after))
         pair = vii.Pair(before[example], after[example])
         expected = Grid.within(64, gap=2).draw([pair], before[photo], after[photo])
         torch.testing.assert_close(canvas, expected, atol=0.51 / 255, rtol=0)
-    whole = prompting.draw(cells, 6, 8, torch.Generator().manual_seed(0))
-    pairs = torch.tensor([[e, p] for e in range(3) for p in range(3) if e != p])
-    known = prompting.canvases(cells, torch.arange(8).repeat_interleave(len(pairs)), pairs.repeat(8, 1))
-    assert {one.numpy().tobytes() for one in whole} <= {one.numpy().tobytes() for one in known}
+
+
+def test_photos_and_figures_are_trained_on_and_the_last_of_each_are_not(cells):
+    def known(kind, groups):
+        pairs = torch.tensor([[e, p] for e in range(3) for p in range(3) if e != p])
+        drawn = prompting.canvases(kind, torch.tensor(groups).repeat_interleave(6), pairs.repeat(len(groups), 1))
+        return {one.numpy().tobytes() for one in drawn}
+
+    whole = dataclasses.replace(cells, share=0.25).draw(400, torch.Generator().manual_seed(0))
+    photos, figures = ({one.numpy().tobytes() for one in part} for part in whole.split([300, 100]))
+    assert photos == known(cells.photos, range(8))
+    assert figures <= known(cells.figures, range(8))
+    assert len(figures) > 24
+    for name, kind in (("photos", cells.photos), ("figures", cells.figures)):
+        assert {one.numpy().tobytes() for one in cells.unseen()[name]} <= known(kind, range(8, 12))
+
+
+def test_figures_show_each_task_in_turn(cells):
+    black_and_white = ((cells.figures.after < 5) | (cells.figures.after > 250)).float().mean((1, 2, 3, 4))
+    colors = (cells.figures.before.int() - cells.figures.before.int().roll(1, 2)).abs().amax((1, 2, 3, 4))
+    for index in range(12):
+        assert (black_and_white[index] > 0.9) == (index % 3 < 2)  # segmentation, detection
+        assert (colors[index] == 0) == (index % 3 == 2)  # grey pictures to be colourised
 
 
 def test_random_crops_are_squares_of_the_canvas_scaled_up():
@@ -280,6 +301,21 @@ def test_random_crops_are_squares_of_the_canvas_scaled_up():
     middle = crops[:, :2, 15:17, 15:17].mean((2, 3))
     assert ((middle - 0.5).abs() <= (1 - share[:, None]) / 2 + 1e-2).all()
     assert middle.std(0).min() > 0.05
+
+
+def test_a_window_is_a_part_of_a_crop():
+    """At the same scale: a window of a quarter of the side of the whole has a sixteenth of what there is to see."""
+    at = (torch.arange(32) + 0.5) / 32
+    picture = torch.stack([at.expand(32, 32), at[:, None].expand(32, 32), torch.full((32, 32), 0.3)])
+    windows = prompting.random_crops(picture.expand(300, -1, -1, -1), 1.0, torch.Generator().manual_seed(0), 0.25)
+    assert windows.shape == (300, 3, 8, 8)
+    inner = windows[..., 3:5, 3:5]
+    torch.testing.assert_close(inner[:, 1, 1, 0] - inner[:, 1, 0, 0], torch.full((300,), 1 / 32), atol=1e-4, rtol=0)
+    middle = inner[:, :2].mean((2, 3))
+    assert middle.min() < 0.16  # all of the picture is seen, and nothing beside it
+    assert middle.max() > 0.84
+    assert middle.min() > 0.12
+    assert middle.max() < 0.88
 
 
 def test_a_whole_crop_is_the_picture():

@@ -79,6 +79,8 @@ def test_three_rows_flips_and_sizes(method, folder):
     assert two.shape == (3, 74, 74)
     whole = load_visual_prompting(model=str(folder), device="cpu")([PAIR], PHOTO)
     assert whole.shape == PHOTO.shape
+    plain = load_visual_prompting(model=str(folder), device="cpu", settings=["detail=false"])([PAIR], PHOTO)
+    torch.testing.assert_close(plain, vii.images.resize(method([PAIR], PHOTO), *PHOTO.shape[1:]))
     flipped = load_visual_prompting(model=str(folder), device="cpu", settings=["flips=true"], size="cell")
     made = []
     for axes in ((), (2,), (1,)):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from vii.editors.devices import computes_in_bfloat16
 from vii.files import replacing
 
 from .config import Run
@@ -88,7 +89,14 @@ def adamw(network: nn.Module, lr: float, weight_decay: float = 0.01) -> torch.op
 
 @contextmanager
 def fast(device: torch.device) -> Iterator[None]:
-    """bfloat16, and the attention whose backward is fastest: on a CPU plain matrices beat the fused kernel there."""
+    """bfloat16 where the device computes in it, and the attention whose backward is then fastest.
+
+    On a CPU plain matrices beat the fused kernel in bfloat16. One that only imitates bfloat16, ten times slower than
+    it computes in float32, keeps to that.
+    """
+    if not computes_in_bfloat16(device):
+        yield
+        return
     kernels = [SDPBackend.MATH]
     if device.type != "cpu":
         kernels = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]

@@ -34,7 +34,7 @@ def analogist(config: Config, places: Places) -> None:
 
 def visual_prompting(config: Config, places: Places) -> None:
     """Groups of photos, the VQ model, then the masked autoencoder; the model lies in OUTPUT/visual-prompting."""
-    data = prompting.cells(groups(config, places), config)
+    data = prompting.make_canvases(groups(config, places), config)
     vq = prompting.train_codes(data, config, places.output)
     mae = prompting.train_prompting(data, vq, config, places.output)
     prompting.package(places.output / "visual-prompting", mae, vq)

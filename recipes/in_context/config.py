@@ -78,6 +78,7 @@ class Codes:
         codes: in the codebook.
         width: of a code.
         pictures: trained on, in all.
+        window: side of a picture, as a share of a canvas's.
         batch: pictures a step.
         lr: peak learning rate.
         average: decay of the average of the weights that is kept as the result.
@@ -86,10 +87,11 @@ class Codes:
         minutes: after which training ends, if `pictures` are not over by then; 0 for no such limit.
     """
 
-    channels: tuple[int, ...] = (32, 48, 64, 96)
+    channels: tuple[int, ...] = (16, 32, 64, 64)
     codes: int = 512
     width: int = 32
     pictures: int = 100_000
+    window: float = 0.5
     batch: int = 8
     lr: float = 1e-3
     average: float = 0.998
@@ -103,6 +105,9 @@ class Prompting:
     """The masked autoencoder behind visual prompting.
 
     Attributes:
+        side: pixels a side of a canvas; 14 patches, as in the paper.
+        scenes: groups of drawn scenes that are made, each of one of the paper's tasks.
+        figures: share of the canvases that show these; the others show photos under one edit.
         width, layers, heads: of the encoder.
         decoder_width, decoder_layers, decoder_heads: of the decoder.
         samples: canvases in all.
@@ -115,18 +120,21 @@ class Prompting:
         minutes: after which training ends, if `samples` are not over by then; 0 for no such limit.
     """
 
-    width: int = 160
+    side: int = 112
+    scenes: int = 6_000
+    figures: float = 0.5
+    width: int = 192
     layers: int = 6
-    heads: int = 4
+    heads: int = 6
     decoder_width: int = 128
     decoder_layers: int = 4
     decoder_heads: int = 4
     samples: int = 400_000
-    batch: int = 32
-    lr: float = 1e-3
+    batch: int = 16
+    lr: float = 8e-4
     average: float = 0.999
     crop: float = 0.2
-    answers: float = 0.5
+    answers: float = 0.75
     minutes: float = 0.0
 
 

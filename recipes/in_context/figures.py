@@ -1,19 +1,21 @@
 """Visual prompting's own tasks on drawn scenes: segmentation, detection and colourisation, with their measures.
 
 Bar et al. 2022, section 4.1: of each scene one object is to be segmented, boxed, or given its colours back. Their
-photos cannot be had here; scenes are drawn instead, one object each, so that the truth is exact.
+photos cannot be had here; scenes are drawn instead, one object each, so that the truth is exact. What a drawn object's
+colours are nobody can know, as one can of a sky: where they are asked for, the example has the same ones.
 
-`python -m recipes.in_context.figures visual-prompting=MODEL pixel-delta`
+`python -m recipes.in_context.figures visual-prompting pixel-delta no-edit`
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
+from torch.nn import functional as F
 
 from vii.errors import ViiError
 from vii.evaluation.synthetic import make
@@ -24,6 +26,21 @@ from vii.methods.masked_codes import STD
 SIDE = 128
 LUMA = (0.299, 0.587, 0.114)
 SHAPES = ("circle", "square", "triangle", "star", "heart")
+PLACES = ("center", "top left", "top right", "bottom left", "bottom right")
+CONTRAST = 0.3  # an object's colour differs by this, in one channel, from what is around it
+
+
+@dataclass(frozen=True)
+class Colors:
+    """Of a scene, each `(3, 1, 1)` in [0, 1].
+
+    Attributes:
+        ground: two, between which the background changes.
+        object: that of the object.
+    """
+
+    ground: tuple[Tensor, Tensor]
+    object: Tensor
 
 
 @dataclass(frozen=True)
@@ -39,19 +56,27 @@ class Scene:
     object: Tensor
 
 
-def draw(rng: np.random.Generator, side: int = SIDE) -> Scene:
-    """A soft background of two colours with a shape of a third one, of 12 to 22 % of the side in radius."""
-    ends = torch.from_numpy(rng.uniform(0, 1, (2, 3, 1, 1)).astype(np.float32))
+def draw_colors(rng: np.random.Generator) -> Colors:
+    """Random colours, of which the object's stands out."""
+
+    def color() -> Tensor:
+        return torch.from_numpy(rng.uniform(0, 1, (3, 1, 1)).astype(np.float32))
+
+    ground, found = (color(), color()), color()
+    while min(float((found - other).abs().amax()) for other in (*ground, sum(ground) / 2)) < CONTRAST:
+        found = color()
+    return Colors(ground, found)
+
+
+def draw(rng: np.random.Generator, colors: Colors) -> Scene:
+    """A soft background with a shape of 12 to 22 % of the side in radius."""
     coarse = torch.from_numpy(rng.uniform(0, 1, (1, 1, 4, 4)).astype(np.float32))
-    mixed = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic")[0].clamp(0, 1)
-    background = ends[0] + (ends[1] - ends[0]) * mixed
-    place = str(rng.choice(["center", "top left", "top right", "bottom left", "bottom right"]))
-    shape = make("shape", c="white", shape=str(rng.choice(SHAPES)), pos=place, r=float(rng.uniform(0.12, 0.22)))
-    alpha = shape.apply(torch.zeros(3, side, side))[:1]
-    color = torch.from_numpy(rng.uniform(0, 1, (3, 1, 1)).astype(np.float32))
-    while (color - background.mean((1, 2), keepdim=True)).abs().amax() < 0.3:
-        color = torch.from_numpy(rng.uniform(0, 1, (3, 1, 1)).astype(np.float32))
-    return Scene(background + (color - background) * alpha, alpha[0] > 0.5)
+    mixed = F.interpolate(coarse, (SIDE, SIDE), mode="bicubic")[0].clamp(0, 1)
+    background = torch.lerp(*colors.ground, mixed)
+    shape, place = str(rng.choice(SHAPES)), str(rng.choice(PLACES))
+    drawn = make("shape", c="white", shape=shape, pos=place, r=float(rng.uniform(0.12, 0.22)))
+    alpha = drawn.apply(torch.zeros(3, SIDE, SIDE))[:1]
+    return Scene(torch.lerp(background, colors.object.expand_as(background), alpha), alpha[0] > 0.5)
 
 
 def box_of(mask: Tensor) -> tuple[int, int, int, int]:
@@ -114,22 +139,42 @@ def colorized(result: Tensor, truth: Tensor) -> float:
     return float(((result - truth) / torch.tensor(STD).view(3, 1, 1)).square().mean())
 
 
-TASKS: Mapping[str, tuple[Callable[[Scene], Pair], Callable[[Tensor, Tensor], float]]] = {
-    "segmentation: mean IoU": (segmentation, segmented),
-    "detection: mean IoU": (detection, detected),
-    "colorization: MSE": (colorization, colorized),
+@dataclass(frozen=True)
+class Task:
+    """What is asked of scenes.
+
+    Attributes:
+        pair: a scene as it is given, and the right answer.
+        measured: of a result and the right answer.
+        colors_shared: whether example and query have the same colours.
+    """
+
+    pair: Callable[[Scene], Pair]
+    measured: Callable[[Tensor, Tensor], float]
+    colors_shared: bool = False
+
+    def related(self, rng: np.random.Generator, count: int) -> list[Pair]:
+        """So many scenes of their own with their answers, each an example of the task to the others."""
+        colors = draw_colors(rng)
+        return [self.pair(draw(rng, colors if self.colors_shared else draw_colors(rng))) for _ in range(count)]
+
+
+TASKS: Mapping[str, Task] = {
+    "segmentation: mean IoU": Task(segmentation, segmented),
+    "detection: mean IoU": Task(detection, detected),
+    "colorization: MSE": Task(colorization, colorized, colors_shared=True),
 }
 
 
 def measure(method: Transfer, count: int, seed: int = 0) -> dict[str, float]:
     """Means over so many scenes, each with an example of its own; the same scenes for every method."""
     found = {}
-    for name, (task, measured) in TASKS.items():
+    for name, task in TASKS.items():
         rng, scores = np.random.default_rng(seed), []
         for _ in range(count):
-            example, query = task(draw(rng)), task(draw(rng))
+            example, query = task.related(rng, 2)
             result = method([example], query.before, seed=seed)
-            scores.append(measured(resize(result.cpu(), SIDE, SIDE), query.after))
+            scores.append(task.measured(resize(result.cpu(), SIDE, SIDE), query.after))
         found[name] = float(np.mean(scores))
     return found
 
@@ -142,10 +187,9 @@ def main(methods: Sequence[str], count: int) -> None:
     try:
         for text in methods:
             name, _, model = text.partition("=")
-            weights = {"model": model} if model else {}
-            cells = {"size": "cell"} if "model" in find_method(name).needs else {}
-            builder = find_method(name).builder()
-            method = builder(**weights, **cells) if cells and weights else load_method(name, **weights)
+            method = load_method(name, **({"model": model} if model else {}))
+            if "model" in find_method(name).needs:
+                method = replace(method, size="cell")  # the answer as it is made, without the photo's own detail
             click.echo(f"{name}: " + ", ".join(f"{task} {value:.3f}" for task, value in measure(method, count).items()))
     except ViiError as error:
         raise click.ClickException(str(error)) from None

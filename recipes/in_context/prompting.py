@@ -14,23 +14,26 @@ from torch.nn import functional as F
 from transformers import ViTMAEConfig
 
 from recipes.embedded_model.loop import Trainee, adamw, fast, train
+from vii.evaluation.metrics import psnr
 from vii.methods.grid import Grid
 from vii.methods.masked_codes import MaskedCodes, code_loss, decode_codes, encode_codes, masking
 
 from .config import Codes, Config, Prompting
 from .data import Groups, shown, two_of
+from .figures import TASKS
 
-VALIDATION = 96  # groups at the end, left out of training
+VALIDATION = 96  # groups of each kind at the end, left out of training
+STREAM = 17  # of random numbers, for the drawn scenes
 GAP = 2  # as `vii.methods.visual_prompting` draws one pair
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Pictures as large as the cells of a canvas, on the run's device.
+    """Pictures as large as the cells of a canvas, on the run's device, several of each task.
 
     Attributes:
         grid: the canvas.
-        before: `(edits, photos, 3, cell, cell)` uint8.
+        before: `(tasks, photos, 3, cell, cell)` uint8.
         after: likewise.
     """
 
@@ -41,29 +44,74 @@ class Cells:
     def __len__(self) -> int:
         return len(self.before)
 
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Random canvases, `(count, 3, s, s)` in [0, 1], of all groups but the last ones."""
+        chosen = torch.randint(len(self) - VALIDATION, (count,), generator=generator, device=generator.device)
+        return canvases(self, chosen, two_of(self.before.shape[1], count, generator))
+
+    def unseen(self) -> Tensor:
+        """The canvases of the last groups, of their first two photos."""
+        chosen = torch.arange(len(self) - VALIDATION, len(self), device=self.before.device)
+        return canvases(self, chosen, torch.tensor([[0, 1]], device=chosen.device).expand(len(chosen), 2))
+
+
+@dataclass(frozen=True)
+class Canvases:
+    """What is trained on.
+
+    Attributes:
+        photos: photos under one edit.
+        figures: drawn scenes under one task of `figures.TASKS`.
+        share: of canvases that are figures.
+    """
+
+    photos: Cells
+    figures: Cells
+    share: float
+
     @property
-    def side(self) -> int:
-        """Pixels a side of a canvas."""
-        return self.grid.side
+    def grid(self) -> Grid:
+        """The canvas."""
+        return self.photos.grid
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Random canvases, `(count, 3, s, s)` in [0, 1]."""
+        drawn = round(count * self.share)
+        return torch.cat([self.photos.draw(count - drawn, generator), self.figures.draw(drawn, generator)])
+
+    def unseen(self) -> dict[str, Tensor]:
+        """Canvases that nothing is trained on, by kind."""
+        return {"photos": self.photos.unseen(), "figures": self.figures.unseen()}
 
 
-def cells(groups: Groups, config: Config) -> Cells:
-    """The groups as canvases show them, computed once."""
-    grid = Grid.within(2 * groups.before.shape[2], gap=GAP)
+def make_canvases(groups: Groups, config: Config) -> Canvases:
+    """The groups, and drawn scenes, as canvases show them; computed once."""
+    settings = config.prompting
+    grid = Grid.within(settings.side, gap=GAP)
 
-    def scaled(pictures: np.ndarray) -> Tensor:
-        flat, parts = pictures.reshape(-1, *pictures.shape[-3:]), []
-        for start in range(0, len(flat), 1000):
-            part = shown(flat[start : start + 1000], config.device)
-            part = F.interpolate(part, (grid.cell, grid.cell), mode="bicubic", antialias=True)
-            parts.append((part.clamp(0, 1) * 255).round().to(torch.uint8))
-        return torch.cat(parts).unflatten(0, pictures.shape[:-3])
+    def of_photos(pictures: np.ndarray) -> Tensor:
+        flat = pictures.reshape(-1, *pictures.shape[-3:])
+        parts = [scaled(shown(flat[i : i + 1000], config.device), grid.cell) for i in range(0, len(flat), 1000)]
+        return torch.cat(parts).unflatten(0, pictures.shape[:2])
 
-    return Cells(grid, scaled(groups.before), scaled(groups.after))
+    rng, tasks = np.random.default_rng((config.seed, STREAM)), list(TASKS.values())
+    before, after = [], []
+    for index in range(settings.scenes):
+        pairs = tasks[index % len(tasks)].related(rng, config.data.photos)
+        before.append(scaled(torch.stack([pair.before for pair in pairs]), grid.cell))
+        after.append(scaled(torch.stack([pair.after for pair in pairs]), grid.cell))
+    figures = Cells(grid, torch.stack(before).to(config.device), torch.stack(after).to(config.device))
+    return Canvases(Cells(grid, of_photos(groups.before), of_photos(groups.after)), figures, settings.figures)
+
+
+def scaled(pictures: Tensor, side: int) -> Tensor:
+    """`(n, 3, h, w)` in [0, 1] -> `(n, 3, side, side)` uint8."""
+    small = F.interpolate(pictures, (side, side), mode="bicubic", antialias=True)
+    return (small.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def canvases(data: Cells, chosen: Tensor, photos: Tensor) -> Tensor:
-    """`(b, 3, s, s)` in [0, 1], with the answers: groups `(b,)`, and of each two photos `(b, 2)` under its edit."""
+    """`(b, 3, s, s)` in [0, 1], with the answers: groups `(b,)`, and of each two photos `(b, 2)` under its task."""
     shape = len(chosen), 3, *data.grid.shape
     drawn = torch.full(shape, data.grid.background, device=chosen.device)
     for example, which in enumerate(photos.T):
@@ -73,27 +121,19 @@ def canvases(data: Cells, chosen: Tensor, photos: Tensor) -> Tensor:
     return drawn
 
 
-def draw(data: Cells, count: int, known: int, generator: torch.Generator) -> Tensor:
-    """`count` canvases of the first `known` groups, `(count, 3, s, s)` in [0, 1]."""
-    chosen = torch.randint(known, (count,), generator=generator, device=generator.device)
-    return canvases(data, chosen, two_of(data.before.shape[1], count, generator))
+def random_crops(pictures: Tensor, least: float, generator: torch.Generator, window: float = 1.0) -> Tensor:
+    """Squares of `least` to all of the area, mirrored every other time, scaled back to the whole; `(b, 3, s, s)`.
 
-
-def unseen(data: Cells, known: int) -> Tensor:
-    """The canvases of the groups from `known` on, of their first two photos."""
-    chosen = torch.arange(known, len(data), device=data.before.device)
-    return canvases(data, chosen, torch.tensor([[0, 1]], device=chosen.device).expand(len(chosen), 2))
-
-
-def random_crops(pictures: Tensor, least: float, generator: torch.Generator) -> Tensor:
-    """Squares of `least` to all of the area, mirrored every other time, scaled back to the whole; `(b, 3, s, s)`."""
+    With a `window` below 1 a part of such a square that has this share of its side, at the same scale.
+    """
     area, down, across, mirrored = torch.rand(4, len(pictures), generator=generator, device=generator.device)
-    share = (least + (1 - least) * area).sqrt()
+    share = (least + (1 - least) * area).sqrt() * window
     transform = torch.zeros(len(pictures), 2, 3, device=pictures.device)
     # Positions run from -1 to 1: a square of this share of the side has its middle up to 1 - share away from 0.
     transform[:, 0, 0], transform[:, 1, 1] = torch.where(mirrored < 0.5, -share, share), share
     transform[:, 0, 2], transform[:, 1, 2] = (1 - share) * (2 * across - 1), (1 - share) * (2 * down - 1)
-    grid = F.affine_grid(transform, list(pictures.shape), align_corners=False)
+    side = round(pictures.shape[-1] * window)
+    grid = F.affine_grid(transform, [*pictures.shape[:2], side, side], align_corners=False)
     return F.grid_sample(pictures, grid, mode="bicubic", padding_mode="border", align_corners=False).clamp(0, 1)
 
 
@@ -111,15 +151,16 @@ def build_codes(settings: Codes) -> VQModel:
     )
 
 
-def train_codes(data: Cells, config: Config, folder: Path) -> VQModel:
+def train_codes(data: Canvases, config: Config, folder: Path) -> VQModel:
     """Train the VQ model (van den Oord et al. 2017, eq. 3, with the absolute error), on crops of canvases."""
-    settings, known, device = config.codes, len(data) - VALIDATION, torch.device(config.device)
+    settings, device = config.codes, torch.device(config.device)
     torch.manual_seed(config.seed)
     vq = build_codes(settings).to(device, memory_format=torch.channels_last)
     trainee = Trainee(vq, adamw(vq, settings.lr, 1e-4), average=settings.average)
 
     def losses(generator: torch.Generator) -> dict[str, Tensor]:
-        pictures = random_crops(draw(data, settings.batch, known, generator), config.prompting.crop, generator)
+        pictures = data.draw(settings.batch, generator)
+        pictures = random_crops(pictures, config.prompting.crop, generator, settings.window)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         with fast(device):
             latents = vq.encode(pictures * 2 - 1).latents
@@ -139,12 +180,13 @@ def train_codes(data: Cells, config: Config, folder: Path) -> VQModel:
 
     @torch.no_grad()
     def report() -> str:
-        pictures = unseen(data, known)[:32]
-        codes = encode_codes(vq, pictures)
-        mse = (decode_codes(vq, codes) - pictures).square().mean()
-        plain = (pictures.mean((2, 3), keepdim=True) - pictures).square().mean()  # one colour for each canvas
-        found, still = (float(-10 * error.log10()) for error in (mse, plain))
-        return f"unseen canvases: {found:.2f} dB with {len(codes.unique())} codes; their mean colour {still:.2f} dB"
+        told = []
+        for kind, pictures in data.unseen().items():
+            codes = encode_codes(vq, pictures[:32])
+            plain = pictures[:32].mean((2, 3), keepdim=True).expand_as(pictures[:32])  # one colour for each canvas
+            found, still = (mean_psnr(made, pictures[:32]) for made in (decode_codes(vq, codes), plain))
+            told.append(f"{kind} {found:.2f} dB with {len(codes.unique())} codes, their mean colour {still:.2f} dB")
+        return "unseen " + "; ".join(told)
 
     train(
         trainee,
@@ -158,6 +200,11 @@ def train_codes(data: Cells, config: Config, folder: Path) -> VQModel:
         report_every=500,
     )
     return vq.eval().requires_grad_(False)
+
+
+def mean_psnr(made: Tensor, truth: Tensor) -> float:
+    """Of pictures `(n, 3, h, w)`, in dB."""
+    return float(np.mean([psnr(one, other) for one, other in zip(made, truth, strict=True)]))
 
 
 def rows_of(latents: Tensor) -> Tensor:
@@ -197,12 +244,12 @@ def build(side: int, patch: int, codes: int, settings: Prompting) -> MaskedCodes
     )
 
 
-def train_prompting(data: Cells, vq: VQModel, config: Config, folder: Path) -> MaskedCodes:
+def train_prompting(data: Canvases, vq: VQModel, config: Config, folder: Path) -> MaskedCodes:
     """Train the masked autoencoder; the last groups are only reported on. Returns it with its averaged weights."""
-    settings, known, device = config.prompting, len(data) - VALIDATION, torch.device(config.device)
+    settings, device = config.prompting, torch.device(config.device)
     patch = 2 ** (len(config.codes.channels) - 1)
     torch.manual_seed(config.seed)
-    mae = build(data.side, patch, config.codes.codes, settings).to(device)
+    mae = build(settings.side, patch, config.codes.codes, settings).to(device)
     trainee = Trainee(mae, adamw(mae, settings.lr, 0.05), average=settings.average)
     hidden = F.max_pool2d(data.grid.mask()[None], patch).flatten()
     answer, hidden = int(hidden.sum()), hidden.to(device)
@@ -210,7 +257,7 @@ def train_prompting(data: Cells, vq: VQModel, config: Config, folder: Path) -> M
     def losses(generator: torch.Generator) -> dict[str, Tensor]:
         # In turn rather than at random, so that nothing waits for the device to say which.
         as_at_use = int((trainee.step + 1) * settings.answers) > int(trainee.step * settings.answers)
-        pictures = draw(data, settings.batch, known, generator)
+        pictures = data.draw(settings.batch, generator)
         if not as_at_use:
             pictures = random_crops(pictures, settings.crop, generator)
         noise = torch.rand(len(pictures), len(hidden), generator=generator, device=device)
@@ -222,23 +269,21 @@ def train_prompting(data: Cells, vq: VQModel, config: Config, folder: Path) -> M
 
     @torch.no_grad()
     def report() -> str:
-        pictures = unseen(data, known)
-        codes, missing = encode_codes(vq, pictures), hidden.bool()
-        with masking(mae, answer):
-            logits, mask = mae(pictures, noise=hidden.expand(len(pictures), -1))
-        right = (logits.argmax(-1) == codes)[:, missing].float().mean()
-        half = data.side // 2
-        made = decode_codes(vq, torch.where(missing, logits.argmax(-1), codes))[..., half:, half:]
-        best = decode_codes(vq, codes)[..., half:, half:]
-        truth = pictures[..., half:, half:]
-        found, most, still = (
-            float(-10 * (one - truth).square().mean().log10()) for one in (made, best, pictures[..., half:, :half])
-        )
-        loss = float(code_loss(logits, codes, mask))
-        return (
-            f"unseen answers: loss {loss:.3f}, {right:.0%} of codes, {found:.2f} dB; no edit {still:.2f} dB, "
-            f"all codes right {most:.2f} dB"
-        )
+        told, missing, half = [], hidden.bool(), data.grid.side // 2
+        for kind, pictures in data.unseen().items():
+            codes = encode_codes(vq, pictures)
+            with masking(mae, answer):
+                logits, mask = mae(pictures, noise=hidden.expand(len(pictures), -1))
+            right = (logits.argmax(-1) == codes)[:, missing].float().mean()
+            made = decode_codes(vq, torch.where(missing, logits.argmax(-1), codes))
+            best, truth, still = decode_codes(vq, codes), pictures[..., half:, half:], pictures[..., half:, :half]
+            found, most = (mean_psnr(whole[..., half:, half:], truth) for whole in (made, best))
+            loss = float(code_loss(logits, codes, mask))
+            told.append(
+                f"{kind} loss {loss:.3f}, {right:.0%} of codes, {found:.2f} dB, "
+                f"no edit {mean_psnr(still, truth):.2f} dB, all codes right {most:.2f} dB"
+            )
+        return "unseen answers: " + "; ".join(told)
 
     train(
         trainee,

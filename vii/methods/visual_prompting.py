@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..editors.devices import pick_device
 from ..errors import UsageError
-from ..images import Pair
+from ..images import Pair, resize
 from ..settings import check, override, parse, setting
 from .full_size import at_full_size
 from .grid import FLIPS, Grid, over_flips
@@ -27,11 +27,14 @@ class PromptingSettings:
         background: of the lines between cells: 1 is white, as in the authors' evaluation, 0 black, as in their demo.
         swapped: pairs in columns instead of rows.
         flips: the mean of the answers to mirrored canvases; for edits that do not depend on the place.
+        detail: whether an answer of the photo's size has the photo's own outlines; false for masks and boxes, which are
+            then scaled up as they are.
     """
 
     background: float = setting(1.0, least=0, most=1)
     swapped: bool = False
     flips: bool = False
+    detail: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -45,7 +48,8 @@ class VisualPrompting:
     Attributes:
         parts: the model.
         settings: how.
-        size: "photo" for results of the photo's size, see `at_full_size`, or "cell" for what was made.
+        size: "photo" for results of the photo's size, by `at_full_size` where `settings.detail` says so, or "cell" for
+            what was made.
     """
 
     parts: PromptingParts
@@ -82,7 +86,9 @@ class VisualPrompting:
         grid = self.grid(len(pairs))
         flips = FLIPS if self.settings.flips else FLIPS[:1]
         made = over_flips(lambda pairs, photo: grid.cut(self.canvas(pairs, photo)), pairs, photo, flips)
-        return at_full_size(photo, made) if self.size == "photo" else made
+        if self.size == "cell":
+            return made
+        return at_full_size(photo, made) if self.settings.detail else resize(made, *photo.shape[1:])
 
 
 def load_visual_prompting(
