@@ -23,7 +23,7 @@ from vii.methods.impromptu import load_impromptu
 
 SHAPE = AgentConfig(codes=16, channels=8, width=16, heads=2, context_blocks=1, decoder_blocks=1, slots=3)
 TINY = Config(
-    impromptu=ImPromptu(shape=SHAPE, vae=DiscreteVae(pictures=24, batch=8), samples=12, batch=4),
+    impromptu=ImPromptu(shape=SHAPE, vae=DiscreteVae(samples=24, batch=8), samples=12, batch=4),
 )
 PAIR, PHOTO = vii.Pair(picture(1), 1 - picture(1)), picture(2, 60, 40)
 

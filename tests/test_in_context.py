@@ -31,7 +31,7 @@ from vii.methods.prompt_encoder import WHOLE, VisualPromptEncoder
 TINY = Config(
     data=Data(edits=12, shard=6, photos=3, cell=32),
     inpainting=Inpainting(channels=(16, 32), attention=(True, True), heads=2, samples=24, batch=8),
-    codes=Codes(channels=(16, 16, 32), codes=20, width=8, pictures=8, batch=2, revive_every=2),
+    codes=Codes(channels=(16, 16, 32), codes=20, width=8, samples=8, batch=2, revive_every=2),
     prompting=Prompting(
         side=64, scenes=12, width=16, layers=1, heads=4, decoder_width=16, decoder_layers=1, samples=16, batch=4
     ),

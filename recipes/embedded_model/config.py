@@ -26,6 +26,30 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
+class Stage:
+    """How long one network is trained, and how fast.
+
+    Attributes:
+        samples: drawn in all. A finished run goes on where it stopped when this grows.
+        batch: samples a step.
+        lr: peak learning rate.
+        average: decay of the average of the weights that is kept as the result.
+        minutes: see `Run`.
+    """
+
+    samples: int = 400_000
+    batch: int = 32
+    lr: float = 1e-3
+    average: float = 0.999
+    minutes: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        """If the clock does not end them."""
+        return self.samples // self.batch
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
     """Pairs made ahead of training.
 
@@ -107,7 +131,7 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True)
-class Denoiser:
+class Denoiser(Stage):
     """A UNet.
 
     Attributes:
@@ -115,10 +139,6 @@ class Denoiser:
         attention: whether a level attends, to itself and to the text.
         layers: residual blocks a level.
         heads: of attention.
-        samples: training samples in all. A finished run goes on where it stopped when this grows.
-        batch: samples a step.
-        lr: peak learning rate.
-        average: decay of the average of the weights that is kept as the result.
         no_text: share of samples without words.
         high_noise: timesteps are `1000 (1 - u ** high_noise)`; above 1 prefers noisy ones, where an edit is decided.
         pixel_weight: channels count by what their errors are worth in pixels, to this power; 0 for all alike.
@@ -129,13 +149,9 @@ class Denoiser:
     layers: int = 1
     heads: int = 2
     samples: int = 320_000
-    batch: int = 32
-    lr: float = 1e-3
-    average: float = 0.999
     no_text: float = 0.08
     high_noise: float = 4.0
     pixel_weight: float = 0.5
-    minutes: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

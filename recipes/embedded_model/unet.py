@@ -174,9 +174,8 @@ def train_unet(data: Latents, config: Config, folder: Path) -> UNet2DConditionMo
     def report() -> str:
         return "unseen pairs: " + ", ".join(f"t {t} {error:.4f}" for t, error in validate(errors, unet, data).items())
 
-    steps = settings.samples // settings.batch
     train(
-        trainee, losses, steps, folder / "unet.pt", config, stage=3, minutes=settings.minutes, report=report,
+        trainee, losses, settings.steps, folder / "unet.pt", config, stage=3, minutes=settings.minutes, report=report,
         report_every=500,
     )  # fmt: skip
     return unet.eval().requires_grad_(False)

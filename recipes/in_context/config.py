@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from recipes.embedded_model.config import Denoiser, Run
+from recipes.embedded_model.config import Denoiser, Run, Stage
 from vii.methods.agents import AgentConfig
 
 
@@ -55,7 +55,6 @@ class Inpainting(Denoiser):
         single: share of samples that are one photo with a random box to fill; the others are grids.
         any_cell: share of the grids in which another cell than the answer's is to be filled.
         known_weight: of errors where nothing is to be filled, against 1 where something is.
-        minutes: after which training ends, if `samples` are not over by then; 0 for no such limit.
     """
 
     channels: tuple[int, ...] = (64, 96, 112)
@@ -66,42 +65,34 @@ class Inpainting(Denoiser):
     single: float = 0.1
     any_cell: float = 0.1
     known_weight: float = 0.05
-    minutes: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Codes:
+class Codes(Stage):
     """The VQ model behind visual prompting.
 
     Attributes:
         channels: a level; each but the last halves the picture.
         codes: in the codebook.
         width: of a code.
-        pictures: trained on, in all.
         window: side of a picture, as a share of a canvas's.
-        batch: pictures a step.
-        lr: peak learning rate.
-        average: decay of the average of the weights that is kept as the result.
         commitment: weight of the distance of latents from their codes, and of codes from their latents.
         revive_every: steps after which codes that nothing uses are moved to where latents are.
-        minutes: after which training ends, if `pictures` are not over by then; 0 for no such limit.
     """
 
     channels: tuple[int, ...] = (16, 32, 64, 64)
     codes: int = 512
     width: int = 32
-    pictures: int = 100_000
+    samples: int = 100_000
     window: float = 0.5
     batch: int = 8
-    lr: float = 1e-3
     average: float = 0.998
     commitment: float = 0.25
     revive_every: int = 100
-    minutes: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Prompting:
+class Prompting(Stage):
     """The masked autoencoder behind visual prompting.
 
     Attributes:
@@ -110,14 +101,9 @@ class Prompting:
         figures: share of the canvases that show these; the others show photos under one edit.
         width, layers, heads: of the encoder.
         decoder_width, decoder_layers, decoder_heads: of the decoder.
-        samples: canvases in all.
-        batch: canvases a step.
-        lr: peak learning rate.
-        average: decay of the average of the weights that is kept as the result.
         crop: the smallest share of a canvas's area that a random crop keeps.
         answers: share of the steps that mask the answer's cell, as at use, of whole canvases; the others mask
             three patches in four at random, as in the paper.
-        minutes: after which training ends, if `samples` are not over by then; 0 for no such limit.
     """
 
     side: int = 112
@@ -129,17 +115,14 @@ class Prompting:
     decoder_width: int = 128
     decoder_layers: int = 4
     decoder_heads: int = 4
-    samples: int = 400_000
     batch: int = 16
     lr: float = 8e-4
-    average: float = 0.999
     crop: float = 0.2
     answers: float = 0.75
-    minutes: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageBrush:
+class ImageBrush(Stage):
     """The UNet and the visual prompt encoder behind ImageBrush, trained together.
 
     Attributes:
@@ -151,11 +134,6 @@ class ImageBrush:
         pool: see `VisualPromptEncoder`.
         no_prompt: share of samples whose prompt is left out, for guidance; the paper's.
         no_box: share of samples whose box is the whole picture instead of what the edit changes.
-        samples: training samples in all.
-        minutes: of training; 0 for no limit.
-        batch: samples a step.
-        lr: peak learning rate.
-        average: decay of the average of the weights that is kept as the result.
         high_noise, pixel_weight: as of `Denoiser`.
         known_weight: of errors in the three cells that are given, against 1 in the answer; 1 in the paper.
     """
@@ -170,53 +148,35 @@ class ImageBrush:
     pool: int = 2
     no_prompt: float = 0.05
     no_box: float = 0.5
-    samples: int = 400_000
-    minutes: float = 0.0
-    batch: int = 32
-    lr: float = 1e-3
-    average: float = 0.999
     high_noise: float = 8.0
     pixel_weight: float = 0.5
     known_weight: float = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
-class DiscreteVae:
+class DiscreteVae(Stage):
     """The discrete VAE of Im-Promptu's agents that write tokens.
 
     Attributes:
-        pictures: drawn in all.
-        batch: pictures a step.
-        lr: peak learning rate.
-        average: decay of the average of the weights that is kept as the result.
         clustered: pictures whose patches are clustered, for codes to start from.
         told: share of the training in which the encoder is told its codes; after it the choice is relaxed.
         temperature: of the relaxed choice.
-        minutes: see `train`.
     """
 
-    pictures: int = 400_000
     batch: int = 128
-    lr: float = 1e-3
     average: float = 0.998
     clustered: int = 400
     told: float = 0.6
     temperature: float = 0.1
-    minutes: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
-class ImPromptu:
+class ImPromptu(Stage):
     """Im-Promptu's agents.
 
     Attributes:
         shape: of the agents; patches of the patch agent are twice as large, as in the paper's code.
         vae: how the discrete VAE is trained, for each agent that has one.
-        samples: analogies drawn in all.
-        batch: analogies a step.
-        lr: peak learning rate.
-        average: decay of the average of the weights that is kept as the result.
-        minutes: see `train`.
     """
 
     shape: AgentConfig = dataclasses.field(default_factory=AgentConfig)
@@ -224,8 +184,6 @@ class ImPromptu:
     samples: int = 600_000
     batch: int = 64
     lr: float = 6e-4
-    average: float = 0.999
-    minutes: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

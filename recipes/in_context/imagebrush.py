@@ -256,7 +256,7 @@ def train_imagebrush(data: Canvases, config: Config, folder: Path) -> Painter:
     train(
         trainee,
         losses,
-        settings.samples // settings.batch,
+        settings.steps,
         folder / "imagebrush.pt",
         config,
         stage=8,

@@ -57,7 +57,7 @@ def train_vae(shape: AgentConfig, config: Config, folder: Path) -> DiscreteVae:
     torch.manual_seed(config.seed)
     vae = DiscreteVae(shape.codes, shape.patch, shape.channels).to(device, memory_format=torch.channels_last)
     trainee = Trainee(vae, adamw(vae, settings.lr, 1e-4), average=settings.average)
-    steps = settings.pictures // settings.batch
+    steps = settings.steps
 
     def pictures(count: int, generator: torch.Generator) -> Tensor:
         return draw(analogies(hops(count, 1, generator), 0, generator).before, shape.side)[:, 0]
@@ -157,7 +157,7 @@ def train_agent(shape: AgentConfig, config: Config, folder: Path) -> Agent:
     train(
         trainee,
         losses,
-        settings.samples // settings.batch,
+        settings.steps,
         folder / f"{shape.agent}.pt",
         config,
         stage=42,

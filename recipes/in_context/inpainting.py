@@ -212,7 +212,7 @@ def train_inpainting(data: Canvases, config: Config, folder: Path) -> UNet2DCond
     train(
         trainee,
         losses,
-        settings.samples // settings.batch,
+        settings.steps,
         folder / "inpainting.pt",
         config,
         stage=5,

@@ -191,7 +191,7 @@ def train_codes(data: Canvases, config: Config, folder: Path) -> VQModel:
     train(
         trainee,
         losses,
-        settings.pictures // settings.batch,
+        settings.steps,
         folder / "codes.pt",
         config,
         stage=6,
@@ -288,7 +288,7 @@ def train_prompting(data: Canvases, vq: VQModel, config: Config, folder: Path) -
     train(
         trainee,
         losses,
-        settings.samples // settings.batch,
+        settings.steps,
         folder / "prompting.pt",
         config,
         stage=7,

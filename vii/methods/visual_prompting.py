@@ -27,8 +27,8 @@ class PromptingSettings:
         background: of the lines between cells: 1 is white, as in the authors' evaluation, 0 black, as in their demo.
         swapped: pairs in columns instead of rows.
         flips: the mean of the answers to mirrored canvases; for edits that do not depend on the place.
-        detail: whether an answer of the photo's size has the photo's own outlines; false for masks and boxes, which are
-            then scaled up as they are.
+        detail: whether an answer of the photo's size has the photo's own outlines, as masks of its objects have too;
+            false for boxes and whatever else has its own, which is then scaled up as it is.
     """
 
     background: float = setting(1.0, least=0, most=1)
