@@ -89,28 +89,6 @@ def test_a_run_tells_how_it_goes_and_is_not_repeated(folders, capsys):
     assert "no edit" in told
 
 
-def test_clusters_are_found():
-    """Points around five places: their means are the centres, whatever was drawn."""
-    generator = torch.Generator().manual_seed(0)
-    places = torch.tensor([[0.0, 0], [10, 0], [0, 10], [10, 10], [50, 50]])
-    which = torch.cat([torch.arange(5), torch.randint(4, (200,), generator=generator)])  # the last one once
-    points = places[which] + 0.1 * torch.randn(len(which), 2, generator=generator)
-    found = impromptu.clusters(points, 5, generator)
-    expected = torch.stack([points[which == index].mean(0) for index in range(5)])
-    order = torch.cdist(expected, found).argmin(1)
-    assert len(order.unique()) == 5
-    torch.testing.assert_close(found[order], expected)
-    more = impromptu.clusters(points[:3], 5, generator)  # fewer points than clusters
-    assert torch.isfinite(more).all()
-
-
-def test_patches_are_in_the_order_of_codes():
-    pictures = torch.rand(2, 3, 16, 16)
-    patches = impromptu.patches_of(pictures, 4)
-    assert patches.shape == (2, 16, 48)
-    assert torch.equal(patches[1, 6], pictures[1, :, 4:8, 8:12].flatten())
-
-
 def test_agents_differ_as_in_the_paper():
     shapes = {name: impromptu.shape_of(name, Config()) for name in AGENTS}
     assert shapes["patch"].patch == 2 * shapes["object-centric"].patch

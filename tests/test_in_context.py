@@ -17,7 +17,7 @@ from recipes.embedded_model.autoencoder import PATCH
 from recipes.embedded_model.config import load
 from recipes.embedded_model.data import to_tensor
 from recipes.in_context import __main__ as recipe
-from recipes.in_context import convert, imagebrush, inpainting, prompting
+from recipes.in_context import codes, convert, imagebrush, inpainting, prompting
 from recipes.in_context.config import Codes, Config, Data, ImageBrush, Inpainting, Places, Prompting
 from recipes.in_context.data import make_groups, two_of
 from vii.editors.loading import EMBEDDED_MODEL
@@ -31,7 +31,7 @@ from vii.methods.prompt_encoder import WHOLE, VisualPromptEncoder
 TINY = Config(
     data=Data(edits=12, shard=6, photos=3, cell=32),
     inpainting=Inpainting(channels=(16, 32), attention=(True, True), heads=2, samples=24, batch=8),
-    codes=Codes(channels=(16, 16, 32), codes=20, width=8, samples=8, batch=2, revive_every=2),
+    codes=Codes(channels=(16, 16, 32), codes=20, width=8, samples=8, batch=2, clustered=8),
     prompting=Prompting(
         side=64, scenes=12, width=16, layers=1, heads=4, decoder_width=16, decoder_layers=1, samples=16, batch=4
     ),
@@ -327,20 +327,56 @@ def test_a_whole_crop_is_the_picture():
     assert 16 < int(same.sum()) < 48
 
 
-def test_codes_that_nothing_uses_are_moved_to_where_latents_are():
+def test_clusters_are_found():
+    """Points around five places: their means are the centres, whatever was drawn."""
     generator = torch.Generator().manual_seed(0)
-    table = torch.randn(20, 8, generator=generator)
-    latents = table[[0, 3, 3, 7]] + 0.01 * torch.randn(4, 8, generator=generator)
-    before = table.clone()
-    prompting.revive(table, latents, generator)
-    moved = (table != before).any(1)
-    assert int(moved.sum()) == 5  # a quarter
-    assert not moved[[0, 3, 7]].any()
-    assert torch.cdist(table[moved], latents).amin(1).max() < 1e-5
-    few = before[:4].clone()
-    prompting.revive(few, few[:3].clone(), generator)  # one that is not used, and a quarter is one
-    assert torch.equal(few[:3], before[:3])
-    assert torch.cdist(few[3:], few[:3]).min() == 0
+    places = torch.tensor([[0.0, 0], [10, 0], [0, 10], [10, 10], [50, 50]])
+    which = torch.cat([torch.arange(5), torch.randint(4, (200,), generator=generator)])  # the last one once
+    points = places[which] + 0.1 * torch.randn(len(which), 2, generator=generator)
+    found = codes.clusters(points, 5, generator)
+    expected = torch.stack([points[which == index].mean(0) for index in range(5)])
+    order = torch.cdist(expected, found).argmin(1)
+    assert len(order.unique()) == 5
+    torch.testing.assert_close(found[order], expected)
+    more = codes.clusters(points[:3], 5, generator)  # fewer points than clusters
+    assert torch.isfinite(more).all()
+
+
+def test_patches_are_in_the_order_of_codes():
+    pictures = torch.rand(2, 3, 16, 16)
+    patches = codes.patches_of(pictures, 4)
+    assert patches.shape == (2, 16, 48)
+    assert torch.equal(patches[1, 6], pictures[1, :, 4:8, 8:12].flatten())
+
+
+def test_codes_are_those_of_the_nearest_cluster_in_pixels():
+    """Patches of four flat colours and a little noise have four codes, whatever coordinates they are found in."""
+    generator = torch.Generator().manual_seed(0)
+    colors = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.8, 0.2], [0.2, 0.2, 0.9], [0.8, 0.8, 0.7]])
+    which = torch.randint(4, (5, 6, 6), generator=generator)
+    flat = colors[which].permute(0, 3, 1, 2).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    pictures = flat + 0.02 * torch.randn(flat.shape, generator=generator)
+    told = codes.Clusters.of(pictures, 4, 8, 4, generator)
+    found = told.codes(pictures)
+    pairs = {(int(code), int(color)) for code, color in zip(found.flatten(), which.flatten(), strict=True)}
+    assert len(pairs) == 4
+    assert told.basis.shape == (48, 8)
+    # Distances between coordinates are those between pixels, but for one factor.
+    whole = codes.Clusters.of(pictures, 4, 48, 4, generator)
+    patches = codes.patches_of(pictures, 4)[0]
+    ratio = torch.cdist(whole.coordinates(pictures)[0], whole.coordinates(pictures)[0]) / torch.cdist(patches, patches)
+    ratio = ratio[~torch.eye(36, dtype=torch.bool)]
+    torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio), rtol=1e-3, atol=0)
+
+
+def test_parts_of_canvases_keep_to_whole_patches_or_are_scaled_up(cells):
+    draw = prompting.parts_of(dataclasses.replace(cells, share=0.5), TINY)
+    for seed in range(4):
+        parts = draw(8, torch.Generator().manual_seed(seed))
+        assert parts.shape == (8, 3, 32, 32)
+        whole = cells.draw(8, torch.Generator().manual_seed(seed))
+        places = [(top, left) for top in range(0, 33, 4) for left in range(0, 33, 4)]
+        assert any(torch.equal(parts[:4], whole[::2, :, t : t + 32, left : left + 32]) for t, left in places)
 
 
 def test_a_run_makes_a_prompting_model_that_the_method_loads(photos, tmp_path, capsys):

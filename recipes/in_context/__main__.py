@@ -11,7 +11,7 @@ from vii.errors import UsageError, ViiError
 from vii.files import make_folder
 from vii.methods.agents import save_agent
 
-from . import imagebrush, impromptu, inpainting, prompting
+from . import codes, imagebrush, impromptu, inpainting, prompting
 from .config import Config, Places
 from .data import Groups, make_groups, trained_on
 
@@ -35,8 +35,8 @@ def analogist(config: Config, places: Places) -> None:
 def visual_prompting(config: Config, places: Places) -> None:
     """Groups of photos, the VQ model, then the masked autoencoder; the model lies in OUTPUT/visual-prompting."""
     data = prompting.make_canvases(groups(config, places), config)
-    vq = prompting.train_codes(data, config, places.output)
-    mae = prompting.train_prompting(data, vq, config, places.output)
+    told, vq = codes.train_codes(prompting.parts_of(data, config), data.unseen(), config, places.output)
+    mae = prompting.train_prompting(data, told, vq, config, places.output)
     prompting.package(places.output / "visual-prompting", mae, vq)
 
 

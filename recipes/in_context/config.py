@@ -76,8 +76,8 @@ class Codes(Stage):
         codes: in the codebook.
         width: of a code.
         window: side of a picture, as a share of a canvas's.
-        commitment: weight of the distance of latents from their codes, and of codes from their latents.
-        revive_every: steps after which codes that nothing uses are moved to where latents are.
+        clustered: pictures whose patches are clustered, for the codes.
+        encoder: weight of the encoder's error, against 1 of the decoder's.
     """
 
     channels: tuple[int, ...] = (16, 32, 64, 64)
@@ -87,8 +87,13 @@ class Codes(Stage):
     window: float = 0.5
     batch: int = 8
     average: float = 0.998
-    commitment: float = 0.25
-    revive_every: int = 100
+    clustered: int = 1_000
+    encoder: float = 0.1
+
+    @property
+    def patch(self) -> int:
+        """Pixels a side of what a code stands for."""
+        return int(2 ** (len(self.channels) - 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +109,8 @@ class Prompting(Stage):
         crop: the smallest share of a canvas's area that a random crop keeps.
         answers: share of the steps that mask the answer's cell, as at use, of whole canvases; the others mask
             three patches in four at random, as in the paper.
+        seen: weight of the error of patches that are seen. The paper has none; but at use all patches are decoded
+            together, as the model says they are.
     """
 
     side: int = 112
@@ -119,6 +126,7 @@ class Prompting(Stage):
     lr: float = 8e-4
     crop: float = 0.2
     answers: float = 0.75
+    seen: float = 0.1
 
 
 @dataclasses.dataclass(frozen=True)

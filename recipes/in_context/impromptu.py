@@ -15,6 +15,7 @@ from recipes.embedded_model.loop import Trainee, adamw, fast, train
 from vii.methods.agents import Agent, AgentConfig, MonolithicAgent, TokenAgent, build
 from vii.methods.discrete_vae import DiscreteVae, gumbel_softmax
 
+from .codes import clusters, patches_of
 from .config import Config
 from .scenes import KINDS, analogies, draw, hops
 
@@ -25,26 +26,6 @@ def shape_of(agent: str, config: Config) -> AgentConfig:
     """An agent's configuration; a patch is to contain as much of an object as it can."""
     shape = dataclasses.replace(config.impromptu.shape, agent=agent)
     return dataclasses.replace(shape, patch=2 * shape.patch) if agent == "patch" else shape
-
-
-def clusters(patches: Tensor, count: int, generator: torch.Generator, rounds: int = 8) -> Tensor:
-    """Centres `(count, d)` of points `(n, d)`: k-means, started far apart (Arthur & Vassilvitskii 2007)."""
-    centres = patches[:1].repeat(count, 1)
-    distance = (patches - centres[0]).square().sum(1)
-    for index in range(1, count):
-        centres[index] = patches[torch.multinomial(distance + 1e-9, 1, generator=generator)][0]
-        distance = torch.minimum(distance, (patches - centres[index]).square().sum(1))
-    for _ in range(rounds):
-        nearest = torch.cdist(patches, centres).argmin(1)
-        sums = torch.zeros_like(centres).index_add_(0, nearest, patches)
-        counts = torch.zeros_like(centres[:, :1]).index_add_(0, nearest, torch.ones_like(patches[:, :1]))
-        centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)
-    return centres
-
-
-def patches_of(pictures: Tensor, patch: int) -> Tensor:
-    """`(b, 3, s, s)` -> its patches row by row, `(b, n, d)`."""
-    return F.unfold(pictures, patch, stride=patch).mT
 
 
 def train_vae(shape: AgentConfig, config: Config, folder: Path) -> DiscreteVae:

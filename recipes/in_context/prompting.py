@@ -1,8 +1,9 @@
-"""The small model behind visual prompting: a VQ model, and a masked autoencoder that predicts its codes.
+"""The small model behind visual prompting: canvases to learn from, and a masked autoencoder that predicts codes.
 
 Bar et al. 2022, section 3.2 and appendix; figures are canvases of related pictures, drawn as the method draws them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from torch.nn import functional as F
 from transformers import ViTMAEConfig
 
 from recipes.embedded_model.loop import Trainee, adamw, fast, train
-from vii.evaluation.metrics import psnr
 from vii.methods.grid import Grid
-from vii.methods.masked_codes import MaskedCodes, code_loss, decode_codes, encode_codes, masking
+from vii.methods.masked_codes import MaskedCodes, code_loss, decode_codes, masking
 
-from .config import Codes, Config, Prompting
+from .codes import Clusters, mean_psnr
+from .config import Config, Prompting
 from .data import Groups, shown, two_of
 from .figures import TASKS
 
@@ -137,91 +138,19 @@ def random_crops(pictures: Tensor, least: float, generator: torch.Generator, win
     return F.grid_sample(pictures, grid, mode="bicubic", padding_mode="border", align_corners=False).clamp(0, 1)
 
 
-def build_codes(settings: Codes) -> VQModel:
-    """An untrained stock VQ model."""
-    levels = len(settings.channels)
-    return VQModel(
-        down_block_types=("DownEncoderBlock2D",) * levels,
-        up_block_types=("UpDecoderBlock2D",) * levels,
-        block_out_channels=settings.channels,
-        layers_per_block=1,
-        latent_channels=settings.width,
-        num_vq_embeddings=settings.codes,
-        norm_num_groups=16,
-    )
+def parts_of(data: Canvases, config: Config) -> Callable[[int, torch.Generator], Tensor]:
+    """How to draw parts `(b, 3, w, w)` of canvases, for codes: half as they are, half of random crops scaled up."""
+    settings, patch = config.prompting, config.codes.patch
+    side = round(settings.side * config.codes.window)
 
+    def draw(count: int, generator: torch.Generator) -> Tensor:
+        whole = data.draw(count, generator)
+        places = (settings.side - side) // patch + 1  # of what is left as it is, by whole patches
+        down, across = torch.randint(places, (2,), generator=generator, device=generator.device) * patch
+        window = whole[::2, :, down : down + side, across : across + side]
+        return torch.cat([window, random_crops(whole[1::2], settings.crop, generator, config.codes.window)])
 
-def train_codes(data: Canvases, config: Config, folder: Path) -> VQModel:
-    """Train the VQ model (van den Oord et al. 2017, eq. 3, with the absolute error), on crops of canvases."""
-    settings, device = config.codes, torch.device(config.device)
-    torch.manual_seed(config.seed)
-    vq = build_codes(settings).to(device, memory_format=torch.channels_last)
-    trainee = Trainee(vq, adamw(vq, settings.lr, 1e-4), average=settings.average)
-
-    def losses(generator: torch.Generator) -> dict[str, Tensor]:
-        pictures = data.draw(settings.batch, generator)
-        pictures = random_crops(pictures, config.prompting.crop, generator, settings.window)
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
-        with fast(device):
-            latents = vq.encode(pictures * 2 - 1).latents
-        latents = latents.float()
-        if trainee.step % settings.revive_every == 0:
-            revive(vq.quantize.embedding.weight, rows_of(latents.detach()), generator)
-        table = vq.quantize.embedding.weight
-        codes = torch.cdist(rows_of(latents.detach()), table.detach()).argmin(1)
-        side = latents.shape[-1]
-        nearest = table[codes].view(len(pictures), side, side, -1).permute(0, 3, 1, 2)
-        distance = (nearest - latents.detach()).square().mean()
-        distance = distance + settings.commitment * (nearest.detach() - latents).square().mean()
-        with fast(device):
-            decoded = vq.decode(latents + (nearest - latents).detach(), force_not_quantize=True).sample
-        error = ((decoded.float() + 1) / 2 - pictures).abs().mean()
-        return {"loss": error + distance, "error": error.detach(), "distance": distance.detach()}
-
-    @torch.no_grad()
-    def report() -> str:
-        told = []
-        for kind, pictures in data.unseen().items():
-            codes = encode_codes(vq, pictures[:32])
-            plain = pictures[:32].mean((2, 3), keepdim=True).expand_as(pictures[:32])  # one colour for each canvas
-            found, still = (mean_psnr(made, pictures[:32]) for made in (decode_codes(vq, codes), plain))
-            told.append(f"{kind} {found:.2f} dB with {len(codes.unique())} codes, their mean colour {still:.2f} dB")
-        return "unseen " + "; ".join(told)
-
-    train(
-        trainee,
-        losses,
-        settings.steps,
-        folder / "codes.pt",
-        config,
-        stage=6,
-        minutes=settings.minutes,
-        report=report,
-        report_every=500,
-    )
-    return vq.eval().requires_grad_(False)
-
-
-def mean_psnr(made: Tensor, truth: Tensor) -> float:
-    """Of pictures `(n, 3, h, w)`, in dB."""
-    return float(np.mean([psnr(one, other) for one, other in zip(made, truth, strict=True)]))
-
-
-def rows_of(latents: Tensor) -> Tensor:
-    """`(b, c, h, w)` -> `(b h w, c)`."""
-    return latents.permute(0, 2, 3, 1).flatten(0, 2)
-
-
-@torch.no_grad()
-def revive(table: Tensor, latents: Tensor, generator: torch.Generator) -> None:
-    """Move codes `(n, c)` that no latent `(m, c)` uses, a quarter of the codebook at most, to latents; in place."""
-    unused = torch.ones(len(table), device=table.device)
-    unused[torch.cdist(latents, table).argmin(1)] = 0
-    # In random order, the unused ones first: how many these are is not asked for, which would wait for the device.
-    order = (unused + torch.rand(len(table), generator=generator, device=table.device)).argsort(descending=True)
-    moved = order[: len(table) // 4]
-    drawn = latents[torch.randint(len(latents), (len(moved),), generator=generator, device=table.device)]
-    table[moved] = torch.where(unused[moved, None] > 0, drawn, table[moved])
+    return draw
 
 
 def build(side: int, patch: int, codes: int, settings: Prompting) -> MaskedCodes:
@@ -244,10 +173,10 @@ def build(side: int, patch: int, codes: int, settings: Prompting) -> MaskedCodes
     )
 
 
-def train_prompting(data: Canvases, vq: VQModel, config: Config, folder: Path) -> MaskedCodes:
+def train_prompting(data: Canvases, told: Clusters, vq: VQModel, config: Config, folder: Path) -> MaskedCodes:
     """Train the masked autoencoder; the last groups are only reported on. Returns it with its averaged weights."""
     settings, device = config.prompting, torch.device(config.device)
-    patch = 2 ** (len(config.codes.channels) - 1)
+    patch = told.patch
     torch.manual_seed(config.seed)
     mae = build(settings.side, patch, config.codes.codes, settings).to(device)
     trainee = Trainee(mae, adamw(mae, settings.lr, 0.05), average=settings.average)
@@ -261,17 +190,18 @@ def train_prompting(data: Canvases, vq: VQModel, config: Config, folder: Path) -
         if not as_at_use:
             pictures = random_crops(pictures, settings.crop, generator)
         noise = torch.rand(len(pictures), len(hidden), generator=generator, device=device)
-        with torch.no_grad(), fast(device):
-            codes = encode_codes(vq, pictures.contiguous(memory_format=torch.channels_last))
+        codes = told.codes(pictures)
         with fast(device), masking(mae, answer if as_at_use else len(hidden) * 3 // 4):
             logits, mask = mae(pictures, noise=hidden + noise / 2 if as_at_use else noise)
-        return {"loss": code_loss(logits.float(), codes, mask)}
+        logits = logits.float()
+        masked, seen = code_loss(logits, codes, mask), code_loss(logits, codes, 1 - mask)
+        return {"loss": masked + settings.seen * seen, "masked": masked.detach(), "seen": seen.detach()}
 
     @torch.no_grad()
     def report() -> str:
-        told, missing, half = [], hidden.bool(), data.grid.side // 2
+        lines, missing, half = [], hidden.bool(), data.grid.side // 2
         for kind, pictures in data.unseen().items():
-            codes = encode_codes(vq, pictures)
+            codes = told.codes(pictures)
             with masking(mae, answer):
                 logits, mask = mae(pictures, noise=hidden.expand(len(pictures), -1))
             right = (logits.argmax(-1) == codes)[:, missing].float().mean()
@@ -279,11 +209,11 @@ def train_prompting(data: Canvases, vq: VQModel, config: Config, folder: Path) -
             best, truth, still = decode_codes(vq, codes), pictures[..., half:, half:], pictures[..., half:, :half]
             found, most = (mean_psnr(whole[..., half:, half:], truth) for whole in (made, best))
             loss = float(code_loss(logits, codes, mask))
-            told.append(
+            lines.append(
                 f"{kind} loss {loss:.3f}, {right:.0%} of codes, {found:.2f} dB, "
                 f"no edit {mean_psnr(still, truth):.2f} dB, all codes right {most:.2f} dB"
             )
-        return "unseen answers: " + "; ".join(told)
+        return "unseen answers: " + "; ".join(lines)
 
     train(
         trainee,
