@@ -369,6 +369,18 @@ def test_codes_are_those_of_the_nearest_cluster_in_pixels():
     torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio), rtol=1e-3, atol=0)
 
 
+def test_codes_stay_those_that_were_trained_on(tmp_path):
+    """Of an interrupted run, whatever the configuration says by then."""
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.rand(6, 3, 16, 16, generator=generator)
+    first = codes.Clusters.kept(
+        tmp_path / "clusters.safetensors", lambda: codes.Clusters.of(pictures, 4, 8, 5, generator)
+    )
+    again = codes.Clusters.kept(tmp_path / "clusters.safetensors", lambda: pytest.fail("made anew"))
+    assert again.patch == first.patch == 4
+    assert torch.equal(again.codes(pictures), first.codes(pictures))
+
+
 def test_parts_of_canvases_keep_to_whole_patches_or_are_scaled_up(cells):
     draw = prompting.parts_of(dataclasses.replace(cells, share=0.5), TINY)
     for seed in range(4):

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import VQModel
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from recipes.embedded_model.loop import Trainee, adamw, fast, train
 from vii.evaluation.metrics import psnr
+from vii.files import replacing
 from vii.methods.masked_codes import decode_codes, encode_codes
 
 from .config import Codes, Config
@@ -41,6 +43,21 @@ class Clusters:
         basis = torch.linalg.eigh((patches - mean).T @ (patches - mean)).eigenvectors.flip(1)[:, :width]
         basis = basis / ((patches - mean) @ basis).std()
         return cls(patch, mean, basis, clusters((patches - mean) @ basis, count, generator))
+
+    @classmethod
+    def kept(cls, path: Path, fit: Callable[[], "Clusters"]) -> "Clusters":
+        """Those in a file, which is made where there is none: what was trained on them needs these and no others."""
+        if not path.exists():
+            made = fit()
+            tensors = {"mean": made.mean, "basis": made.basis, "centres": made.centres}
+            with replacing(path) as temporary:
+                save_file({name: one.contiguous().cpu() for name, one in tensors.items()}, temporary)
+        tensors = load_file(path)
+        return cls(round((len(tensors["mean"]) / 3) ** 0.5), **tensors)
+
+    def to(self, device: str) -> "Clusters":
+        """The same on a device."""
+        return Clusters(self.patch, self.mean.to(device), self.basis.to(device), self.centres.to(device))
 
     def coordinates(self, pictures: Tensor) -> Tensor:
         """`(b, 3, h, w)` -> `(b, n, c)`, patches row by row."""
@@ -102,8 +119,10 @@ def train_codes(
     """
     settings, device = config.codes, torch.device(config.device)
     start = torch.Generator(device).manual_seed(config.seed)
-    patch = settings.patch
-    told = Clusters.of(draw(settings.clustered, start), patch, settings.width, settings.codes, start)
+    patch, shape = settings.patch, (settings.patch, settings.width, settings.codes)
+    told = Clusters.kept(
+        folder / "clusters.safetensors", lambda: Clusters.of(draw(settings.clustered, start), *shape, start)
+    ).to(config.device)
     torch.manual_seed(config.seed)
     vq = build_codes(settings).to(device, memory_format=torch.channels_last)
     vq.quantize.embedding.weight.data.copy_(told.centres).requires_grad_(False)
