@@ -391,6 +391,22 @@ def test_parts_of_canvases_keep_to_whole_patches_or_are_scaled_up(cells):
         assert any(torch.equal(parts[:4], whole[::2, :, t : t + 32, left : left + 32]) for t, left in places)
 
 
+def test_an_untrained_model_knows_where_patches_are_on_the_canvas_and_in_their_cells():
+    mae = prompting.build(64, 8, 20, TINY.prompting)
+    for table in (mae.vit.embeddings.position_embeddings, mae.decoder.decoder_pos_embed):
+        assert not table[0, 0].any()
+        places = table[0, 1:].view(8, 8, -1)
+        distances = torch.cdist(places.flatten(0, 1), places.flatten(0, 1)) + 1e3 * torch.eye(64)
+        assert distances.min() > 0.1  # no two are the same
+        answer, photo = places[4:, 4:].flatten(0, 1), places[4:, :4].flatten(0, 1)
+        assert torch.equal(torch.cdist(answer, photo).argmin(1), torch.arange(16))
+    pictures = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    noise = torch.arange(64.0)[None]
+    with torch.no_grad():
+        moved = mae(pictures.roll(8, 3), noise=noise)[0].view(8, 8, -1).roll(-1, 1).flatten(0, 1)
+        assert (moved - mae(pictures, noise=noise)[0][0]).abs().max() > 1e-3
+
+
 def test_a_run_makes_a_prompting_model_that_the_method_loads(photos, tmp_path, capsys):
     recipe.visual_prompting(TINY, places(photos, tmp_path))
     told = capsys.readouterr().out

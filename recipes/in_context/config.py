@@ -123,7 +123,7 @@ class Prompting(Stage):
     decoder_layers: int = 4
     decoder_heads: int = 4
     batch: int = 16
-    lr: float = 8e-4
+    lr: float = 1.2e-3
     crop: float = 0.2
     answers: float = 0.75
     seen: float = 0.1

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import VQModel
+from diffusers.models.embeddings import get_2d_sincos_pos_embed
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import ViTMAEConfig
@@ -153,9 +154,21 @@ def parts_of(data: Canvases, config: Config) -> Callable[[int, torch.Generator],
     return draw
 
 
+def places(width: int, side: int) -> Tensor:
+    """`(1 + side ** 2, width)`, sines and cosines: where a patch is on the canvas, plus where it is in its cell.
+
+    The first row, that of the class token, is 0. Patches of the same place in different cells have a part in common, so
+    that attention from one to the other need not be learned from nothing.
+    """
+    on_canvas = get_2d_sincos_pos_embed(width, side, output_type="pt").float()
+    in_cell = torch.arange(side) % (side // 2)
+    rows = (in_cell[:, None] * side + in_cell).flatten()
+    return torch.cat([torch.zeros(1, width), on_canvas + on_canvas[rows]])
+
+
 def build(side: int, patch: int, codes: int, settings: Prompting) -> MaskedCodes:
     """An untrained masked autoencoder with a head over codes."""
-    return MaskedCodes(
+    mae = MaskedCodes(
         ViTMAEConfig(
             image_size=side,
             patch_size=patch,
@@ -171,6 +184,10 @@ def build(side: int, patch: int, codes: int, settings: Prompting) -> MaskedCodes
             layer_norm_eps=1e-6,
         )
     )
+    # transformers leaves both at 0 in a model that is not loaded, which then sees a heap of patches without places.
+    for table in (mae.vit.embeddings.position_embeddings, mae.decoder.decoder_pos_embed):
+        table.data[0] = places(table.shape[-1], side // patch)
+    return mae
 
 
 def train_prompting(data: Canvases, told: Clusters, vq: VQModel, config: Config, folder: Path) -> MaskedCodes:
