@@ -125,7 +125,7 @@ def train_codes(
     ).to(config.device)
     torch.manual_seed(config.seed)
     vq = build_codes(settings).to(device, memory_format=torch.channels_last)
-    vq.quantize.embedding.weight.data.copy_(told.centres).requires_grad_(False)
+    vq.quantize.embedding.weight.requires_grad_(False).copy_(told.centres)
     trainee = Trainee(vq, adamw(vq, settings.lr, 1e-4), average=settings.average)
 
     def losses(generator: torch.Generator) -> dict[str, Tensor]:
