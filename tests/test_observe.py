@@ -75,7 +75,7 @@ def test_augmented_learning_says_so_in_the_file(tmp_path, folder):
     assert "augment must be one of none, flip, crop-flip, got 'turn'" in line
 
 
-def test_preview_plot_and_logs(tmp_path, folder, writers):  # noqa: F811
+def test_preview_plot_and_logs(tmp_path, folder, writers):
     edit, log = tmp_path / "e.safetensors", tmp_path / "log"
     options = ["--preview", "--plot", "--log-dir", log, "--json", "--set", "steps=8", "--set", "probe_every=2"]
     report = json.loads(run("learn", "--pairs", folder, "-o", edit, *TOY, *options)[0])
@@ -91,7 +91,7 @@ def test_preview_plot_and_logs(tmp_path, folder, writers):  # noqa: F811
     assert sorted(path.name for path in tmp_path.iterdir()) == ["e.png", "e.safetensors", "e.svg", "log", "pairs"]
 
 
-def test_logs_alone_cost_no_sampling(tmp_path, folder, writers, monkeypatch):  # noqa: F811
+def test_logs_alone_cost_no_sampling(tmp_path, folder, writers, monkeypatch):
     monkeypatch.setattr("vii.editors.toy.ToyEditor.edit", None)
     edit = tmp_path / "e.safetensors"
     options = ["--plot", "--log-dir", tmp_path / "log", "--set", "steps=4", "--set", "finish=none"]
@@ -100,7 +100,7 @@ def test_logs_alone_cost_no_sampling(tmp_path, folder, writers, monkeypatch):  #
     assert not (tmp_path / "e.png").exists()
 
 
-def test_they_can_be_watched_and_survive_an_interrupt(tmp_path, folder, writers, monkeypatch):  # noqa: F811
+def test_they_can_be_watched_and_survive_an_interrupt(tmp_path, folder, writers, monkeypatch):
     original, seen = vii.invert_steps, []
 
     def watched(*arguments, **options):
@@ -124,7 +124,7 @@ def test_they_can_be_watched_and_survive_an_interrupt(tmp_path, folder, writers,
     assert writers[0].closed
 
 
-def test_what_cannot_be_written_is_found_out_before_learning(tmp_path, folder, writers, monkeypatch):  # noqa: F811
+def test_what_cannot_be_written_is_found_out_before_learning(tmp_path, folder, writers, monkeypatch):
     edit = tmp_path / "e.safetensors"
     (tmp_path / "e.png").mkdir()
     assert "e.png: expected the name of a file" in refused("learn", "--pairs", folder, "-o", edit, *TOY, "--preview")

@@ -27,7 +27,7 @@ CODE = "import pathlib; pathlib.Path({marker!r}).write_text('ran')\nclass Evil:\
 
 
 @pytest.fixture
-def stranger(hub, tiny_folder, tmp_path, monkeypatch):  # noqa: F811
+def stranger(hub, tiny_folder, tmp_path, monkeypatch):
     """A repository with a model and code that leaves a mark where it runs, and an edit that names it."""
     from huggingface_hub import constants
 
@@ -50,7 +50,7 @@ def edit(tiny):
     return vii.Edit(tokens=tokens, space=space, editor="ip2p", init_text="red", start=1, resolution=32)
 
 
-def test_an_edit_alone_makes_nothing_be_fetched(hub, stranger, edit, tmp_path, photo_file, monkeypatch):  # noqa: F811
+def test_an_edit_alone_makes_nothing_be_fetched(hub, stranger, edit, tmp_path, photo_file, monkeypatch):
     monkeypatch.chdir(tmp_path)
     vii.save_edit(edit, "e.safetensors")
     for command in (
@@ -70,7 +70,7 @@ def test_an_edit_alone_makes_nothing_be_fetched(hub, stranger, edit, tmp_path, p
     assert not stranger.marker.exists()
 
 
-def test_the_users_word_fetches_it_and_then_it_is_at_hand(hub, stranger, edit):  # noqa: F811
+def test_the_users_word_fetches_it_and_then_it_is_at_hand(hub, stranger, edit):
     options = {**EXACT, "clip": "none"}
     editor = vii.editor_for(edit, allow_download=True, **options)
     edit.check_space(editor.space)
@@ -236,7 +236,7 @@ NONSENSE = [
 
 
 @pytest.mark.parametrize("answer", NONSENSE, ids=range(len(NONSENSE)))
-def test_a_hub_that_answers_nonsense_is_one_line(hub, answer, tmp_path, monkeypatch):  # noqa: F811
+def test_a_hub_that_answers_nonsense_is_one_line(hub, answer, tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
@@ -250,7 +250,7 @@ def test_a_hub_that_answers_nonsense_is_one_line(hub, answer, tmp_path, monkeypa
     assert str(caught.value).isprintable()
 
 
-def test_a_proxy_that_needs_a_package_is_one_line(hub, tmp_path, monkeypatch):  # noqa: F811
+def test_a_proxy_that_needs_a_package_is_one_line(hub, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise ImportError("Using SOCKS proxy, but the 'socksio' package is not installed.")
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recipes.embedded_model.loop import Trainee, adamw, fast, train
+from vii.errors import RecipeError
 from vii.evaluation.metrics import psnr
 from vii.files import replacing
 from vii.methods.masked_codes import decode_codes, encode_codes
@@ -116,6 +117,9 @@ def train_codes(
         unseen: others by kind, which are reported on.
         config: of the run.
         folder: of its checkpoints.
+
+    Raises:
+        RecipeError: a run in this folder was begun with codes of another number or size.
     """
     settings, device = config.codes, torch.device(config.device)
     start = torch.Generator(device).manual_seed(config.seed)
@@ -123,6 +127,12 @@ def train_codes(
     told = Clusters.kept(
         folder / "clusters.safetensors", lambda: Clusters.of(draw(settings.clustered, start), *shape, start)
     ).to(config.device)
+    if (told.patch, *told.centres.T.shape) != shape:
+        raise RecipeError(
+            f"{folder}: was begun with {len(told.centres)} codes of {told.centres.shape[1]} numbers for {told.patch} "
+            f"pixels a side, and the configuration asks for {settings.codes} of {settings.width} for {patch}; go on "
+            "with those, or train from the start in another folder"
+        )
     torch.manual_seed(config.seed)
     vq = build_codes(settings).to(device, memory_format=torch.channels_last)
     vq.quantize.embedding.weight.requires_grad_(False).copy_(told.centres)
