@@ -13,30 +13,24 @@ quiet_imports()
 # name -> where it is, and the first sentence of its help; held by a test.
 COMMANDS = {
     "apply": ("apply:apply", "Apply edits, words, or both to photos."),
-    "bench": (
-        "bench:bench",
-        "Compare recipes with no edit, pixel delta, a colour map and the true words, on photos never seen.",
-    ),
+    "bench": ("bench:bench", "Compare recipes and methods on photos never seen."),
     "captioner": ("lists:captioner", "Ways to find a starting text (vii learn --init)."),
-    "demo": ("demo:demo", "Learn the shipped pair, apply it to the shipped photos, write one contact sheet."),
+    "demo": ("demo:demo", "Learn the shipped pair and apply it to the shipped photos."),
     "doctor": ("doctor:doctor", "Say what is installed, what it can run on and what is missing."),
     "editors": ("lists:editors", "List the editors that can be named."),
     "eval": ("evaluate:evaluate", "Learn from the example of FOLDER, apply to its photos, measure."),
     "export": ("convert:export", "Write an edit for other programs."),
-    "gallery": ("gallery:gallery", "Show every edit file of FOLDER, or of the library, on the same photos."),
-    "import": (
-        "convert:import_",
-        "Make an edit file from a look-up table, or from a prompt_embeds_*.pt of the paper's own code.",
-    ),
+    "gallery": ("gallery:gallery", "Show every edit of a folder on the same photos, as a page."),
+    "import": ("convert:import_", "Make an edit file from a LUT, or from the paper's own code."),
     "learn": ("learn:learn", "Learn an edit from a before/after pair and save it."),
     "library": ("library:library", "Keep edit files in one folder, in which they are found by name."),
-    "methods": ("lists:methods", "List the methods of editing by example; other packages may add theirs."),
-    "pull": ("hub:pull", "Fetch an edit from a repository on the Hugging Face Hub, into the library or to FILE."),
-    "push": ("hub:push", "Upload edits to a repository on the Hugging Face Hub, with a card."),
+    "methods": ("lists:methods", "List the methods of editing by example."),
+    "pull": ("hub:pull", "Fetch an edit from the Hugging Face Hub."),
+    "push": ("hub:push", "Upload edits to the Hugging Face Hub, with a card."),
     "recipes": ("lists:recipes", "List the recipes that can be named."),
     "serve": ("serve:serve", "Keep an editor loaded and edit the photos that come over HTTP."),
     "show": ("show:show", "Show what an edit file holds, or how a picture was made."),
-    "transfer": ("transfer:transfer", "Give photos the edit that a before/after pair shows, by any method."),
+    "transfer": ("transfer:transfer", "Give photos the edit that a pair shows, by any method."),
     "ui": ("serve:ui", "Learn, apply and keep edits on a page in the browser."),
 }
 

@@ -91,9 +91,9 @@ def bench(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Compare recipes with no edit, pixel delta, a colour map and the true words, on photos never seen.
+    """Compare recipes and methods on photos never seen.
 
-    The edits are formulas, so that the right answer is known. A seed picks the photos that the examples are made from,
+    Rows besides: no edit, pixel delta, a colour map fitted on the pair, and the true words. The edits are formulas, so that the right answer is known. A seed picks the photos that the examples are made from,
     so that the spread over seeds is that of the choice of the example too; no photo makes an example under two seeds.
     The other photos are for testing, the same for all methods. The last recipe named is compared with all others.
 

@@ -23,7 +23,10 @@ from .terminal import STARTED, say, say_json
 @overwrite_option
 @json_option
 def demo(output: str, seed: int, overwrite: bool, as_json: bool) -> None:
-    """Learn the shipped pair, apply it to the shipped photos, write one contact sheet."""
+    """Learn the shipped pair and apply it to the shipped photos.
+
+    What comes of it is one contact sheet.
+    """
     folder, outputs = Path(output), outputs_of(overwrite)
     make_folder(folder)
     path, sheet = outputs.claim(folder / f"{DEMO_EDIT}.safetensors"), outputs.claim(folder / "contact-sheet.png")

@@ -40,9 +40,9 @@ def gallery(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Show every edit file of FOLDER, or of the library, on the same photos.
+    """Show every edit of a folder on the same photos, as a page.
 
-    Writes index.html, which needs no other file, and contact sheets. Each edit is shown with the editor that it was
+    FOLDER is the library if not given. Writes index.html, which needs no other file, and contact sheets. Each edit is shown with the editor that it was
     learned with; what cannot be used is listed on the page with the reason, and the others are shown.
     """
     source = Path(folder) if folder else library_folder()

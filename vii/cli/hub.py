@@ -31,7 +31,7 @@ def push(
     dry_run: str | None,
     as_json: bool,
 ) -> None:
-    """Upload edits to a repository on the Hugging Face Hub, with a card.
+    """Upload edits to the Hugging Face Hub, with a card.
 
     The card says how to use them. EDIT is a file, or the name of one in the library. The repository is made where there
     is none, and public unless --private is given. Pictures are those in the edit files and those named with --picture,
@@ -56,9 +56,9 @@ def push(
 @click.option("--force", is_flag=True, help="Replace a file, or an edit in the library, of that name.")
 @json_option
 def pull(reference: str, name: str | None, output: str | None, keep_as: str | None, force: bool, as_json: bool) -> None:
-    """Fetch an edit from a repository on the Hugging Face Hub, into the library or to FILE.
+    """Fetch an edit from the Hugging Face Hub.
 
-    REV is a branch, tag or commit. The file is checked like any other edit file, and pinned: the command that fetches
+    It goes into the library, or to FILE. REV is a branch, tag or commit. The file is checked like any other edit file, and pinned: the command that fetches
     exactly it again is printed, and 'vii show' tells where an edit of the library came from.
     """
     if output and keep_as:

@@ -31,7 +31,10 @@ def recipes(as_json: bool) -> None:
 @click.command()
 @json_option
 def methods(as_json: bool) -> None:
-    """List the methods of editing by example; other packages may add theirs."""
+    """List the methods of editing by example.
+
+    Other packages may add theirs.
+    """
     fields = ("description", "needs", "takes", "pairs", "learns")
     table = {name: {field: getattr(row, field) for field in fields} for name, row in METHODS.items()}
     lines = []

@@ -51,7 +51,7 @@ def transfer(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Give photos the edit that a before/after pair shows, by any method.
+    """Give photos the edit that a pair shows, by any method.
 
     BEFORE and AFTER show the same frame, as for 'vii learn'. Nothing is kept but the pictures: with the method
     'inversion' this is 'vii learn' and 'vii apply' in one, without an edit file. OUT, and the formats of
