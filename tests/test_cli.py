@@ -473,6 +473,7 @@ def test_the_table_of_commands_says_what_their_help_says():
         assert loaded.name == name
         assert standin.get_short_help_str(200) == loaded.get_short_help_str(200)
         assert f"  {name} " in run("--help")[0]
+    assert "...\n" not in run("--help")[0].split("Commands:")[1]  # no sentence is cut off
 
 
 def test_completion_lists_commands_without_loading_them_and_options(monkeypatch):
