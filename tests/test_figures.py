@@ -43,6 +43,16 @@ def test_only_where_colors_are_asked_for_does_the_example_have_them():
         assert ((ends[0] - ends[1]).abs().amax() < 0.25) == name.startswith("colorization")
 
 
+def test_easy_scenes_stand_out_too_and_most_are_light_on_dark():
+    rng, lighter = np.random.default_rng(0), 0
+    for _ in range(60):
+        colors = figures.draw_colors(rng, easy=True)
+        ends = torch.stack([*colors.ground, sum(colors.ground) / 2])
+        assert (ends - colors.object).abs().amax((1, 2, 3)).min() >= 0.1
+        lighter += bool((colors.object > ends).all())
+    assert 30 < lighter < 60
+
+
 def test_measures_are_their_formulas():
     truth = torch.zeros(3, 10, 10)
     truth[:, 2:6, 2:6] = 1

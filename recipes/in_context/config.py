@@ -103,6 +103,7 @@ class Prompting(Stage):
     Attributes:
         side: pixels a side of a canvas; 14 patches, as in the paper.
         scenes: groups of drawn scenes that are made, each of one of the paper's tasks.
+        easy: share of these scenes that are easier than those that the tasks are measured on; see `draw_colors`.
         figures: share of the canvases that show these; the others show photos under one edit.
         width, layers, heads: of the encoder.
         decoder_width, decoder_layers, decoder_heads: of the decoder.
@@ -114,18 +115,19 @@ class Prompting(Stage):
     """
 
     side: int = 112
-    scenes: int = 6_000
-    figures: float = 0.5
-    width: int = 192
+    scenes: int = 9_000
+    easy: float = 0.75
+    figures: float = 0.875
+    width: int = 128
     layers: int = 6
-    heads: int = 6
-    decoder_width: int = 128
+    heads: int = 4
+    decoder_width: int = 96
     decoder_layers: int = 4
     decoder_heads: int = 4
     batch: int = 16
-    lr: float = 1.2e-3
+    lr: float = 1.5e-3
     crop: float = 0.2
-    answers: float = 0.75
+    answers: float = 1.0
     seen: float = 0.1
 
 

@@ -28,6 +28,9 @@ LUMA = (0.299, 0.587, 0.114)
 SHAPES = ("circle", "square", "triangle", "star", "heart")
 PLACES = ("center", "top left", "top right", "bottom left", "bottom right")
 CONTRAST = 0.3  # an object's colour differs by this, in one channel, from what is around it
+# Of easy scenes this share has a light object on a dark ground: the largest ground, and the smallest object.
+LIGHT, DARKEST, LIGHTEST = 0.67, 0.5, 0.6
+LARGEST, LARGEST_EASY = 0.22, 0.24  # radius of an object, as a share of the side
 
 
 @dataclass(frozen=True)
@@ -56,25 +59,33 @@ class Scene:
     object: Tensor
 
 
-def draw_colors(rng: np.random.Generator) -> Colors:
-    """Random colours, of which the object's stands out."""
+def draw_colors(rng: np.random.Generator, easy: bool = False) -> Colors:
+    """Random colours, of which the object's stands out.
+
+    In `easy` scenes, for training, the ground's two colours are nearer to each other, and most objects are light on a
+    dark ground: what tells objects apart then has a sign, which is learned soon, and the other sign from there.
+    """
 
     def color() -> Tensor:
         return torch.from_numpy(rng.uniform(0, 1, (3, 1, 1)).astype(np.float32))
 
     ground, found = (color(), color()), color()
+    if easy:
+        ground = ground[0], torch.lerp(*ground, float(rng.uniform()))
+        if rng.random() < LIGHT:
+            return Colors((DARKEST * ground[0], DARKEST * ground[1]), LIGHTEST + (1 - LIGHTEST) * found)
     while min(float((found - other).abs().amax()) for other in (*ground, sum(ground) / 2)) < CONTRAST:
         found = color()
     return Colors(ground, found)
 
 
-def draw(rng: np.random.Generator, colors: Colors) -> Scene:
-    """A soft background with a shape of 12 to 22 % of the side in radius."""
+def draw(rng: np.random.Generator, colors: Colors, largest: float = LARGEST) -> Scene:
+    """A soft background with a shape whose radius is 12 % of the side or more, up to the `largest`."""
     coarse = torch.from_numpy(rng.uniform(0, 1, (1, 1, 4, 4)).astype(np.float32))
     mixed = F.interpolate(coarse, (SIDE, SIDE), mode="bicubic")[0].clamp(0, 1)
     background = torch.lerp(*colors.ground, mixed)
     shape, place = str(rng.choice(SHAPES)), str(rng.choice(PLACES))
-    drawn = make("shape", c="white", shape=shape, pos=place, r=float(rng.uniform(0.12, 0.22)))
+    drawn = make("shape", c="white", shape=shape, pos=place, r=float(rng.uniform(0.12, largest)))
     alpha = drawn.apply(torch.zeros(3, SIDE, SIDE))[:1]
     return Scene(torch.lerp(background, colors.object.expand_as(background), alpha), alpha[0] > 0.5)
 
@@ -153,10 +164,17 @@ class Task:
     measured: Callable[[Tensor, Tensor], float]
     colors_shared: bool = False
 
-    def related(self, rng: np.random.Generator, count: int) -> list[Pair]:
-        """So many scenes of their own with their answers, each an example of the task to the others."""
-        colors = draw_colors(rng)
-        return [self.pair(draw(rng, colors if self.colors_shared else draw_colors(rng))) for _ in range(count)]
+    def related(self, rng: np.random.Generator, count: int, easy: bool = False) -> list[Pair]:
+        """So many scenes of their own with their answers, each an example of the task to the others.
+
+        `easy` ones are for training; see `draw_colors`.
+        """
+        shared, largest = draw_colors(rng, easy), LARGEST_EASY if easy else LARGEST
+
+        def scene() -> Scene:
+            return draw(rng, shared if self.colors_shared else draw_colors(rng, easy), largest)
+
+        return [self.pair(scene()) for _ in range(count)]
 
 
 TASKS: Mapping[str, Task] = {

@@ -99,7 +99,9 @@ def make_canvases(groups: Groups, config: Config) -> Canvases:
     rng, tasks = np.random.default_rng((config.seed, STREAM)), list(TASKS.values())
     before, after = [], []
     for index in range(settings.scenes):
-        pairs = tasks[index % len(tasks)].related(rng, config.data.photos)
+        # The last ones, which are only reported on, are as those that the tasks are measured on.
+        easy = index < settings.scenes - VALIDATION and rng.random() < settings.easy
+        pairs = tasks[index % len(tasks)].related(rng, config.data.photos, easy)
         before.append(scaled(torch.stack([pair.before for pair in pairs]), grid.cell))
         after.append(scaled(torch.stack([pair.after for pair in pairs]), grid.cell))
     figures = Cells(grid, torch.stack(before).to(config.device), torch.stack(after).to(config.device))

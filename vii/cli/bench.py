@@ -93,9 +93,10 @@ def bench(
 ) -> None:
     """Compare recipes and methods on photos never seen.
 
-    Rows besides: no edit, pixel delta, a colour map fitted on the pair, and the true words. The edits are formulas, so that the right answer is known. A seed picks the photos that the examples are made from,
-    so that the spread over seeds is that of the choice of the example too; no photo makes an example under two seeds.
-    The other photos are for testing, the same for all methods. The last recipe named is compared with all others.
+    Rows besides: no edit, pixel delta, a colour map fitted on the pair, and the true words. The edits are formulas, so
+    that the right answer is known. A seed picks the photos that the examples are made from, so that the spread over
+    seeds is that of the choice of the example too; no photo makes an example under two seeds. The other photos are for
+    testing, the same for all methods. The last recipe named is compared with all others.
 
     Results are scored at the editor's size and at the photos' own. The row 'tokens' is the last recipe with the finish
     of its edits left out: what the editor made, scaled up.

@@ -46,8 +46,9 @@ def import_(
     and stacks with learned ones. It is kept as it is, 12 bytes a point: 431 kB for 33 points a side, 3.3 MB for 65; one
     of more than 87 is sampled anew with 65.
 
-    Of the paper's code, a prompt_embeds_*.pt is read. The editor is the one that the file was learned with, InstructPix2Pix if not named; it is
-    loaded to check that the rows are its own. The file is read as weights only: one that holds code is refused.
+    Of the paper's code, a prompt_embeds_*.pt is read. The editor is the one that the file was learned with,
+    InstructPix2Pix if not named; it is loaded to check that the rows are its own. The file is read as weights only: one
+    that holds code is refused.
     """
     outputs = outputs_of(overwrite)
     outputs.reads(file)

@@ -42,8 +42,9 @@ def gallery(
 ) -> None:
     """Show every edit of a folder on the same photos, as a page.
 
-    FOLDER is the library if not given. Writes index.html, which needs no other file, and contact sheets. Each edit is shown with the editor that it was
-    learned with; what cannot be used is listed on the page with the reason, and the others are shown.
+    FOLDER is the library if not given. Writes index.html, which needs no other file, and contact sheets. Each edit is
+    shown with the editor that it was learned with; what cannot be used is listed on the page with the reason, and the
+    others are shown.
     """
     source = Path(folder) if folder else library_folder()
     if folder and not source.is_dir():

@@ -58,8 +58,9 @@ def push(
 def pull(reference: str, name: str | None, output: str | None, keep_as: str | None, force: bool, as_json: bool) -> None:
     """Fetch an edit from the Hugging Face Hub.
 
-    It goes into the library, or to FILE. REV is a branch, tag or commit. The file is checked like any other edit file, and pinned: the command that fetches
-    exactly it again is printed, and 'vii show' tells where an edit of the library came from.
+    It goes into the library, or to FILE. REV is a branch, tag or commit. The file is checked like any other edit file,
+    and pinned: the command that fetches exactly it again is printed, and 'vii show' tells where an edit of the library
+    came from.
     """
     if output and keep_as:
         raise UsageError("give -o or --as, not both: --as names an edit in the library")
