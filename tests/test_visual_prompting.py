@@ -10,7 +10,7 @@ from test_cli import run
 from test_methods import transfer
 
 import vii
-from vii.errors import UsageError
+from vii.errors import EditorError, UsageError
 from vii.methods import load_method
 from vii.methods.masked_codes import code_loss, decode_codes, masking
 from vii.methods.published_codes import save_published
@@ -64,6 +64,35 @@ def test_the_answer_is_the_decoded_argmax_of_one_pass_and_the_rest_is_untouched(
     assert torch.equal(canvas[:, :112], drawn[:, :112])
     assert torch.equal(canvas[:, :, :112], drawn[:, :, :112])
     assert torch.equal(method([PAIR], PHOTO, seed=1), canvas[:, 113:, 113:])
+
+
+def test_the_mean_of_the_codes_is_decoded_where_that_is_asked_for(method, folder):
+    logits = torch.randn(1, 49, 8)
+    codes = torch.randn(8, 5)
+    sure = torch.nn.functional.one_hot(logits.argmax(-1), 8) * 1e4
+    assert torch.equal(sure.softmax(-1) @ codes, codes[logits.argmax(-1)])  # one and the same where a model is sure
+    grid = method.grid(1)
+    drawn = grid.draw([PAIR], PHOTO)
+    asked = load_visual_prompting(model=str(folder), device="cpu", settings=["mean_codes=true"], size="cell")
+    with torch.no_grad(), masking(method.parts.mae, 49):
+        logits, _ = method.parts.mae(drawn[None], noise=method.hidden(grid).flatten()[None].float())
+        weights = (logits - logits.amax(-1, keepdim=True)).exp()
+        weights = weights / weights.sum(-1, keepdim=True)
+        mean = sum(weights[..., [k]] * code for k, code in enumerate(method.parts.vq.quantize.embedding.weight))
+        expected = method.parts.vq.decode(mean.mT.unflatten(2, (14, 14)), force_not_quantize=True).sample[0]
+    found = asked.canvas([PAIR], PHOTO)[:, 112:, 112:]
+    torch.testing.assert_close(found, (expected / 2 + 0.5).clamp(0, 1)[:, 112:, 112:], atol=1e-4, rtol=0)
+    assert (found - method.canvas([PAIR], PHOTO)[:, 112:, 112:]).abs().max() > 0.01
+
+
+def test_a_model_may_name_settings_of_its_own(folder, tmp_path):
+    own = shutil.copytree(folder, tmp_path / "own")
+    (own / "vii.json").write_text('{"settings": {"mean_codes": true, "background": 0}}')
+    settings = load_visual_prompting(model=str(own), device="cpu", settings=["background=0.5"]).settings
+    assert settings == PromptingSettings(mean_codes=True, background=0.5)
+    (own / "vii.json").write_text('{"settings": {"shadow": 1}}')
+    with pytest.raises(EditorError, match=r"vii.json: .*shadow"):
+        load_visual_prompting(model=str(own), device="cpu")
 
 
 def test_the_answer_cell_is_not_looked_at(method):

@@ -3,6 +3,7 @@
 Bar et al. 2022, section 3.2 and appendix; figures are canvases of related pictures, drawn as the method draws them.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,6 +251,12 @@ def train_prompting(data: Canvases, told: Clusters, vq: VQModel, config: Config,
 
 
 def package(folder: Path, mae: MaskedCodes, vq: VQModel) -> None:
-    """A model folder as `vii.methods.masked_codes.read_prompting` reads it, in half precision."""
+    """A model folder as `vii.methods.visual_prompting` reads it, in half precision."""
     for name, part in (("mae", mae), ("vq", vq)):
         part.to("cpu", torch.float16).save_pretrained(folder / name, safe_serialization=True)
+    manifest = {
+        "name": "vii-visual-prompting-1",
+        "resolution": int(mae.config.image_size),
+        "settings": {"mean_codes": True},
+    }
+    (folder / "vii.json").write_text(json.dumps(manifest, indent=2) + "\n")

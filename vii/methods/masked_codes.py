@@ -80,8 +80,13 @@ def encode_codes(vq: VQModel, pictures: Tensor) -> Tensor:
 
 def decode_codes(vq: VQModel, codes: Tensor) -> Tensor:
     """Codes `(b, n)` of square pictures -> `(b, 3, h, w)` in [0, 1]."""
-    side = round(codes.shape[1] ** 0.5)
-    latents = vq.quantize.embedding(codes).unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    return decode_vectors(vq, vq.quantize.embedding(codes))
+
+
+def decode_vectors(vq: VQModel, vectors: Tensor) -> Tensor:
+    """Vectors `(b, n, c)` of square pictures, row by row: codes' or means of such -> `(b, 3, h, w)` in [0, 1]."""
+    side = round(vectors.shape[1] ** 0.5)
+    latents = vectors.unflatten(1, (side, side)).permute(0, 3, 1, 2)
     decoded: Tensor = vq.decode(latents.contiguous(), force_not_quantize=True).sample
     return (decoded / 2 + 0.5).clamp(0, 1)
 

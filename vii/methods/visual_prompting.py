@@ -5,18 +5,20 @@ One pass, no sampling and no words. What tasks it does depends on the figures th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..editors.devices import pick_device
+from ..editors.loading import read_manifest
 from ..errors import UsageError
 from ..images import Pair, resize
 from ..settings import check, override, parse, setting
 from .full_size import at_full_size
 from .grid import FLIPS, Grid, over_flips
-from .masked_codes import PromptingParts, decode_codes, masking, read_prompting
+from .masked_codes import PromptingParts, decode_vectors, masking, read_prompting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,8 @@ class PromptingSettings:
     Attributes:
         background: of the lines between cells: 1 is white, as in the authors' evaluation, 0 black, as in their demo.
         swapped: pairs in columns instead of rows.
+        mean_codes: decode the mean of the codes by their probabilities instead of the likeliest code, which is the
+            authors' way. Where a model is unsure, as small ones are, that errs less, and is softer.
         flips: the mean of the answers to mirrored canvases; for edits that do not depend on the place.
         detail: whether an answer of the photo's size has the photo's own outlines, as masks of its objects have too;
             false for boxes and whatever else has its own, which is then scaled up as it is.
@@ -33,6 +37,7 @@ class PromptingSettings:
 
     background: float = setting(1.0, least=0, most=1)
     swapped: bool = False
+    mean_codes: bool = False
     flips: bool = False
     detail: bool = True
 
@@ -74,7 +79,10 @@ class VisualPrompting:
         hidden = self.hidden(grid).to(drawn.device)
         with masking(self.parts.mae, int(hidden.sum())):
             logits, _ = self.parts.mae(drawn, noise=hidden.flatten()[None].float())
-        made = decode_codes(self.parts.vq, logits.argmax(-1))  # codes of what was seen are the model's too
+        codes = self.parts.vq.quantize.embedding.weight
+        # Codes of what was seen are the model's too.
+        vectors = logits.softmax(-1) @ codes if self.settings.mean_codes else codes[logits.argmax(-1)]
+        made = decode_vectors(self.parts.vq, vectors)
         made = F.interpolate(made, drawn.shape[-2:], mode="bilinear")
         pixels = hidden.repeat_interleave(self.parts.patch, 0).repeat_interleave(self.parts.patch, 1)
         return torch.where(pixels, made, drawn)[0].cpu()
@@ -99,12 +107,13 @@ def load_visual_prompting(
     Args:
         model: folder, see `read_prompting`.
         device: "cuda", "mps" or "cpu"; by default the first of these there is.
-        settings: `NAME=VALUE` of `PromptingSettings`.
+        settings: `NAME=VALUE` of `PromptingSettings`, over those that an optional `vii.json` in the folder names.
         size: see `VisualPrompting`.
 
     Raises:
         EditorError: the model cannot be read.
         UsageError: an unknown device, or settings that cannot be.
     """
-    chosen = override(PromptingSettings(), **parse(PromptingSettings(), settings))
-    return VisualPrompting(read_prompting(model, pick_device(device)), chosen, size)
+    parts = read_prompting(model, pick_device(device))
+    own = read_manifest(Path(model)).suiting(PromptingSettings(), model)
+    return VisualPrompting(parts, override(own, **parse(own, settings)), size)
