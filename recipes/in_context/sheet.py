@@ -1,19 +1,25 @@
-"""The picture on docs/examples.md: edits shown by one pair, done to another photo by methods that learn and do not.
+"""The pictures on docs/examples.md: edits of photos by methods that learn and do not, and visual prompting's tasks.
 
 `python -m recipes.in_context.sheet`
 """
 
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+from torch import Tensor
 
 import vii
 from vii.demo import demo_pair, demo_photos
 from vii.evaluation.metrics import psnr
 from vii.evaluation.synthetic import make
-from vii.images import to_pil
+from vii.images import resize, to_pil
 from vii.methods import load_method, prepare
 from vii.rendering.sheets import contact_sheet
 
-PICTURE = Path(__file__).parents[2] / "docs/examples.jpg"
+from .figures import SIDE, TASKS
+
+DOCS = Path(__file__).parents[2] / "docs"
 # Edits and the photo that each is shown on. The last three are beyond the small models, or nearly.
 SHOWN = (
     (make("thermal"), "cat"),
@@ -26,8 +32,11 @@ SHOWN = (
 )
 
 
-def main() -> None:
-    """Draw it."""
+Row = list[tuple[str, Tensor]]
+
+
+def edits() -> list[Row]:
+    """A row an edit."""
     editor, before, photos, rows = vii.load_editor("embedded"), demo_pair().before, demo_photos(), []
     for edit, name in SHOWN:
         pair, photo = vii.Pair(before, edit.apply(before)), photos[name]
@@ -42,8 +51,29 @@ def main() -> None:
             made = prepare(method, [pair], seed=0).transfer([pair], photo, seed=0)
             row.append((f"{label}, {psnr(made, truth):.1f} dB", made))
         rows.append(row)
-    to_pil(contact_sheet(rows, cell=170)).save(PICTURE, quality=85)
-    print(PICTURE)
+    return rows
+
+
+def figures() -> list[Row]:
+    """Two rows a task, of the first scenes that it is measured on."""
+    method, rows = replace(load_method("visual-prompting"), size="cell"), []
+    for name, task in TASKS.items():
+        rng, (kind, measure) = np.random.default_rng(0), name.split(": ")
+        for _ in range(2):
+            example, query = task.related(rng, 2)
+            made = resize(method([example], query.before).cpu(), SIDE, SIDE)
+            score = f"made: {measure.removeprefix('mean ')} {task.measured(made, query.after):.2f}"
+            row = [(kind, example.before), ("its answer", example.after), ("scene", query.before)]
+            rows.append([*row, ("truth", query.after), (score, made)])
+    return rows
+
+
+def main() -> None:
+    """Draw them."""
+    for name, rows, cell in (("examples", edits(), 170), ("figures", figures(), 128)):
+        path = DOCS / f"{name}.jpg"
+        to_pil(contact_sheet(rows, cell=cell)).save(path, quality=85)
+        print(path)
 
 
 if __name__ == "__main__":

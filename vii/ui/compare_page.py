@@ -14,8 +14,8 @@ from .parts import PRIVATE, Controls, picture, seed_box, stopped
 from .studio import Studio
 from .uploads import look_at, uploaded
 
-# Of no use on a photo without words, or on photos at all.
-UNTICKED = ("words", "impromptu")
+# Of no use on a photo without words, or on photos as they mostly are.
+UNTICKED = ("words", "visual-prompting", "impromptu")
 # Pixels a side at most for a look at what was dropped.
 LOOK = 512
 
@@ -36,7 +36,8 @@ class ComparePage:
         names = usable()
         self.methods = gr.CheckboxGroup(
             names, value=[name for name in names if name not in UNTICKED], label="Methods",
-            info="'inversion' learns by the recipe default; 'words' needs words below; 'impromptu' is for drawn scenes",
+            info="'inversion' learns by the recipe default; 'words' needs words below; 'visual-prompting' and "
+            "'impromptu' are for drawn scenes",
             elem_id="methods",
         )  # fmt: skip
         self.words = gr.Textbox(
