@@ -84,6 +84,14 @@ def test_the_right_answer_is_perfect_and_no_answer_is_not():
     assert none["colorization: MSE"] > 0.05
 
 
+def test_the_small_model_that_ships_does_the_tasks():
+    made = figures.measure(load_method("visual-prompting", device="cpu"), 12)
+    none = figures.measure(load_method("no-edit"), 12)
+    for name in ("segmentation: mean IoU", "detection: mean IoU"):
+        assert made[name] > none[name] + 0.1
+    assert made["colorization: MSE"] < 0.7 * none["colorization: MSE"]
+
+
 def test_the_command():
     done = CliRunner().invoke(figures.main, ["no-edit", "pixel-delta", "--count", "2"])
     assert done.exit_code == 0, done.output
