@@ -15,7 +15,17 @@ TINY = Config(
     inpainting=Inpainting(channels=(16, 32), attention=(True, True), heads=2, samples=24, batch=8),
     codes=Codes(channels=(16, 16, 32), codes=20, width=8, samples=8, batch=2, clustered=8),
     prompting=Prompting(
-        side=64, scenes=12, width=16, layers=1, heads=4, decoder_width=16, decoder_layers=1, samples=16, batch=4
+        side=64,
+        scenes=12,
+        width=16,
+        layers=1,
+        heads=4,
+        decoder_width=16,
+        decoder_layers=1,
+        samples=16,
+        batch=4,
+        figures=0.5,
+        answers=0.75,
     ),
     imagebrush=ImageBrush(
         channels=(16, 32), prompt_width=16, prompt_layers=1, prompt_heads=2, pool=4, samples=24, batch=8
