@@ -14,6 +14,7 @@ from torch import nn
 import vii
 from recipes.embedded_model import __main__ as recipe
 from recipes.embedded_model import autoencoder, clip, config, data, evaluate, loop, unet
+from recipes.embedded_model.targets import Targets
 from vii.evaluation.synthetic import FAMILIES, PLACES, compose, make, sample
 from vii.evaluation.synthetic.family import HUES
 
@@ -95,7 +96,7 @@ def test_principal_components_reconstruct_as_numpy_says(pairs: data.Pairs) -> No
 
 
 def test_the_auxiliary_targets_name_what_an_edit_does() -> None:
-    targets = clip.Targets()
+    targets = Targets()
     edit = compose(make("tint", c=90, s=1.0), make("shape", c="white", shape="star", pos="top left", r=0.17))
     values, weights = targets.of(edit)
     assert [targets.families[i] for i in values[: len(FAMILIES)].nonzero().flatten()] == sorted(
@@ -112,7 +113,7 @@ def test_the_auxiliary_targets_name_what_an_edit_does() -> None:
 
 
 def test_every_random_edit_has_targets() -> None:
-    targets, rng = clip.Targets(), np.random.default_rng(0)
+    targets, rng = Targets(), np.random.default_rng(0)
     for _ in range(300):
         values, weights = targets.of(sample(rng, 0.5))
         assert values.abs().max() <= 1.001

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from vii.evaluation.synthetic import FAMILIES, SyntheticEdit, compose, make
-
 from .config import Clip, Config
 from .data import SIZE, Pairs
 from .loop import Trainee, fast, train
+from .targets import Targets, kind_of
 
 VALIDATION = 600  # pairs at the end, left out of training
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -95,62 +94,6 @@ def processor() -> CLIPImageProcessor:
     return CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size=size, image_mean=list(MEAN), image_std=list(STD))
 
 
-class Targets:
-    """Which numbers the auxiliary heads are asked to read off an edit.
-
-    One column a family; then, once for what changes the picture itself and once for what is laid over it, columns
-    for every parameter: cosine and sine of a hue, a number scaled to [-1, 1], one column a word.
-    """
-
-    def __init__(self) -> None:
-        self.families = list(FAMILIES)
-        self.columns: dict[tuple[bool, str, str], int] = {}
-        for family in FAMILIES.values():
-            for name, parameter in family.parameters.items():
-                kinds = ["cos", "sin"] if parameter.high == 360 else ["number"] if parameter.word_share < 1 else []
-                for kind in [*kinds, *parameter.words]:
-                    self.columns.setdefault((_laid_over(family.name), name, kind), len(self))
-
-    def __len__(self) -> int:
-        return len(self.families) + len(self.columns)
-
-    def of(self, edit: SyntheticEdit) -> tuple[Tensor, Tensor]:
-        """Targets `(n,)` in [-1, 1] and the weights `(n,)` that say which of them mean anything for this edit."""
-        targets, weights = torch.zeros(len(self)), torch.zeros(len(self))
-        weights[: len(self.families)] = 1
-        for part in edit.parts or (edit,):
-            targets[self.families.index(part.name)] = 1
-            for name, value in part.params.items():
-                parameter, where = FAMILIES[part.name].parameters[name], (_laid_over(part.name), name)
-                columns = {kind: self.columns[(*where, kind)] for kind in parameter.words}
-                weights[list(columns.values())] = 1
-                if isinstance(value, str):
-                    targets[columns[value]] = 1
-                elif parameter.high == 360:
-                    for kind, number in (("cos", math.cos), ("sin", math.sin)):
-                        targets[self.columns[(*where, kind)]] = number(math.radians(value))
-                        weights[self.columns[(*where, kind)]] = 1
-                else:
-                    middle, half = (parameter.high + parameter.low) / 2, (parameter.high - parameter.low) / 2
-                    targets[self.columns[(*where, "number")]] = (value - middle) / half
-                    weights[self.columns[(*where, "number")]] = 1
-        return targets, weights
-
-
-def _laid_over(family: str) -> bool:
-    return FAMILIES[family].group not in ("color", "light", "style")
-
-
-def _kind(edit: SyntheticEdit) -> str:
-    """What pairs must share to count as the same edit: everything but strengths and sizes."""
-    parts = []
-    for part in edit.parts or (edit,):
-        known = FAMILIES[part.name].parameters
-        said = {key: value for key, value in part.params.items() if known[key].words or known[key].high == 360}
-        parts.append(make(part.name, **said))
-    return compose(*parts).instruction()
-
-
 def _contrast(logits: Tensor, kinds: Tensor) -> Tensor:
     """Symmetric cross-entropy; pairs of one kind are not held against each other."""
     same = (kinds[:, None] == kinds[None]).float()
@@ -174,7 +117,7 @@ class Spoken:
         captions: `(pairs, phrasings, length)`, of what its result shows.
         wanted: `(pairs, n)`, see `Targets.of`.
         weights: likewise.
-        kinds: `(pairs,)`, a number for what `_kind` calls the same edit.
+        kinds: `(pairs,)`, a number for what `kind_of` calls the same edit.
     """
 
     instructions: Tensor
@@ -192,7 +135,7 @@ class Spoken:
             for i, edit in enumerate(pairs.edit)
         ]
         numbers: dict[str, int] = {}
-        kinds = torch.tensor([numbers.setdefault(_kind(edit), len(numbers)) for edit in pairs.edit])
+        kinds = torch.tensor([numbers.setdefault(kind_of(edit), len(numbers)) for edit in pairs.edit])
         print(f"CLIP: {len(tokenizer)} tokens, {len(numbers)} kinds of edit, {len(targets)} targets", flush=True)
         wanted, weights = (torch.stack(rows) for rows in zip(*map(targets.of, pairs.edit), strict=True))
         parts = (_ids(tokenizer, pairs.texts), _ids(tokenizer, shown), wanted.half(), weights.half(), kinds)

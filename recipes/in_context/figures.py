@@ -28,9 +28,10 @@ LUMA = (0.299, 0.587, 0.114)
 SHAPES = ("circle", "square", "triangle", "star", "heart")
 PLACES = ("center", "top left", "top right", "bottom left", "bottom right")
 CONTRAST = 0.3  # an object's colour differs by this, in one channel, from what is around it
-# Of easy scenes this share has a light object on a dark ground: the largest ground, and the smallest object.
-LIGHT, DARKEST, LIGHTEST = 0.67, 0.5, 0.6
-LARGEST, LARGEST_EASY = 0.22, 0.24  # radius of an object, as a share of the side
+# Of easy scenes this share has a light object, all channels at least so much, on a dark ground of at most so much.
+LIGHT, OBJECT_FROM, GROUND_TO = 0.67, 0.6, 0.5
+# Radius of an object, as a share of the side.
+SMALLEST, LARGEST, LARGEST_EASY = 0.12, 0.22, 0.24
 
 
 @dataclass(frozen=True)
@@ -73,19 +74,19 @@ def draw_colors(rng: np.random.Generator, easy: bool = False) -> Colors:
     if easy:
         ground = ground[0], torch.lerp(*ground, float(rng.uniform()))
         if rng.random() < LIGHT:
-            return Colors((DARKEST * ground[0], DARKEST * ground[1]), LIGHTEST + (1 - LIGHTEST) * found)
+            return Colors((GROUND_TO * ground[0], GROUND_TO * ground[1]), OBJECT_FROM + (1 - OBJECT_FROM) * found)
     while min(float((found - other).abs().amax()) for other in (*ground, sum(ground) / 2)) < CONTRAST:
         found = color()
     return Colors(ground, found)
 
 
 def draw(rng: np.random.Generator, colors: Colors, largest: float = LARGEST) -> Scene:
-    """A soft background with a shape whose radius is 12 % of the side or more, up to the `largest`."""
+    """A soft background with a shape whose radius is `SMALLEST` of the side to the `largest`."""
     coarse = torch.from_numpy(rng.uniform(0, 1, (1, 1, 4, 4)).astype(np.float32))
     mixed = F.interpolate(coarse, (SIDE, SIDE), mode="bicubic")[0].clamp(0, 1)
     background = torch.lerp(*colors.ground, mixed)
     shape, place = str(rng.choice(SHAPES)), str(rng.choice(PLACES))
-    drawn = make("shape", c="white", shape=shape, pos=place, r=float(rng.uniform(0.12, largest)))
+    drawn = make("shape", c="white", shape=shape, pos=place, r=float(rng.uniform(SMALLEST, largest)))
     alpha = drawn.apply(torch.zeros(3, SIDE, SIDE))[:1]
     return Scene(torch.lerp(background, colors.object.expand_as(background), alpha), alpha[0] > 0.5)
 

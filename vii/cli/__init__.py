@@ -21,7 +21,7 @@ COMMANDS = {
     "eval": ("evaluate:evaluate", "Learn from the example of FOLDER, apply to its photos, measure."),
     "export": ("convert:export", "Write an edit for other programs."),
     "gallery": ("gallery:gallery", "Show every edit of a folder on the same photos, as a page."),
-    "import": ("convert:import_", "Make an edit file from a LUT, or from the paper's own code."),
+    "import": ("convert:import_", "Make an edit file from a LUT, or a file of the paper's code."),
     "learn": ("learn:learn", "Learn an edit from a before/after pair and save it."),
     "library": ("library:library", "Keep edit files in one folder, in which they are found by name."),
     "methods": ("lists:methods", "List the methods of editing by example."),

@@ -40,13 +40,13 @@ EXACT = {"device": "cpu", "dtype": "float32"}
 def import_(
     file: str, caption: str | None, output: str, title: str, overwrite: bool, as_json: bool, **options: Any
 ) -> None:
-    """Make an edit file from a LUT, or from the paper's own code.
+    """Make an edit file from a LUT, or a file of the paper's code.
 
     A table is a .cube file, or a picture that is a Hald CLUT. It becomes an edit that needs no editor, takes a weight
     and stacks with learned ones. It is kept as it is, 12 bytes a point: 431 kB for 33 points a side, 3.3 MB for 65; one
     of more than 87 is sampled anew with 65.
 
-    Of the paper's code, a prompt_embeds_*.pt is read. The editor is the one that the file was learned with,
+    The file of the paper's code is a prompt_embeds_*.pt. The editor is the one that the file was learned with,
     InstructPix2Pix if not named; it is loaded to check that the rows are its own. The file is read as weights only: one
     that holds code is refused.
     """

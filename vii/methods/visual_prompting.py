@@ -28,8 +28,8 @@ class PromptingSettings:
     Attributes:
         background: of the lines between cells: 1 is white, as in the authors' evaluation, 0 black, as in their demo.
         swapped: pairs in columns instead of rows.
-        mean_codes: decode the mean of the codes by their probabilities instead of the likeliest code, which is the
-            authors' way. Where a model is unsure, as small ones are, that errs less, and is softer.
+        mean_codes: decode the mean of the codes by their probabilities; false for the likeliest code, as the authors
+            do. Of a model that is unsure, as small ones are, the mean errs less and is softer.
         flips: the mean of the answers to mirrored canvases; for edits that do not depend on the place.
         detail: whether an answer of the photo's size has the photo's own outlines, as masks of its objects have too;
             false for boxes and whatever else has its own, which is then scaled up as it is.
