@@ -15,6 +15,7 @@ import vii
 from recipes.embedded_model import __main__ as recipe
 from recipes.embedded_model import autoencoder, clip, config, data, evaluate, loop, unet
 from recipes.embedded_model.targets import Targets
+from vii.errors import RecipeError
 from vii.evaluation.synthetic import FAMILIES, PLACES, compose, make, sample
 from vii.evaluation.synthetic.family import HUES
 
@@ -156,6 +157,16 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None
     loop.train(resumed, losses, 60, tmp_path / "b.pt", config.Run(1, checkpoint_seconds=0.0), stage=0)
     assert torch.equal(straight.networks.weight, resumed.networks.weight)
     assert all(torch.equal(a, b) for a, b in zip(straight.averaged, resumed.averaged, strict=True))
+
+
+def test_a_run_is_not_gone_on_with_networks_of_another_shape(tmp_path: Path) -> None:
+    trainee, losses = _line(1)
+    loop.train(trainee, losses, 2, tmp_path / "d.pt", config.Run(1), stage=0)
+    other = nn.Linear(7, 5)
+    changed = loop.Trainee(other, torch.optim.AdamW(other.parameters()))
+    with pytest.raises(RecipeError, match=r"d\.pt: was begun with networks of another shape .* in another folder"):
+        changed.load(tmp_path / "d.pt")
+    assert changed.step == 0
 
 
 def test_a_step_with_a_broken_gradient_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

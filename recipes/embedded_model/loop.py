@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vii.editors.devices import computes_in_bfloat16
+from vii.errors import RecipeError
 from vii.files import replacing
 
 from .config import Run
@@ -48,10 +49,20 @@ class Trainee:
             torch.save(state, temporary)
 
     def load(self, path: Path) -> None:
-        """Go on from a saved state."""
+        """Go on from a saved state.
+
+        Raises:
+            RecipeError: it is of networks of another shape.
+        """
         state = torch.load(path, weights_only=True, map_location=next(self.networks.parameters()).device)
+        try:
+            self.networks.load_state_dict(state["networks"])
+        except RuntimeError:
+            raise RecipeError(
+                f"{path}: was begun with networks of another shape than the configuration asks for; go on with that "
+                "of then, or train from the start in another folder"
+            ) from None
         self.step, self.seconds = state["step"], state["seconds"]
-        self.networks.load_state_dict(state["networks"])
         peaks = [group["peak_lr"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
         for group, peak in zip(self.optimizer.param_groups, peaks, strict=True):
