@@ -7,6 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from conftest import picture, saved
+from safetensors.torch import load_file
 from test_methods import transfer
 
 import vii
@@ -100,7 +101,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_answers_codes():
     agent = build(dataclasses.replace(SHAPE, agent="patch", side=16))
     drawn = scenes.KINDS["color"].draw(2, 1, torch.Generator().manual_seed(0))
     support, query = (resize_all(one) for one in drawn.pictures(48))
-    loss, right = impromptu.token_loss(agent, support, query, torch.Generator())
+    loss, right = impromptu.token_loss(agent, support, query, torch.Generator()).values()
     with torch.no_grad():
         codes = agent.vae.encode(query[:, 1])
         shown = [agent.embed(agent.vae.encode(one))[:, 1:] for one in (support[:, 0, 0], support[:, 0, 1], query[:, 0])]
@@ -125,6 +126,52 @@ def test_the_answer_is_not_shown_to_the_agent():
     impromptu.token_loss(agent, support, query, torch.Generator())
     expected = torch.cat([support.flatten(1, 2), query[:, :1]], 1).flatten(0, 1)
     assert torch.equal(seen[0], agent.embed(agent.vae.encode(expected)))
+
+
+def test_codes_that_are_left_out_change_nothing_but_what_is_told():
+    torch.manual_seed(0)
+    agent = build(dataclasses.replace(SHAPE, agent="patch", side=16))
+    drawn = scenes.KINDS["color"].draw(2, 1, torch.Generator().manual_seed(0))
+    support, query = (resize_all(one) for one in drawn.pictures(48))
+    told, logits = [], agent.logits
+    agent.logits = lambda embedded, prompt: told.append(embedded) or logits(embedded, prompt)
+    impromptu.token_loss(agent, support, query, torch.Generator().manual_seed(3), untold=1.0)
+    codes = agent.vae.encode(query[:, 1])
+    blank = impromptu.left_out(codes[:, :-1], 1.0, torch.Generator().manual_seed(3))
+    assert 0 < int(blank.sum()) < blank.numel()
+    for b, n in torch.cartesian_prod(torch.arange(2), torch.arange(15)).tolist():
+        code = agent.dictionary.weight[0 if blank[b, n] else codes[b, n] + 1]
+        torch.testing.assert_close(told[0][b, n + 1], code + agent.positions[n + 1])
+    assert torch.equal(told[0][:, 0], (agent.dictionary.weight[0] + agent.positions[0]).expand(2, -1))
+
+
+def test_so_many_rows_lose_any_share_of_their_codes():
+    codes = torch.zeros(4000, 30, dtype=torch.long)
+    lost = impromptu.left_out(codes, 0.5, torch.Generator().manual_seed(0)).double().mean(1)
+    assert float((lost > 0).double().mean()) == pytest.approx(0.5 * 30 / 31, abs=0.03)
+    assert float(lost[lost > 0].mean()) == pytest.approx(0.5 * 31 / 30, abs=0.03)
+    assert not impromptu.left_out(codes, 0.0, torch.Generator()).any()
+
+
+def test_slots_share_a_picture_out_between_them():
+    """Weights of all slots at a place add up to one, and their order does not matter: written out in float64."""
+    torch.manual_seed(0)
+    mixture = impromptu.Mixture(dataclasses.replace(SHAPE, side=16)).double()
+    slots = torch.randn(2, 3, 16, dtype=torch.float64)
+    made = mixture(slots)
+    said = mixture.tell(slots[1, :, None] + mixture.positions[5])[:, 0]
+    shares = said[:, -1].exp() / said[:, -1].exp().sum()
+    expected = mixture.out.weight @ (shares[:, None] * said[:, :-1]).sum(0) + mixture.out.bias
+    torch.testing.assert_close(made[1, 5], expected)
+    torch.testing.assert_close(mixture(slots.flip(1)), made)
+
+
+def test_only_slots_have_a_mixture_and_it_is_not_kept(folders):
+    output = folders[0].parent
+    kept = torch.load(output / "object-centric.pt", weights_only=True)["networks"]
+    assert any(name.startswith("1.tell") for name in kept)
+    assert not any(name.startswith("1.") for name in torch.load(output / "patch.pt", weights_only=True)["networks"])
+    assert not any("tell" in name for name in load_file(folders[0] / "model.safetensors"))
 
 
 def test_photos_are_asked_for_only_where_they_are_looked_at(tmp_path):

@@ -187,6 +187,8 @@ class ImPromptu(Stage):
     Attributes:
         shape: of the agents; patches of the patch agent are twice as large, as in the paper's code.
         vae: how the discrete VAE is trained, for each agent that has one.
+        untold: share of the analogies in which some of D's codes, any number of them, are left out before the next
+            one is to be told. Told all of them, an agent tells the next from its neighbours, and learns little of C.
     """
 
     shape: AgentConfig = dataclasses.field(default_factory=AgentConfig)
@@ -194,6 +196,7 @@ class ImPromptu(Stage):
     samples: int = 600_000
     batch: int = 64
     lr: float = 6e-4
+    untold: float = 0.5
 
 
 @dataclasses.dataclass(frozen=True)

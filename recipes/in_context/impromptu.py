@@ -8,7 +8,7 @@ import dataclasses
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recipes.embedded_model.loop import Trainee, adamw, fast, train
@@ -88,29 +88,79 @@ def train_vae(shape: AgentConfig, config: Config, folder: Path) -> DiscreteVae:
     return vae.eval().requires_grad_(False)
 
 
-def token_loss(agent: TokenAgent, support: Tensor, query: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy of D's codes, each told those before it (section 4.2), and the share that is likeliest.
+class Mixture(nn.Module):
+    """A picture's codes from its slots, each place by itself, for training only: the slots share it out.
+
+    Every slot says of every place which code it has and how much of it is its own (the decoder of Seitzer et al. 2023,
+    section 3). Through it slots bind to objects long before the agent's answers would make them.
+    """
+
+    def __init__(self, shape: AgentConfig) -> None:
+        super().__init__()
+        width, length = shape.width, (shape.side // shape.patch) ** 2
+        self.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(length, width)))
+        layers = [nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, 2 * width), nn.ReLU()]
+        self.tell = nn.Sequential(*layers, nn.Linear(2 * width, width + 1))
+        self.out = nn.Linear(width, shape.codes)
+
+    def forward(self, slots: Tensor) -> Tensor:
+        """`(b, k, width)` -> logits `(b, n, codes)`."""
+        said, own = self.tell(slots[:, :, None] + self.positions).tensor_split([slots.shape[-1]], -1)
+        return self.out((said * own.softmax(1)).sum(1))
+
+
+def left_out(codes: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Which codes of `(b, n)` are not told: in `share` of the rows a random share of them, else none."""
+    device = codes.device
+    rows = torch.rand(len(codes), 1, generator=generator, device=device) < share
+    rates = torch.rand(len(codes), 1, generator=generator, device=device)
+    return rows & (torch.rand(codes.shape, generator=generator, device=device) < rates)
+
+
+def token_loss(
+    agent: TokenAgent,
+    support: Tensor,
+    query: Tensor,
+    generator: torch.Generator,
+    untold: float = 0.0,
+    mixture: Mixture | None = None,
+) -> dict[str, Tensor]:
+    """Mean cross-entropy of D's codes, each told those before it (section 4.2).
 
     Args:
         agent: whose discrete VAE is kept.
         support: `(b, examples, 2, 3, s, s)`.
         query: `(b, 2, 3, s, s)`, C and D.
         generator: of the slots' first values.
+        untold: see `ImPromptu`.
+        mixture: tells the pictures that are shown from their slots.
+
+    Returns:
+        `loss`, and `right`, the share of D's codes that is likeliest; with a mixture the loss is that of the `answer`
+        plus that of the `slots`.
     """
     b, examples = support.shape[:2]
     pictures = torch.cat([support, query[:, None]], 1)
     with torch.no_grad():  # as precisely as at use: codes are close calls
-        codes = agent.vae.encode(pictures.flatten(0, 2))
-    embedded = agent.embed(codes)
-    truth = codes.unflatten(0, (b, examples + 1, 2))[:, -1, 1]
-    told = embedded.unflatten(0, (b, examples + 1, 2))[:, -1, 1, :-1]
+        codes = agent.vae.encode(pictures.flatten(0, 2)).unflatten(0, (b, -1))
+    truth, embedded = codes[:, -1], agent.embed(codes.flatten(0, 1)).unflatten(0, (b, -1))
+    # What a picture begins with stands for a code that is left out; the beginning itself stays.
+    blank = F.pad(left_out(truth[:, :-1], untold, generator), (1, 0))[..., None]
+    told = torch.where(blank, agent.dictionary.weight[0] + agent.positions[:-1], embedded[:, -1, :-1])
     # D itself is not shown.
-    shown = embedded.unflatten(0, (b, -1))[:, :-1].flatten(0, 1)
-    found = agent.represent(shown, generator).unflatten(0, (b, -1))
+    found = agent.represent(embedded[:, :-1].flatten(0, 1), generator)
+    slots = found.unflatten(0, (b, -1))
     with fast(pictures.device):
-        prompt = agent.prompt(found[:, :-1].unflatten(1, (examples, 2)), found[:, -1])
+        prompt = agent.prompt(slots[:, :-1].unflatten(1, (examples, 2)), slots[:, -1])
         logits = agent.logits(told, prompt)
-    return F.cross_entropy(logits.float().flatten(0, 1), truth.flatten()), (logits.argmax(-1) == truth).float().mean()
+    answer = F.cross_entropy(logits.float().flatten(0, 1), truth.flatten())
+    terms = {"loss": answer, "right": (logits.argmax(-1) == truth).float().mean()}
+    if mixture is not None:
+        with fast(pictures.device):
+            said = mixture(found)
+        own = F.cross_entropy(said.float().flatten(0, 1), codes[:, :-1].flatten())
+        terms |= {"loss": answer + own, "answer": answer.detach(), "slots": own.detach()}
+    return terms
 
 
 def train_agent(shape: AgentConfig, config: Config, folder: Path) -> Agent:
@@ -121,7 +171,11 @@ def train_agent(shape: AgentConfig, config: Config, folder: Path) -> Agent:
     if isinstance(agent, TokenAgent):
         agent.vae = train_vae(shape, config, folder).cpu()
     agent = agent.to(device)
-    trainee = Trainee(agent, adamw(agent, settings.lr), average=settings.average)
+    mixture = None
+    if isinstance(agent, TokenAgent) and agent.slots is not None:
+        mixture = Mixture(shape).to(device)
+    networks = nn.ModuleList([agent] if mixture is None else [agent, mixture])
+    trainee = Trainee(networks, adamw(networks, settings.lr), average=settings.average)
 
     def losses(generator: torch.Generator) -> dict[str, Tensor]:
         # As many pairs as the number of the step says: a number drawn on a GPU would have to be waited for.
@@ -132,8 +186,7 @@ def train_agent(shape: AgentConfig, config: Config, folder: Path) -> Agent:
             with fast(device):
                 made = agent(support, query[:, 0])
             return {"loss": (made.float() - query[:, 1]).square().mean()}
-        loss, right = token_loss(agent, support, query, generator)
-        return {"loss": loss, "right": right.detach()}
+        return token_loss(agent, support, query, generator, settings.untold, mixture)
 
     train(
         trainee,
