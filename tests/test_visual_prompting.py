@@ -85,6 +85,15 @@ def test_the_mean_of_the_codes_is_decoded_where_that_is_asked_for(method, folder
     assert (found - method.canvas([PAIR], PHOTO)[:, 112:, 112:]).abs().max() > 0.01
 
 
+def test_pairs_apart_are_the_mean_of_their_answers(method, folder):
+    other = vii.Pair(picture(3), picture(4))
+    asked = load_visual_prompting(model=str(folder), device="cpu", settings=["apart=true"], size="cell")
+    assert torch.equal(asked([PAIR], PHOTO), method([PAIR], PHOTO))
+    expected = (method([PAIR], PHOTO) + method([other], PHOTO)) / 2
+    torch.testing.assert_close(asked([PAIR, other], PHOTO), expected)
+    assert asked([PAIR, other], PHOTO).shape == (3, 111, 111)  # as large as with one
+
+
 def test_a_model_may_name_settings_of_its_own(folder, tmp_path):
     own = shutil.copytree(folder, tmp_path / "own")
     (own / "vii.json").write_text('{"settings": {"mean_codes": true, "background": 0}}')

@@ -257,6 +257,6 @@ def package(folder: Path, mae: MaskedCodes, vq: VQModel) -> None:
     manifest = {
         "name": "vii-visual-prompting-1",
         "resolution": int(mae.config.image_size),
-        "settings": {"mean_codes": True},
+        "settings": {"mean_codes": True, "apart": True},
     }
     (folder / "vii.json").write_text(json.dumps(manifest, indent=2) + "\n")

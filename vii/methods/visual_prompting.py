@@ -30,6 +30,8 @@ class PromptingSettings:
         swapped: pairs in columns instead of rows.
         mean_codes: decode the mean of the codes by their probabilities; false for the likeliest code, as the authors
             do. Of a model that is unsure, as small ones are, the mean errs less and is softer.
+        apart: each of several pairs on a canvas of its own, and the mean of their answers; false for all on one canvas,
+            as the authors do. A model that was trained on one pair makes nothing of a canvas with two.
         flips: the mean of the answers to mirrored canvases; for edits that do not depend on the place.
         detail: whether an answer of the photo's size has the photo's own outlines, as masks of its objects have too;
             false for boxes and whatever else has its own, which is then scaled up as it is.
@@ -38,6 +40,7 @@ class PromptingSettings:
     background: float = setting(1.0, least=0, most=1)
     swapped: bool = False
     mean_codes: bool = False
+    apart: bool = False
     flips: bool = False
     detail: bool = True
 
@@ -87,13 +90,17 @@ class VisualPrompting:
         pixels = hidden.repeat_interleave(self.parts.patch, 0).repeat_interleave(self.parts.patch, 1)
         return torch.where(pixels, made, drawn)[0].cpu()
 
+    def cell(self, pairs: Sequence[Pair], photo: Tensor) -> Tensor:
+        """The answer cut out of the canvas, `(3, cell, cell)` in [0, 1]."""
+        return self.grid(len(pairs)).cut(self.canvas(pairs, photo))
+
     def __call__(self, pairs: Sequence[Pair], photo: Tensor, *, seed: int = 0) -> Tensor:
         """See `Transfer`; the seed changes nothing."""
         if not pairs:
             raise UsageError("expected at least one before/after pair")
-        grid = self.grid(len(pairs))
         flips = FLIPS if self.settings.flips else FLIPS[:1]
-        made = over_flips(lambda pairs, photo: grid.cut(self.canvas(pairs, photo)), pairs, photo, flips)
+        shown = [[pair] for pair in pairs] if self.settings.apart else [pairs]
+        made = torch.stack([over_flips(self.cell, some, photo, flips) for some in shown]).mean(0)
         if self.size == "cell":
             return made
         return at_full_size(photo, made) if self.settings.detail else resize(made, *photo.shape[1:])
