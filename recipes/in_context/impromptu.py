@@ -131,7 +131,7 @@ def token_loss(
         agent: whose discrete VAE is kept.
         support: `(b, examples, 2, 3, s, s)`.
         query: `(b, 2, 3, s, s)`, C and D.
-        generator: of the slots' first values.
+        generator: of the slots' first values, and of which codes are left out.
         untold: see `ImPromptu`.
         mixture: tells the pictures that are shown from their slots.
 
