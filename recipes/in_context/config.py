@@ -188,7 +188,7 @@ class ImPromptu(Stage):
         shape: of the agents; patches of the patch agent are twice as large, as in the paper's code.
         vae: how the discrete VAE is trained, for each agent that has one.
         untold: share of the analogies in which some of D's codes, any number of them, are left out before the next
-            one is to be told. Told all of them, an agent tells the next from its neighbours, and learns little of C.
+            one is to be told: at use the codes before are its own, mistakes among them.
     """
 
     shape: AgentConfig = dataclasses.field(default_factory=AgentConfig)

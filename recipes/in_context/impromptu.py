@@ -92,7 +92,7 @@ class Mixture(nn.Module):
     """A picture's codes from its slots, each place by itself, for training only: the slots share it out.
 
     Every slot says of every place which code it has and how much of it is its own (the decoder of Seitzer et al. 2023,
-    section 3). Through it slots bind to objects long before the agent's answers would make them.
+    section 3). It gives the slots an error of their own beside that of the agent's answers.
     """
 
     def __init__(self, shape: AgentConfig) -> None:
